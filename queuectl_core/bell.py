@@ -1,0 +1,85 @@
+"""The bell of a worker: a FIFO beside the database, rung to say "look at your row and the queue".
+
+A bell is a hint and carries no data: everything that it is about is already committed, and a worker
+that misses it looks by itself a little later. Only the worker named by a bell listens to it, so an
+enqueue wakes exactly one. The kernel says, for any process that can see the folder, whether
+somebody listens: without a listener, opening a FIFO for writing fails with ENXIO.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+def folder(database: str) -> str:
+    """Where the bells of the workers of this database are."""
+    return database + "-bells"
+
+
+def ring(database: str, worker: int) -> bool:
+    """Wake `worker`; False when nobody listens to its bell."""
+    try:
+        fd = os.open(
+            os.path.join(folder(database), str(worker)),
+            os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC,
+        )
+    except OSError:
+        return False
+    try:
+        os.write(fd, b".")
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # Full: it has been rung often enough.
+    finally:
+        os.close(fd)
+    return True
+
+
+class Bell:
+    """The listening side; `fd` becomes readable when somebody rings."""
+
+    def __init__(self, database: str, worker: int) -> None:
+        self._path = os.path.join(folder(database), str(worker))
+        self.fd = self._writer = -1
+        try:
+            os.makedirs(folder(database), mode=0o700, exist_ok=True)
+            try:
+                os.unlink(self._path)
+            except FileNotFoundError:
+                pass
+            os.mkfifo(self._path, 0o600)
+            self.fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # Our own writer: without any, poll() would report a hang-up all the time.
+            self._writer = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self.close()  # No bell (a file system without FIFOs): the slow poll must do.
+
+    def silence(self) -> None:
+        """Forget all rings so far."""
+        try:
+            while len(os.read(self.fd, 4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Stop listening and remove the bell."""
+        for fd in (self.fd, self._writer):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._writer = -1
+        remove(self._path)
+
+
+def remove(path: str) -> None:
+    """Remove a bell, and the folder with the last one."""
+    try:
+        os.unlink(path)
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass
+
+
+def remove_of(database: str, worker: int) -> None:
+    """Remove the bell that a dead worker left behind."""
+    remove(os.path.join(folder(database), str(worker)))

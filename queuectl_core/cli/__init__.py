@@ -1,0 +1,237 @@
+"""The command line: a registry of commands, and the one place that knows exit codes.
+
+A command's module is imported when the command is run, and only its parser is built: queuectl is
+called in shell loops, and `enqueue` is not to pay for `worker start`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import SUPPRESS, ArgumentParser, HelpFormatter, Namespace
+from collections import namedtuple
+from importlib import import_module
+
+from .. import __version__
+from ..errors import BadInput, QueueError, Refused
+
+# One command: its name (two words for a noun's verb), the module and function that handle it, and
+# a line of help. The function `NAME_arguments` beside the handler describes its arguments.
+Command = namedtuple("Command", "name module handler help")
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("enqueue", "enqueue", "enqueue", "add jobs: a command, JSON, or many lines"),
+        Command("worker start", "workers", "start", "start workers"),
+        Command("worker stop", "workers", "stop", "stop workers, when their jobs are done or at once"),
+        Command("worker list", "workers", "show_workers", "show the workers that run"),
+        Command("status", "looking", "status", "show jobs by state, workers, and the DLQ"),
+        Command("list", "looking", "list_jobs", "list jobs, newest first"),
+        Command("show", "looking", "show", "show all about one job, with its attempts"),
+        Command("logs", "looking", "logs", "print what a job printed"),
+        Command("wait", "waiting", "wait", "wait until jobs are finished"),
+        Command("cancel", "acting", "cancel", "cancel jobs; one that runs is ended"),
+        Command("retry", "acting", "retry", "run finished or failed jobs again, from the start"),
+        Command("dlq list", "acting", "dlq_list", "list the dead letter queue"),
+        Command("dlq retry", "acting", "dlq_retry", "run dead jobs again, from the start"),
+        Command("config set", "config", "config_set", "set a key, for jobs enqueued from now on"),
+        Command("config get", "config", "config_get", "print the value of a key"),
+        Command("config list", "config", "config_list", "list all keys and their values"),
+        Command("config unset", "config", "config_unset", "go back to a key's default"),
+    )
+}
+
+GROUPS = {
+    "worker": "start, stop and list workers",
+    "dlq": "the dead letter queue: jobs that failed for good",
+    "config": "settings of later jobs",
+}
+
+EPILOG = """\
+exit codes:
+  0 done   1 the answer is no   2 wrong usage or bad input   3 the database cannot be used
+  124 wait ran out of time   130 interrupted   (wait ID: the exit code of that job)
+"""
+
+
+class Parser(ArgumentParser):
+    """An ArgumentParser that raises its complaints, in one line, as BadInput."""
+
+    def __init__(self, **options) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(formatter_class=_formatter, **options)
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise BadInput("%s (see '%s --help')" % (message, self.prog))
+
+
+class _Formatter(HelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+def _formatter(prog: str) -> HelpFormatter:
+    # Given a width, argparse does not import shutil (and with it bz2, lzma, zlib) to ask for it.
+    try:
+        width = min(100, os.get_terminal_size(1).columns - 2)
+    except OSError:
+        width = 98
+    return _Formatter(prog, width=max(width, 40), max_help_position=28)
+
+
+def parser_for(words: list[str]) -> Parser:
+    """The parser for a command line that starts with these words: only what they need of it."""
+    parser = Parser(
+        prog="queuectl",
+        description="A background job queue for one machine, on one SQLite file.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "--db",
+        metavar="FILE",
+        help="the queue's file (default: $QUEUECTL_DB, else queuectl/queue.db in $XDG_STATE_HOME"
+        " or ~/.local/state)",
+    )
+    parser.add_argument("--version", action="version", version="queuectl " + __version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    first = _command_word(words)
+    wanted = [name for name in COMMANDS if name.split()[0] == first] or list(COMMANDS)
+    groups: dict[str, object] = {}
+    for name in wanted:
+        noun, _, verb = name.partition(" ")
+        if not verb:
+            _add(commands, COMMANDS[name], noun)
+            continue
+        if noun not in groups:
+            group = commands.add_parser(
+                noun, help=GROUPS[noun], description=GROUPS[noun].capitalize() + "."
+            )
+            groups[noun] = group.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
+            groups[noun].required = True  # type: ignore[attr-defined]
+        _add(groups[noun], COMMANDS[name], verb)
+    return parser
+
+
+def _add(commands, command: Command, word: str) -> None:
+    description = command.help[0].upper() + command.help[1:] + "."
+    module = import_module("." + command.module, __name__)
+    describe = getattr(module, command.handler + "_arguments")
+    parser = commands.add_parser(word, help=command.help, description=description)
+    # Accepted behind the command too, where people write it.
+    parser.add_argument("--db", metavar="FILE", default=SUPPRESS, help=SUPPRESS)
+    parser.set_defaults(handler=getattr(module, command.handler), parser=parser)
+    describe(parser)
+
+
+def _command_word(words: list[str]) -> str | None:
+    skip = False
+    for word in words:
+        if skip or word.startswith("-"):
+            skip = word == "--db" and not skip
+        else:
+            return word
+    return None
+
+
+def run(words: list[str]) -> int:
+    """Run one command line; returns the exit code. Raises QueueError."""
+    # What follows the first "--" is a command, word for word: argparse does not get to see it.
+    cut = words.index("--") if "--" in words else len(words)
+    parser = parser_for(words[:cut])
+    args = parser.parse_args(words[:cut])
+    if args.command is None:
+        parser.print_help()
+        return 2
+    args.rest = words[cut + 1 :] if cut < len(words) else None
+    if args.rest is not None and not getattr(args, "takes_rest", False):
+        raise BadInput("'--' has no meaning here (see '%s --help')" % args.parser.prog)
+    return args.handler(args) or 0
+
+
+def open_store(args: Namespace, **options):
+    """The store that the command line or the environment names."""
+    from ..store import Store, default_path
+
+    if args.db == "":
+        raise BadInput("--db: must not be empty")
+    return Store(args.db or default_path(dict(os.environ)), **options)
+
+
+def tell(text: str) -> None:
+    """Talk to the person at the terminal, on stderr."""
+    from ..render import escape
+
+    if sys.stderr is not None:
+        print(escape(text), file=sys.stderr)
+
+
+def each(ids: list[str], act) -> int:
+    """Do `act(id)` for each id and print the ids for which it was done; 1 if any was refused."""
+    code = 0
+    for id in dict.fromkeys(ids):
+        try:
+            act(id)
+        except Refused as refusal:
+            tell("queuectl: %s" % refusal)
+            code = refusal.exit_code
+        else:
+            print(id, flush=True)
+    return code
+
+
+def main() -> None:
+    """The program: runs sys.argv and ends the process with the exit code of what happened."""
+    if os.name != "posix":
+        sys.exit("queuectl: needs Linux, macOS or a BSD: its workers are forked")
+    _have_standard_streams()
+    try:
+        code = run([os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]])
+        sys.stdout.flush()
+    except QueueError as error:
+        code = error.exit_code
+        _complain(error)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 0  # `queuectl list | head`: the reader has seen enough.
+    except OSError as error:
+        code = 1
+        _complain(error)
+    except SystemExit as error:  # argparse, after --help or --version.
+        code = error.code if isinstance(error.code, int) else 0
+    _leave(code)
+
+
+def _complain(error: Exception) -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    tell("queuectl: %s" % error)
+
+
+def _leave(code: int) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass
+    # Nothing is left to do: closing would cost a checkpoint, and the interpreter's end 2 ms.
+    os._exit(code)
+
+
+def _have_standard_streams() -> None:
+    """Open what the caller closed, so that no file of ours gets the number of a standard stream."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    # Ids and commands are UTF-8 whatever the locale; what is not comes out escaped.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]

@@ -1,0 +1,70 @@
+"""`config set`, `get`, `list`, `unset`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from .. import settings
+from . import open_store, tell
+
+KEY_HELP = "a key: %s; QUEUE.KEY for the jobs of one queue" % ", ".join(settings.SETTINGS)
+
+
+def config_set_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+    parser.add_argument("value", metavar="VALUE", help="such as 5, 90s, 2h, 64k")
+
+
+def config_set(args: Namespace) -> int:
+    key = settings.canonical(args.key)
+    value = settings.parse(key, args.value)
+    with open_store(args) as store:
+        store.set_config(key, value)
+    tell("%s = %s, for jobs enqueued from now on" % (key, value))
+    return 0
+
+
+def config_get_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+
+
+def config_get(args: Namespace) -> int:
+    key = settings.canonical(args.key)
+    plain = key.rpartition(".")[2]
+    with open_store(args) as store:
+        config = store.config()
+    print(config.get(key, config.get(plain, settings.SETTINGS[plain].default)))
+    return 0
+
+
+def config_list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def config_list(args: Namespace) -> int:
+    from .. import render
+
+    with open_store(args) as store:
+        config = store.config()
+    defaults = {key: setting.default for key, setting in settings.SETTINGS.items()}
+    if args.json:
+        render.print_json({**defaults, **config})
+        return 0
+    rows = []
+    for key, value in {**defaults, **config}.items():
+        origin = "set" if key in config else "default"
+        rows.append((key, value, origin, settings.SETTINGS[key.rpartition(".")[2]].help))
+    render.table(("KEY", ">VALUE", "FROM", "MEANING"), rows)
+    return 0
+
+
+def config_unset_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+
+
+def config_unset(args: Namespace) -> int:
+    key = settings.canonical(args.key)
+    with open_store(args) as store:
+        if not store.unset_config(key):
+            tell("%s was not set" % key)
+    return 0

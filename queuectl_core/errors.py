@@ -1,0 +1,51 @@
+"""Typed errors, and the exit code that each one means.
+
+Inside the program a failure is one of these, with one line of text for a person: what is wrong,
+with what, and what to do. `cli.main` is the one place that turns them into exit codes.
+"""
+
+
+class QueueError(Exception):
+    """The base of all errors that a user is meant to read."""
+
+    exit_code = 1
+
+
+class Refused(QueueError):
+    """The answer is no: no such job, it exists already, it is not in the DLQ, it did not complete."""
+
+    exit_code = 1
+
+
+class DuplicateId(Refused):
+    """A job of this id exists already; `id` says which."""
+
+    def __init__(self, text: str, id: str) -> None:
+        super().__init__(text)
+        self.id = id
+
+
+class BadInput(QueueError):
+    """Wrong usage or bad input; the text names the place."""
+
+    exit_code = 2
+
+
+class DatabaseUnusable(QueueError):
+    """The database cannot be used: not there to be made, not a database, damaged, newer, read-only."""
+
+    exit_code = 3
+
+
+class DatabaseBusy(DatabaseUnusable):
+    """Another program held the write lock for longer than we were willing to wait."""
+
+
+class DatabaseFull(DatabaseUnusable):
+    """There is no room to write (or the device failed); trying again later may succeed."""
+
+
+class WaitTimedOut(QueueError):
+    """`wait` ran out of time."""
+
+    exit_code = 124

@@ -1,0 +1,173 @@
+"""What a new job may say of itself, whether as JSON or as options: one table, one validation."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from . import values
+from .errors import BadInput
+
+# A job to be enqueued. None means: the store fills it in (an id, the time, the settings).
+# The fields are in the order of the columns of the INSERT.
+NewJob = namedtuple(
+    "NewJob",
+    "id queue priority command cwd env run_at max_retries backoff_base backoff_max timeout"
+    " kill_grace output_limit",
+)
+
+STAMP_TOLERANCE = 3600  # seconds
+
+# Other names for the same field, in JSON as people write it.
+SYNONYMS = {"base_backoff_seconds": "backoff_base", "base_backoff": "backoff_base"}
+
+
+def _env(value: object, place: str) -> str | None:
+    import json
+
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadInput('%s: must be an object of texts, such as {"LANG": "C"}' % place)
+    for key, text in value.items():
+        if not isinstance(text, str) or not key or "=" in key or "\0" in key + text:
+            raise BadInput("%s: not a name and a text: %s" % (place, values.quote({key: text})))
+        values.encode(key + text, place)
+    return json.dumps(value) if value else None
+
+
+def _cwd(value: object, place: str) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise BadInput("%s: must be an absolute path, not %s" % (place, values.quote(value)))
+    values.encode(value, place)
+    return value
+
+
+FIELDS = {
+    "id": values.name,
+    "queue": values.name,
+    "priority": lambda value, place: values.whole(value, place, -values.LARGEST_INTEGER),
+    "command": values.command,
+    "cwd": _cwd,
+    "env": _env,
+    "max_retries": lambda value, place: values.whole(value, place, 0),
+    "backoff_base": values.factor,
+    "backoff_max": values.duration,
+    "timeout": values.duration,
+    "kill_grace": values.duration,
+    "output_limit": values.size,
+}
+
+
+def new_job(fields: dict[str, object], now: float, places: dict[str, str] | None = None) -> NewJob:
+    """Validate `fields` (by name, as JSON or options gave them) and make a NewJob of them.
+
+    `run_at` and `delay` (from `now`, epoch seconds) both set when the job may run. `places` says
+    how to name a field in a message (`--timeout` for `timeout`). Raises BadInput.
+    """
+    named = (places or {}).get
+    checked = dict.fromkeys(NewJob._fields)
+    checked["queue"], checked["priority"] = "default", 0
+    for field, value in fields.items():
+        if field in FIELDS:
+            checked[field] = FIELDS[field](value, named(field, field))
+    if "command" not in fields:
+        raise BadInput("command: missing")
+    if fields.get("delay") is not None and fields.get("run_at") is not None:
+        raise BadInput(
+            "%s: cannot be given together with %s" % (named("delay", "delay"), named("run_at", "run_at"))
+        )
+    if fields.get("delay") is not None:
+        checked["run_at"] = now + values.duration(fields["delay"], named("delay", "delay"))
+    elif fields.get("run_at") is not None:
+        checked["run_at"] = values.moment(fields["run_at"], named("run_at", "run_at"), now)
+    return NewJob(**checked)
+
+
+def from_json(
+    text: str, defaults: dict[str, object], now: float, places: dict[str, str] | None = None
+) -> NewJob:
+    """A NewJob from a JSON object; `defaults` fill the fields that it leaves out.
+
+    `places` says how to name a field that came from the defaults.
+
+    `state`, `attempts`, timestamps and results are accepted only where they say what a new job is
+    anyway. Raises BadInput, with the nearest known field for an unknown one.
+    """
+    import json
+
+    try:
+        given = json.loads(text, object_pairs_hook=_no_pair_twice, parse_constant=_no_constant)
+    except ValueError as error:
+        if isinstance(error, json.JSONDecodeError):
+            raise BadInput("not valid JSON: %s at character %d" % (error.msg, error.pos + 1)) from None
+        raise BadInput("not valid JSON: a number with too many digits") from None
+    except RecursionError:
+        raise BadInput("not valid JSON: nested too deeply") from None
+    if not isinstance(given, dict):
+        raise BadInput("a job is a JSON object, not %s" % values.quote(given))
+    fields = dict(defaults)
+    for key, value in given.items():
+        field = SYNONYMS.get(key, key)
+        if field in NEW_JOB_SAYS:
+            if value is not None and not NEW_JOB_SAYS[field](value, now):
+                raise BadInput(
+                    "%s: cannot be %s in a new job; queuectl sets it" % (field, values.quote(value))
+                )
+            continue
+        if field not in FIELDS and field not in ("delay", "run_at"):
+            known = sorted([*FIELDS, "delay", "run_at"])
+            raise BadInput("%s: no such field (%s)" % (values.quote(key), values.nearest(key, known)))
+        if value is None and field != "command":
+            continue
+        if field in given and field != key:
+            raise BadInput("%s: given twice, as %s too" % (field, key))
+        if field in ("delay", "run_at"):
+            fields.pop("delay", None) if field == "run_at" else fields.pop("run_at", None)
+            if field == "delay" and given.get("run_at") is not None:
+                raise BadInput("delay: cannot be given together with run_at")
+        fields[field] = value
+    of_defaults = {field: place for field, place in (places or {}).items() if field not in given}
+    return new_job(fields, now, of_defaults)
+
+
+def _no_pair_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise BadInput("%s: given twice" % values.quote(twice))
+    return made
+
+
+def _no_constant(word: str) -> float:
+    raise BadInput("not valid JSON: %s is no number" % word)
+
+
+def _is_about_now(value: object, now: float) -> bool:
+    try:
+        return abs(values.moment(value, "time", now) - now) <= STAMP_TOLERANCE
+    except BadInput:
+        return False
+
+
+def _is_zero(value: object, now: float) -> bool:
+    return not isinstance(value, bool) and value == 0
+
+
+def _is_nothing(value: object, now: float) -> bool:
+    return False  # Only null, which the caller lets pass.
+
+
+# Fields of a job that queuectl sets, and what a new job may say there all the same.
+NEW_JOB_SAYS = {
+    "state": lambda value, now: value == "pending",
+    "attempts": _is_zero,
+    "created_at": _is_about_now,
+    "updated_at": _is_about_now,
+    "started_at": _is_nothing,
+    "finished_at": _is_nothing,
+    "exit_code": _is_nothing,
+    "error": _is_nothing,
+    "worker": _is_nothing,
+}
+

@@ -1,0 +1,299 @@
+"""Runs one command: spawns it in a session of its own, streams its output, times out, ends it.
+
+The command's life is observed in three separate things: `_ending` is what we asked of it (nothing,
+or a reason to end), `_status` is how its first process ended, and its process group may outlive
+both. It is over when the first process has ended *and* nothing of its group is left. A pipe that
+an escaped grandchild still holds does not keep it: what was written until then is taken.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections import deque
+
+from .lifecycle import Outcome
+
+CHUNK = 65536
+# A process group cannot be waited for: looked at this often (seconds) until it is gone.
+GROUP_POLL = 0.005
+# Signals that a parent may have told us to ignore, and that a job expects to work.
+DEFAULT_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+)
+
+
+class CannotStart(Exception):
+    """The command could not be started; the text says why."""
+
+
+class Output:
+    """What an attempt printed, bounded: the first and the last half of `limit` bytes are kept.
+
+    Each chunk is (position, stream, data), where position counts all bytes of both streams. `fresh`
+    is what is not stored yet, `stale` the positions of what was stored and has fallen out since.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._head_room = limit // 2
+        self._tail_room = limit - limit // 2
+        self._tail: deque[tuple[int, int, bytes, bool]] = deque()
+        self._tail_size = 0
+        self._fresh_head: list[tuple[int, int, bytes]] = []
+        self._stale: list[int] = []
+        self._position = 0
+        self.dropped = 0
+
+    def add(self, stream: int, data: bytes) -> None:
+        """Take in what `stream` (1 stdout, 2 stderr) printed."""
+        position = self._position
+        self._position += len(data)
+        if self._head_room:
+            head, data = data[: self._head_room], data[self._head_room :]
+            self._head_room -= len(head)
+            self._add_head(position, stream, head)
+            position += len(head)
+        if data:
+            self._add_tail(position, stream, data)
+
+    def _add_head(self, position: int, stream: int, data: bytes) -> None:
+        if self._fresh_head:
+            start, last_stream, last = self._fresh_head[-1]
+            # Many small writes make one chunk.
+            if last_stream == stream and len(last) < CHUNK:
+                self._fresh_head[-1] = (start, stream, last + data)
+                return
+        self._fresh_head.append((position, stream, data))
+
+    def _add_tail(self, position: int, stream: int, data: bytes) -> None:
+        self._tail_size += len(data)
+        last = self._tail[-1] if self._tail else None
+        if last and not last[3] and last[1] == stream and len(last[2]) + len(data) <= CHUNK:
+            self._tail[-1] = (last[0], stream, last[2] + data, False)
+        else:
+            self._tail.append((position, stream, data, False))
+        while self._tail_size > self._tail_room:
+            position, stream, data, stored = self._tail.popleft()
+            excess = min(len(data), self._tail_size - self._tail_room)
+            if stored:
+                self._stale.append(position)
+            if excess < len(data):
+                self._tail.appendleft((position + excess, stream, data[excess:], False))
+            self._tail_size -= excess
+            self.dropped += excess
+
+    def pending(self) -> tuple[list[tuple[int, int, bytes]], list[int]]:
+        """(fresh, stale): what has to be stored and to be deleted; call `stored` once it is."""
+        return self._fresh_head + [chunk[:3] for chunk in self._tail if not chunk[3]], self._stale
+
+    def stored(self) -> None:
+        """What `pending` told last is in the database now."""
+        self._fresh_head, self._stale = [], []
+        self._tail = deque((*chunk[:3], True) for chunk in self._tail)
+
+
+class Command:
+    """One running command. The caller polls `fds`, then calls `read` and `check` until `outcome`."""
+
+    def __init__(
+        self,
+        argv: list[bytes],
+        cwd: bytes,
+        environment: dict[bytes, bytes],
+        timeout: float,
+        kill_grace: float,
+        output: Output,
+    ) -> None:
+        """Start it; times in seconds, a timeout of 0 is none. Raises CannotStart."""
+        self.output = output
+        self.outcome: Outcome | None = None
+        self._kill_grace = kill_grace
+        self._ending: str | None = None
+        self._status: int | None = None
+        self._kill_at = 0.0
+        self._give_up_at = 0.0
+        self._pipes: dict[int, int] = {}
+        writers = []
+        try:
+            for stream in (1, 2):
+                reader, writer = os.pipe()
+                self._pipes[reader] = stream
+                writers.append(writer)
+                os.set_blocking(reader, False)
+            self.pid = _spawn(argv, cwd, environment, *writers)
+        except (OSError, ValueError) as error:
+            self._close()
+            raise CannotStart(getattr(error, "strerror", None) or str(error)) from None
+        except CannotStart:
+            self._close()
+            raise
+        finally:
+            for writer in writers:
+                os.close(writer)
+        self.started = time.monotonic()
+        self._times_out_at = self.started + (timeout or math.inf)
+
+    @property
+    def fds(self) -> list[int]:
+        """The pipes that are open."""
+        return list(self._pipes)
+
+    def due_at(self) -> float:
+        """When (by time.monotonic) `check` has something to do without any event."""
+        if self._status is not None:
+            return time.monotonic() + GROUP_POLL
+        if self._ending:
+            return self._kill_at
+        return self._times_out_at
+
+    def read(self, fd: int) -> int:
+        """Take in one chunk of output from a pipe; returns how many bytes there were."""
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return 0
+        if data:
+            self.output.add(self._pipes[fd], data)
+        else:
+            os.close(fd)
+            del self._pipes[fd]
+        return len(data)
+
+    def end(self, reason: str) -> None:
+        """Ask it to end, for `reason` (an Outcome's kind): SIGTERM now, SIGKILL after the grace."""
+        if self._ending or self._status is not None:
+            return
+        self._ending = reason
+        self._kill_at = time.monotonic() + self._kill_grace
+        self._signal_group(signal.SIGTERM)
+        self._signal_group(signal.SIGCONT)  # A stopped process would not see the SIGTERM.
+
+    def check(self) -> None:
+        """Notice that it ended or ran out of time; sets `outcome` once it is over."""
+        now = time.monotonic()
+        if self._status is None and not self._reap(now):
+            if self._ending:
+                if now >= self._kill_at:
+                    self._signal_group(signal.SIGKILL)
+                    self._kill_at = now + 1
+            elif now >= self._times_out_at:
+                self.end("timeout")
+            return
+        if self._group_is_left(now):
+            return
+        self._drain()
+        self._close()
+        self.outcome = self._judge_end()
+
+    def _reap(self, now: float) -> bool:
+        # Look first, reap later: until it is reaped its PID, and so the group's, cannot be reused.
+        if hasattr(os, "waitid"):
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return False
+            self._signal_group(signal.SIGTERM)
+            _, self._status = os.waitpid(self.pid, 0)
+        else:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid == 0:
+                return False
+            self._status = status
+            self._signal_group(signal.SIGTERM)
+        if not self._ending:
+            self._kill_at = now + self._kill_grace
+        self._give_up_at = self._kill_at + 5
+        return True
+
+    def _group_is_left(self, now: float) -> bool:
+        if not self._signal_group(0):
+            return False
+        if now >= self._kill_at:
+            self._signal_group(signal.SIGKILL)
+        # Only zombies that nobody reaps could be left for so long.
+        return now < self._give_up_at
+
+    def _signal_group(self, number: int) -> bool:
+        # The group, not the PID: the shell may have forked. While a member lives (or the first
+        # process is not reaped) the group's number is not given to anybody else.
+        try:
+            os.killpg(self.pid, number)
+            return True
+        except (ProcessLookupError, PermissionError):
+            return False
+
+    def _drain(self) -> None:
+        # One pipe's worth: an escaped grandchild may print for ever.
+        for fd in list(self._pipes):
+            for _ in range(32):
+                if not self.read(fd):
+                    break
+
+    def _close(self) -> None:
+        for fd in self._pipes:
+            os.close(fd)
+        self._pipes = {}
+
+    def _judge_end(self) -> Outcome:
+        assert self._status is not None
+        if self._ending:
+            return Outcome(self._ending)
+        if os.WIFSIGNALED(self._status):
+            return Outcome("signal", os.WTERMSIG(self._status))
+        return Outcome("exit", os.WEXITSTATUS(self._status))
+
+
+def _spawn(
+    argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], stdout: int, stderr: int
+) -> int:
+    """Start argv in a new session; returns its PID. Raises OSError, ValueError or CannotStart."""
+    # posix_spawn uses vfork on every Python; subprocess forks before 3.10, at half the speed.
+    # It knows no working directory, so we go there and come back.
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise CannotStart("working directory %s: %s" % (os.fsdecode(cwd), error.strerror)) from None
+    try:
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, stdout, 1),
+                (os.POSIX_SPAWN_DUP2, stderr, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    except NotImplementedError:
+        return _spawn_by_subprocess(argv, environment, stdout, stderr)
+    finally:
+        os.chdir("/")
+
+
+def _spawn_by_subprocess(
+    argv: list[bytes], environment: dict[bytes, bytes], stdout: int, stderr: int
+) -> int:
+    """The same where posix_spawn cannot make a session."""
+    import subprocess
+
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=environment,
+        start_new_session=True,
+        restore_signals=True,
+    )
+    process.returncode = 0  # We reap it ourselves.
+    return process.pid
+
+

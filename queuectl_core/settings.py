@@ -1,0 +1,87 @@
+"""The configuration keys: what each means, its default, and how its value is read.
+
+A setting that belongs to a job (`column`) is copied into the job when it is enqueued, from the
+first of: the job itself, the key of its queue (`QUEUE.max-retries`), the key (`max-retries`), the
+default here. Later changes apply to later jobs only.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from . import values
+from .errors import BadInput
+
+Setting = namedtuple("Setting", "key default parse column help")
+
+SETTINGS = {
+    setting.key: setting
+    for setting in (
+        Setting(
+            "max-retries",
+            3,
+            lambda value, place: values.whole(value, place, 0),
+            "max_retries",
+            "how many times a failed job is run again",
+        ),
+        Setting(
+            "backoff-base",
+            2,
+            values.factor,
+            "backoff_base",
+            "after its n-th failure a job waits BASE ** n seconds",
+        ),
+        Setting("backoff-max", 86400, values.duration, "backoff_max", "the longest such wait"),
+        Setting("timeout", 0, values.duration, "timeout", "how long an attempt may run; 0 is no limit"),
+        Setting(
+            "kill-grace",
+            10,
+            values.duration,
+            "kill_grace",
+            "how long after SIGTERM a job that has to end gets SIGKILL",
+        ),
+        Setting(
+            "output-limit",
+            1024 * 1024,
+            values.size,
+            "output_limit",
+            "bytes of output kept per attempt: the first and the last half of it",
+        ),
+    )
+}
+
+JOB_SETTINGS = tuple(setting for setting in SETTINGS.values() if setting.column)
+
+# Names that earlier implementations of this system gave to the same things.
+OLD_NAMES = {"default-max-retries": "max-retries", "default-base-backoff": "backoff-base"}
+
+
+def canonical(key: str) -> str:
+    """The one spelling of a key: `max_retries` and `default_max_retries` are `max-retries`.
+
+    A key of one queue is `QUEUE.KEY`; the queue's name is left as it is. An unknown key raises
+    BadInput and names the nearest known one.
+    """
+    queue, dot, last = key.rpartition(".")
+    spelled = last.strip().lower().replace("_", "-")
+    spelled = OLD_NAMES.get(spelled, spelled)
+    if spelled not in SETTINGS:
+        raise BadInput("no such key: %s (%s)" % (values.quote(key), values.nearest(spelled, list(SETTINGS))))
+    if dot:
+        return "%s.%s" % (values.name(queue, "queue"), spelled)
+    return spelled
+
+
+def parse(key: str, value: str) -> int | float | str:
+    """The value of the canonical `key`, ready to be stored; BadInput where it does not fit."""
+    return SETTINGS[key.rpartition(".")[2]].parse(value, key)
+
+
+def resolve(config: dict[str, int | float | str], queue: str) -> dict[str, int | float | str]:
+    """The value of each job setting, by column, for a new job of `queue`."""
+    return {
+        setting.column: config.get(
+            "%s.%s" % (queue, setting.key), config.get(setting.key, setting.default)
+        )
+        for setting in JOB_SETTINGS
+    }

@@ -1,0 +1,405 @@
+"""Every SQL statement of the program: the schema, its migrations, and the named statements.
+
+The schema is an interface: `INSERT INTO queuectl_jobs(command) VALUES ('…')`, from any program and
+inside that program's own transaction, is a complete enqueue. So all that must hold for every job is
+held by the schema itself: CHECKs refuse impossible rows, triggers count, and one trigger files what
+came without the mechanical columns.
+
+How a job is found without scanning. `ready` says what the claim may look at:
+    1     claimable now: in the index (queue, priority DESC, seq) WHERE ready = 1
+    0     waits for run_at: in the index (run_at) WHERE ready = 0, promoted to 1 when due
+    NULL  neither: processing, finished, or waiting for another job
+    2     only while an INSERT that did not name it is being filed by its trigger
+The claim looks at the head of each open queue and takes the best of these heads. Its cost grows
+with the number of queues that hold waiting jobs, never with the number of jobs.
+"""
+
+from __future__ import annotations
+
+from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job
+
+SCHEMA_VERSION = 1
+
+
+def _list(words: tuple[str, ...]) -> str:
+    return "(%s)" % ", ".join("'%s'" % word for word in words)
+
+
+def _from(move: str) -> str:
+    """The guard of a move: the states that it may start from, as the lifecycle's table has them."""
+    return "state IN %s" % _list(TRANSITIONS[move].from_states)
+
+
+def _to(move: str) -> str:
+    return "'%s'" % TRANSITIONS[move].to_state
+
+
+# UTC epoch seconds with a fraction. (unixepoch('subsec') would need SQLite 3.42.)
+_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+
+_COUNT_COLUMNS = ",\n".join("%s INTEGER NOT NULL DEFAULT 0" % state for state in STATES)
+
+
+def _setting(key: str, default: int) -> str:
+    """A job's setting for the filing trigger: as settings.resolve does it."""
+    return (
+        "coalesce((SELECT value FROM queuectl_config WHERE key = NEW.queue || '.%s'),"
+        " (SELECT value FROM queuectl_config WHERE key = '%s'), %d)" % (key, key, default)
+    )
+
+
+# One tuple of statements per version; each tuple runs in one transaction together with the
+# rise of the version's row. Never edit a released one: add the next.
+MIGRATIONS = {
+    1: (
+        """
+        CREATE TABLE queuectl_meta (
+            key TEXT PRIMARY KEY,
+            value NOT NULL
+        ) WITHOUT ROWID
+        """,
+        # The token of this file: it marks the environment of attempts (process.py).
+        "INSERT INTO queuectl_meta VALUES ('file', lower(hex(randomblob(8))))",
+        """
+        CREATE TABLE queuectl_config (
+            key TEXT PRIMARY KEY,
+            value NOT NULL
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE queuectl_jobs (
+            seq           INTEGER PRIMARY KEY,
+            id            TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(8))))
+                          CHECK (length(id) BETWEEN 1 AND 200),
+            queue         TEXT NOT NULL DEFAULT 'default' CHECK (length(queue) BETWEEN 1 AND 200),
+            priority      INTEGER NOT NULL DEFAULT 0 CHECK (typeof(priority) = 'integer'),
+            state         TEXT NOT NULL DEFAULT 'pending' CHECK (state IN %(states)s),
+            ready         INTEGER DEFAULT 2 CHECK (ready IN (0, 1, 2)),
+            waits_for     INTEGER NOT NULL DEFAULT 0 CHECK (waits_for >= 0),
+            -- TEXT, or a BLOB where the bytes are no UTF-8.
+            command       NOT NULL CHECK (typeof(command) IN ('text', 'blob')
+                          AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
+            cwd           CHECK (typeof(cwd) IN ('text', 'blob', 'null')),
+            env           TEXT,
+            max_retries   INTEGER CHECK (typeof(max_retries) IN ('integer', 'null') AND max_retries >= 0),
+            backoff_base  REAL CHECK (typeof(backoff_base) IN ('real', 'null') AND backoff_base >= 0),
+            backoff_max   REAL CHECK (typeof(backoff_max) IN ('real', 'null') AND backoff_max >= 0),
+            timeout       REAL CHECK (typeof(timeout) IN ('real', 'null') AND timeout >= 0),
+            kill_grace    REAL CHECK (typeof(kill_grace) IN ('real', 'null') AND kill_grace >= 0),
+            output_limit  INTEGER CHECK (typeof(output_limit) IN ('integer', 'null') AND output_limit >= 0),
+            attempts      INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+            last_attempt  INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt >= attempts),
+            worker        INTEGER,
+            cancel        INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
+            run_at        REAL NOT NULL DEFAULT %(now)s CHECK (typeof(run_at) = 'real'),
+            created_at    REAL NOT NULL DEFAULT %(now)s CHECK (typeof(created_at) = 'real'),
+            updated_at    REAL NOT NULL DEFAULT %(now)s CHECK (typeof(updated_at) = 'real'),
+            started_at    REAL,
+            finished_at   REAL,
+            exit_code     INTEGER,
+            error         TEXT,
+            CHECK ((ready IS NOT NULL) = (state IN %(waiting)s AND waits_for = 0)),
+            CHECK ((worker IS NOT NULL) = (state = 'processing')),
+            CHECK ((finished_at IS NOT NULL) = (state IN %(finished)s)),
+            CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
+            CHECK (cancel = 0 OR state = 'processing')
+        )
+        """
+        % {
+            "states": _list(STATES),
+            "waiting": _list(WAITING),
+            "finished": _list(FINISHED),
+            "now": _NOW,
+        },
+        "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
+        "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
+        # Not of pending jobs: they are the bulk of a batch, and are found through `ready`.
+        "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, seq) WHERE state <> 'pending'",
+        # One row per queue ever used: how many of its jobs are in each state, kept by triggers.
+        """
+        CREATE TABLE queuectl_queues (
+            name TEXT PRIMARY KEY,
+            %s
+        ) WITHOUT ROWID
+        """
+        % _COUNT_COLUMNS,
+        """
+        CREATE TABLE queuectl_attempts (
+            job         INTEGER NOT NULL,
+            attempt     INTEGER NOT NULL,
+            worker      INTEGER NOT NULL,
+            started_at  REAL NOT NULL,
+            finished_at REAL,
+            outcome     TEXT,
+            exit_code   INTEGER,
+            error       TEXT,
+            pid         INTEGER,
+            birth       TEXT,
+            dropped     INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (job, attempt),
+            CHECK ((finished_at IS NULL) = (outcome IS NULL))
+        ) WITHOUT ROWID
+        """,
+        # Output as it came. `position` counts the attempt's bytes, stdout and stderr together;
+        # stream 1 is stdout, 2 is stderr. A gap between rows is what `dropped` counts.
+        """
+        CREATE TABLE queuectl_output (
+            job      INTEGER NOT NULL,
+            attempt  INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            stream   INTEGER NOT NULL CHECK (stream IN (1, 2)),
+            data     BLOB NOT NULL,
+            PRIMARY KEY (job, attempt, position)
+        ) WITHOUT ROWID
+        """,
+        # `wanted` is what somebody asked of the worker; what it does is derived (lifecycle of the
+        # job it holds, `idle`). `idle` = 1 means: it found nothing and sleeps until its bell rings.
+        """
+        CREATE TABLE queuectl_workers (
+            id         INTEGER PRIMARY KEY AUTOINCREMENT,
+            role       TEXT NOT NULL CHECK (role IN ('supervisor', 'worker')),
+            supervisor INTEGER,
+            pid        INTEGER NOT NULL,
+            boot       TEXT NOT NULL,
+            birth      TEXT NOT NULL,
+            queues     TEXT,
+            wanted     TEXT NOT NULL DEFAULT 'run' CHECK (wanted IN ('run', 'stop', 'stop-now')),
+            idle       INTEGER NOT NULL DEFAULT 0 CHECK (idle IN (0, 1)),
+            version    TEXT NOT NULL,
+            started_at REAL NOT NULL
+        )
+        """,
+        """
+        CREATE TRIGGER queuectl_count_insert AFTER INSERT ON queuectl_jobs BEGIN
+            INSERT INTO queuectl_queues (name, %s) VALUES (NEW.queue, %s)
+                ON CONFLICT (name) DO UPDATE SET %s;
+        END
+        """
+        % (
+            ", ".join(STATES),
+            ", ".join("NEW.state = '%s'" % s for s in STATES),
+            ", ".join("%s = %s + excluded.%s" % (s, s, s) for s in STATES),
+        ),
+        """
+        CREATE TRIGGER queuectl_count_state AFTER UPDATE OF state ON queuectl_jobs
+        WHEN OLD.state <> NEW.state BEGIN
+            UPDATE queuectl_queues SET %s WHERE name = NEW.queue;
+        END
+        """
+        % ", ".join(
+            "%s = %s + (NEW.state = '%s') - (OLD.state = '%s')" % (s, s, s, s) for s in STATES
+        ),
+        """
+        CREATE TRIGGER queuectl_delete AFTER DELETE ON queuectl_jobs BEGIN
+            UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
+            DELETE FROM queuectl_attempts WHERE job = OLD.seq;
+            DELETE FROM queuectl_output WHERE job = OLD.seq;
+        END
+        """
+        % ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
+        # What came by foreign SQL gets its settings and its place; enqueue names `ready` itself.
+        """
+        CREATE TRIGGER queuectl_file AFTER INSERT ON queuectl_jobs WHEN NEW.ready = 2 BEGIN
+            UPDATE queuectl_jobs SET
+                ready = (NEW.run_at <= %(now)s),
+                max_retries = coalesce(NEW.max_retries, %(max_retries)s),
+                backoff_base = coalesce(NEW.backoff_base, %(backoff_base)s),
+                backoff_max = coalesce(NEW.backoff_max, %(backoff_max)s),
+                timeout = coalesce(NEW.timeout, %(timeout)s),
+                kill_grace = coalesce(NEW.kill_grace, %(kill_grace)s),
+                output_limit = coalesce(NEW.output_limit, %(output_limit)s)
+            WHERE seq = NEW.seq;
+        END
+        """
+        % {
+            "now": _NOW,
+            "max_retries": _setting("max-retries", 3),
+            "backoff_base": _setting("backoff-base", 2),
+            "backoff_max": _setting("backoff-max", 86400),
+            "timeout": _setting("timeout", 0),
+            "kill_grace": _setting("kill-grace", 10),
+            "output_limit": _setting("output-limit", 1024 * 1024),
+        },
+    ),
+}
+
+HAS_META = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'queuectl_meta'"
+META = "SELECT value FROM queuectl_meta WHERE key = :key"
+SET_META = "INSERT OR REPLACE INTO queuectl_meta (key, value) VALUES (:key, :value)"
+
+JOB_COLUMNS = ", ".join(Job._fields)
+
+# --- enqueue ------------------------------------------------------------------------------------
+
+# The columns are jobspec.NewJob's fields in their order, then the time and `ready`, so that a
+# batch is one executemany of tuples.
+ENQUEUE = """
+    INSERT INTO queuectl_jobs (id, queue, priority, command, cwd, env, run_at, max_retries,
+        backoff_base, backoff_max, timeout, kill_grace, output_limit, created_at, updated_at, ready)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, ?14), ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14,
+        coalesce(?7, ?14) <= ?14)
+"""
+# Idle workers that take this queue are rung. They are marked busy in the enqueuing transaction, so
+# that two enqueues at once ring two workers.
+WAKE = """
+    SELECT id FROM queuectl_workers
+    WHERE idle = 1 AND wanted = 'run'
+      AND (queues IS NULL OR instr(',' || queues || ',', ',' || :queue || ',') > 0)
+    ORDER BY id LIMIT :count
+"""
+
+# --- claim and settle ---------------------------------------------------------------------------
+
+# Promotes what has become due, in bites, so that no single claim pays for a million jobs.
+PROMOTE = """
+    UPDATE queuectl_jobs SET ready = 1
+    WHERE ready = 0 AND seq IN
+        (SELECT seq FROM queuectl_jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 200)
+"""
+NEXT_DUE = "SELECT run_at FROM queuectl_jobs WHERE ready = 0 ORDER BY run_at LIMIT 1"
+
+# The head of each queue that has waiting jobs, and of these heads the best.
+CLAIMABLE = """
+    SELECT job.seq FROM queuectl_queues AS queue
+    JOIN queuectl_jobs AS job ON job.seq = (
+        SELECT seq FROM queuectl_jobs WHERE ready = 1 AND queue = queue.name
+        ORDER BY priority DESC, seq LIMIT 1)
+    WHERE (queue.pending > 0 OR queue.failed > 0)
+      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue.name || ',') > 0)
+    ORDER BY job.priority DESC, job.seq LIMIT 1
+"""
+_CLAIM = """
+    UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = attempts + 1,
+        last_attempt = last_attempt + 1, started_at = :now, updated_at = :now,
+        exit_code = NULL, error = NULL
+    WHERE seq = %%s AND %s
+""" % (_to("claim"), _from("claim"))
+CLAIM_RETURNING = _CLAIM % ("(%s)" % CLAIMABLE) + "RETURNING " + JOB_COLUMNS
+# The same claim where SQLite is older than 3.35, in the same BEGIN IMMEDIATE.
+CLAIM_SEQ = _CLAIM % ":seq"
+
+BEGIN_ATTEMPT = """
+    INSERT INTO queuectl_attempts (job, attempt, worker, started_at)
+    VALUES (:job, :attempt, :worker, :now)
+"""
+# All five moves out of `processing` are this one statement, guarded by state and by owner. The
+# attempt's number is never given out twice, so a stale worker's settle changes no row.
+SETTLE = """
+    UPDATE queuectl_jobs SET state = :state, ready = :ready, worker = NULL, cancel = 0,
+        run_at = coalesce(:run_at, run_at), finished_at = :finished_at, updated_at = :now,
+        attempts = attempts - :refund, exit_code = :exit_code, error = :error
+    WHERE seq = :job AND %s AND worker = :worker AND last_attempt = :attempt
+""" % _from("succeed")
+END_ATTEMPT = """
+    UPDATE queuectl_attempts SET finished_at = :now, outcome = :outcome, exit_code = :exit_code,
+        error = :error, dropped = :dropped
+    WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
+"""
+# Who the running command is: for a rescuer, in case the worker dies.
+IDENTIFY_ATTEMPT = """
+    UPDATE queuectl_attempts SET pid = :pid, birth = :birth
+    WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
+"""
+# Output is added only by the attempt that holds the job.
+ADD_OUTPUT = """
+    INSERT INTO queuectl_output (job, attempt, position, stream, data) VALUES (?, ?, ?, ?, ?)
+"""
+DROP_OUTPUT = "DELETE FROM queuectl_output WHERE job = ? AND attempt = ? AND position = ?"
+HOLDS = """
+    SELECT cancel FROM queuectl_jobs
+    WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
+"""
+# Something may still run here: ready, waiting for its time, or running and perhaps failing.
+LEFT_TO_DO = """
+    SELECT 1 FROM queuectl_queues
+    WHERE (pending > 0 OR failed > 0 OR processing > 0)
+      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || name || ',') > 0)
+    LIMIT 1
+"""
+DIED_SINCE = """
+    SELECT 1 FROM queuectl_jobs
+    WHERE state = 'dead' AND state <> 'pending' AND finished_at >= :since
+      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
+    LIMIT 1
+"""
+
+# --- cancel, revive -----------------------------------------------------------------------------
+
+CANCEL_WAITING = """
+    UPDATE queuectl_jobs SET state = %s, ready = NULL, finished_at = :now, updated_at = :now,
+        error = 'cancelled'
+    WHERE seq = :job AND %s AND state <> 'processing'
+""" % (_to("cancel"), _from("cancel"))
+# A running job is cancelled by its worker: this only says that it is wanted.
+WANT_CANCEL = """
+    UPDATE queuectl_jobs SET cancel = 1, updated_at = :now WHERE seq = :job AND state = 'processing'
+"""
+REVIVE = """
+    UPDATE queuectl_jobs SET state = %s, ready = CASE WHEN waits_for = 0 THEN 1 END, attempts = 0,
+        run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL, updated_at = :now
+    WHERE seq = :job AND %s
+""" % (_to("revive"), _from("revive"))
+
+# --- workers ------------------------------------------------------------------------------------
+
+# A worker starts with what is wanted of its supervisor: a `stop` that came while the supervisor
+# was replacing a worker reaches the replacement too. Supervisors count downwards, so that the
+# numbers people see are workers 1, 2, 3 …
+REGISTER = """
+    INSERT INTO queuectl_workers
+        (id, role, supervisor, pid, boot, birth, queues, version, started_at, wanted)
+    VALUES (CASE :role WHEN 'supervisor' THEN (SELECT min(0, coalesce(min(id), 0)) - 1
+                                               FROM queuectl_workers) END,
+        :role, :supervisor, :pid, :boot, :birth, :queues, :version, :now,
+        coalesce((SELECT wanted FROM queuectl_workers WHERE id = :supervisor), 'run'))
+"""
+UNREGISTER = "DELETE FROM queuectl_workers WHERE id = :id"
+WORKER_COLUMNS = "id, role, supervisor, pid, boot, birth, queues, wanted, idle, version, started_at"
+WORKERS = "SELECT %s FROM queuectl_workers ORDER BY id" % WORKER_COLUMNS
+WANTED = "SELECT wanted FROM queuectl_workers WHERE id = :id"
+# What is wanted only ever grows: run, stop, stop-now.
+WANT = """
+    UPDATE queuectl_workers SET wanted = :wanted
+    WHERE id = :id AND wanted <> :wanted AND wanted <> 'stop-now'
+"""
+SET_IDLE = "UPDATE queuectl_workers SET idle = :idle WHERE id = :id"
+HELD_BY = """
+    SELECT %s FROM queuectl_jobs
+    WHERE state = 'processing' AND state <> 'pending' AND worker = :worker
+""" % JOB_COLUMNS
+# Workers that hold a job; a worker without a row is a job whose owner is gone for good.
+HOLDERS = """
+    SELECT DISTINCT worker FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending'
+"""
+
+# --- looking ------------------------------------------------------------------------------------
+
+JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
+JOB_BY_SEQ = "SELECT %s FROM queuectl_jobs WHERE seq = ?" % JOB_COLUMNS
+# `%s` is a WHERE clause made of the conditions below, joined by AND.
+LIST = "SELECT %s FROM queuectl_jobs %%s ORDER BY seq DESC LIMIT :limit" % JOB_COLUMNS
+LIST_STATES = "state IN (%s)"
+LIST_INDEXED = "state <> 'pending'"  # Lets SQLite use queuectl_jobs_state.
+LIST_QUEUE = "queue = :queue"
+COUNTS = "SELECT name, %s FROM queuectl_queues ORDER BY name" % ", ".join(STATES)
+RUNNING = """
+    SELECT worker, id, started_at FROM queuectl_jobs
+    WHERE state = 'processing' AND state <> 'pending'
+"""
+ATTEMPTS = """
+    SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, pid, birth
+    FROM queuectl_attempts WHERE job = :job ORDER BY attempt
+"""
+OUTPUT = """
+    SELECT position, stream, data FROM queuectl_output
+    WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
+"""
+DEAD = """
+    SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY seq
+"""
+
+# --- configuration ------------------------------------------------------------------------------
+
+CONFIG = "SELECT key, value FROM queuectl_config ORDER BY key"
+CONFIG_SET = "INSERT OR REPLACE INTO queuectl_config (key, value) VALUES (:key, :value)"
+CONFIG_UNSET = "DELETE FROM queuectl_config WHERE key = :key"

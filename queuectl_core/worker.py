@@ -1,0 +1,239 @@
+"""The worker: claims a job, runs it, settles it and claims the next in the same transaction.
+
+What is wanted of a worker is said in two places, and the stronger counts: its row (`worker stop`)
+and the signals it got (SIGTERM or SIGINT: stop when the job is done; a second one: stop now). The
+bell and the poll only make it look. The worker does not know the store's module: a store is
+passed in, and so is the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections import namedtuple
+
+from .errors import DatabaseBusy, DatabaseFull
+from .identity import TOKEN_VARIABLE, birth, end_leftovers
+from .lifecycle import Job, Outcome, judge
+from .process import CannotStart, Command, Output
+
+POLL = 0.4  # Seconds between two looks without a bell: for what foreign SQL did.
+FIRST_RECORD = 0.05  # A job that runs for longer than this is worth a write of its own;
+RECORD = 0.2  # new output is kept this soon from then on.
+HEALTH_CHECK = 2.0  # Seconds between two looks for workers that died.
+RETRY_WRITE = 0.5  # Seconds between two tries when there is no room to write.
+
+STRENGTH = {"run": 0, "stop": 1, "stop-now": 2, None: 3}
+# What a command is ended for (an outcome's kind), by what is asked of the worker that runs it.
+END_FOR = {"stop-now": "released", "cancelled": "cancelled", "evicted": "evicted"}
+
+# What a fleet gives to each of its workers: its queues (comma-separated; None: all), whether to
+# leave once nothing is left to do, the jobs' environment (bytes to bytes), and two callables:
+# `rescue()` looks for dead workers, `say(line)` is told what happens.
+Orders = namedtuple("Orders", "queues drain environment rescue say")
+
+
+class Inbox:
+    """All that can wake a worker: signals (SIGCHLD too), its bell, and the pipes of its job."""
+
+    def __init__(self) -> None:
+        self._bell = None
+        self._poll = select.poll()
+        self._signals = 0
+        self._alarm, writer = os.pipe()
+        for fd in (self._alarm, writer):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._count)
+        signal.signal(signal.SIGINT, self._count)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # Its wake-up is all that is wanted of it.
+        self._poll.register(self._alarm, select.POLLIN)
+
+    def listen_to(self, bell) -> None:
+        """From now on a ring of this bell ends a sleep too."""
+        if bell.fd >= 0:
+            self._bell = bell
+            self._poll.register(bell.fd, select.POLLIN)
+
+    def _count(self, number: int, frame: object) -> None:
+        self._signals += 1
+
+    @property
+    def wanted(self) -> str:
+        """What the signals so far ask for."""
+        return ("run", "stop", "stop-now")[min(self._signals, 2)]
+
+    def wait(self, seconds: float, pipes: list[int]) -> tuple[list[int], bool]:
+        """Sleep until something happens: (the pipes that are readable, whether the bell rang)."""
+        for fd in pipes:
+            self._poll.register(fd, select.POLLIN)
+        # Rounded up, so that what is due in a fraction of a millisecond does not spin.
+        ready = [fd for fd, _ in self._poll.poll(int(seconds * 1000 + 0.999))]
+        for fd in pipes:
+            self._poll.unregister(fd)
+        if self._alarm in ready:
+            os.read(self._alarm, 4096)
+        rang = self._bell is not None and self._bell.fd in ready
+        if rang:
+            self._bell.silence()
+        return [fd for fd in ready if fd in pipes], rang
+
+
+class Worker:
+    """One worker process; `run` is its life."""
+
+    def __init__(self, store, id: int, orders: Orders, inbox: Inbox, clock=time.time) -> None:
+        self._store = store
+        self._id = id
+        self._orders = orders
+        self._inbox = inbox
+        self._clock = clock
+        self._next_health_check = 0.0
+
+    def run(self) -> bool:
+        """Work until asked to stop or, with `drain`, until nothing is left; False: evicted."""
+        claim = self._claim()
+        while True:
+            wanted = self._stronger(claim.wanted)
+            if claim.job:
+                # Whatever is wanted: a claimed job is run and settled. "Now" ends it at once.
+                claim = self._work(claim.job)
+            elif wanted != "run":
+                return wanted is not None
+            elif self._orders.drain and self._persist(self._store.is_drained, self._orders.queues):
+                return True
+            else:
+                claim = self._idle(claim)
+
+    def _claim(self, idle: bool = False):
+        self._seen_version = self._persist(self._store.data_version)
+        return self._persist(self._store.claim, self._id, self._orders.queues, idle)
+
+    def _idle(self, claim):
+        """Sleep until the bell rings, a job is due or the database changes; then claim."""
+        due_in = POLL if claim.next_due is None else claim.next_due - self._clock()
+        _, rang = self._inbox.wait(max(0.0, min(POLL, due_in)), [])
+        self._check_health()
+        is_due = claim.next_due is not None and claim.next_due <= self._clock()
+        if rang or is_due or self._store.data_version() != self._seen_version:
+            # Who rang marked us as busy: a full claim marks us as idle again if there is nothing.
+            return self._claim(idle=not rang)
+        return claim
+
+    def _work(self, job: Job):
+        """Run one attempt, settle it, and return the next claim."""
+        self._orders.say("claim %s (attempt %d)" % (job.id, job.attempts))
+        output = Output(job.output_limit)
+        outcome = self._attempt(job, output)
+        verdict = judge(job, outcome, self._clock())
+        fresh, stale = output.pending()
+        settled, claim = self._persist(
+            self._store.settle, job, outcome, verdict, fresh, stale, output.dropped,
+            self._orders.queues if self._inbox.wanted == "run" else "",
+        )  # fmt: skip
+        if settled:
+            reason = ": %s" % verdict.error if verdict.error else ""
+            self._orders.say("%s %s%s" % (verdict.move, job.id, reason))
+        else:
+            self._orders.say("%s is not ours any more; what it did does not count" % job.id)
+        return claim or self._claim()
+
+    def _attempt(self, job: Job, output: Output) -> Outcome:
+        """Run the job's command to its end, keeping its output as it comes."""
+        token = self._store.token(job)
+        try:
+            command = Command(
+                [b"/bin/sh", b"-c", job.command.encode("utf-8", "surrogateescape")],
+                self._directory(job),
+                self._environment(job, token),
+                job.timeout,
+                job.kill_grace,
+                output,
+            )
+        except CannotStart as error:
+            return Outcome("unstarted", detail=str(error))
+        identified = False
+        look_at = command.started + FIRST_RECORD
+        self._obey(command, self._inbox.wanted)
+        while command.outcome is None:
+            due = min(command.due_at(), look_at) - time.monotonic()
+            readable, rang = self._inbox.wait(max(0.0, due), command.fds)
+            for fd in readable:
+                command.read(fd)
+            command.check()
+            self._obey(command, self._inbox.wanted)
+            now = time.monotonic()
+            if command.outcome is None and (rang or now >= look_at):
+                identified = self._record(job, command, identified)
+                self._obey(command, self._store.asked(job))
+                self._check_health()
+                look_at = now + HEALTH_CHECK
+            elif readable:
+                look_at = min(look_at, now + RECORD)
+        if command.outcome.kind not in ("exit", "signal"):
+            # It did not end by itself: what escaped its process group may not go on either.
+            end_leftovers(token, None, None)
+        return command.outcome
+
+    def _obey(self, command: Command, asked: str) -> None:
+        if asked in END_FOR:
+            command.end(END_FOR[asked])
+
+    def _record(self, job: Job, command: Command, identified: bool) -> bool:
+        """Keep what the job printed so far and, once, who its command is."""
+        fresh, stale = command.output.pending()
+        who = () if identified else (command.pid, birth(command.pid))
+        if fresh or stale or who:
+            try:
+                self._store.record(job, fresh, stale, *who)
+            except (DatabaseBusy, DatabaseFull) as error:
+                self._orders.say("%s; what %s prints is kept in memory" % (error, job.id))
+                return identified
+            command.output.stored()
+        return True
+
+    def _environment(self, job: Job, token: str) -> dict[bytes, bytes]:
+        environment = dict(self._orders.environment)
+        if job.env:
+            import json
+
+            for key, value in json.loads(job.env).items():
+                environment[os.fsencode(key)] = value.encode("utf-8", "surrogateescape")
+        environment[b"QUEUECTL_JOB_ID"] = job.id.encode("utf-8", "surrogateescape")
+        environment[b"QUEUECTL_ATTEMPT"] = b"%d" % job.last_attempt
+        environment[b"QUEUECTL_QUEUE"] = job.queue.encode("utf-8", "surrogateescape")
+        environment[b"QUEUECTL_DB"] = os.fsencode(self._store.path)
+        environment[TOKEN_VARIABLE.encode()] = token.encode()
+        return environment
+
+    def _directory(self, job: Job) -> bytes:
+        # A job that came by foreign SQL may name no directory.
+        if job.cwd is None:
+            return self._orders.environment.get(b"HOME") or b"/"
+        return job.cwd.encode("utf-8", "surrogateescape")
+
+    def _check_health(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_health_check:
+            self._next_health_check = now + HEALTH_CHECK
+            try:
+                self._orders.rescue(self._store)
+            except (DatabaseBusy, DatabaseFull):
+                pass  # At the next look.
+
+    def _stronger(self, of_row: str | None) -> str | None:
+        return max(of_row, self._inbox.wanted, key=STRENGTH.__getitem__)
+
+    def _persist(self, verb, *arguments):
+        """Do a store's verb, waiting while there is no room to write or the lock is held."""
+        while True:
+            try:
+                return verb(*arguments)
+            except (DatabaseBusy, DatabaseFull) as error:
+                if self._inbox.wanted == "stop-now":
+                    raise  # The job is left as it is: whoever starts next rescues it.
+                self._orders.say("%s; trying again" % error)
+                self._inbox.wait(RETRY_WRITE, [])
