@@ -1,0 +1,1 @@
+"""The tests: `python3 -m unittest` from the top of the checkout, with nothing installed."""
