@@ -98,7 +98,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         cells = [
             _pad(cell, width, to_right) for cell, width, to_right in zip(line, widths, right)
         ]
-        text = "  ".join(cells[:-1] + [cells[-1] if right[-1] else line[-1]])
+        text = "  ".join((*cells[:-1], cells[-1] if right[-1] else line[-1]))
         shown = _cut(text, room).rstrip()
         print(_coloured(shown, line, bold=number == 0))
 
@@ -252,7 +252,7 @@ def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, object]]:
 
 def worker_json(row: Worker, running: dict[int, tuple[str, float]]) -> dict[str, object]:
     """A worker as an object; `running` as store.running() tells it."""
-    job, since = running.get(row.id, (None, None))
+    job, since = running.get(row.id) or (None, None)
     return {
         "id": row.id,
         "pid": row.pid,
@@ -274,7 +274,7 @@ def workers_table(rows: Sequence[Worker], running: dict[int, tuple[str, float]],
     """Workers for people."""
     lines = []
     for row in rows:
-        job, since = running.get(row.id, (None, None))
+        job, since = running.get(row.id) or (None, None)
         lines.append(
             (
                 row.id,
