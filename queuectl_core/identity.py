@@ -174,7 +174,7 @@ def _run(argv: list[str]) -> str:
     environment = dict(os.environ, LC_ALL="C", TZ="UTC")
     try:
         return subprocess.run(
-            argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
         ).stdout.decode("utf-8", "replace")
     except OSError:
         return ""
