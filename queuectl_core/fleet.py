@@ -63,7 +63,7 @@ def rescue(store: Store) -> list[str]:
 
 def rescue_worker(store: Store, worker: int, row: Row | None) -> list[str]:
     """Settle what a worker that is gone was doing, and remove its row (None: it has none)."""
-    rescued = []
+    rescued: list[str] = []
     for job in store.held_by(worker):
         if row is None or row.boot == boot():
             pid, its_birth = store.command_of(job)
