@@ -55,8 +55,8 @@ def start(args: Namespace) -> int:
     plan = fleet.Plan(path, count, ",".join(dict.fromkeys(queues)) or None, args.drain, environment)
     if args.foreground:
         return fleet.start_foreground(plan)
-    for id, pid in fleet.start_detached(plan):
-        print("worker %d started, pid %d" % (id, pid))
+    for worker, pid in fleet.start_detached(plan):
+        print("worker %d started, pid %d" % (worker, pid))
     return 0
 
 
