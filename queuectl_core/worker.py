@@ -14,6 +14,7 @@ import signal
 import time
 from collections import namedtuple
 
+from .bell import Bell
 from .errors import DatabaseBusy, DatabaseFull
 from .identity import TOKEN_VARIABLE, birth, end_leftovers
 from .lifecycle import Job, Outcome, judge
@@ -39,7 +40,7 @@ class Inbox:
     """All that can wake a worker: signals (SIGCHLD too), its bell, and the pipes of its job."""
 
     def __init__(self) -> None:
-        self._bell = None
+        self._bell: Bell | None = None
         self._poll = select.poll()
         self._signals = 0
         self._alarm, writer = os.pipe()
@@ -52,7 +53,7 @@ class Inbox:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # Its wake-up is all that is wanted of it.
         self._poll.register(self._alarm, select.POLLIN)
 
-    def listen_to(self, bell) -> None:
+    def listen_to(self, bell: Bell) -> None:
         """From now on a ring of this bell ends a sleep too."""
         if bell.fd >= 0:
             self._bell = bell
@@ -76,9 +77,10 @@ class Inbox:
             self._poll.unregister(fd)
         if self._alarm in ready:
             os.read(self._alarm, 4096)
-        rang = self._bell is not None and self._bell.fd in ready
-        if rang:
+        rang = False
+        if self._bell is not None and self._bell.fd in ready:
             self._bell.silence()
+            rang = True
         return [fd for fd in ready if fd in pipes], rang
 
 
