@@ -8,17 +8,23 @@ from . import values
 from .errors import BadInput
 
 # A job to be enqueued. None means: the store fills it in (an id, the time, the settings).
-# The fields are in the order of the columns of the INSERT.
+# The fields up to defer_limit are in the order of the columns of sql.ENQUEUE. Beyond the row of the
+# job: `after` (ids of the jobs that must have completed), `replace` (update the waiting job of the
+# same unique key), `stdin` (bytes for its standard input).
 NewJob = namedtuple(
     "NewJob",
-    "id queue priority command cwd env run_at max_retries backoff_base backoff_max timeout"
-    " kill_grace output_limit",
+    "id queue priority command cwd env unique_key bury_on retry_only_on run_at max_retries backoff_base"
+    " backoff_max timeout kill_grace output_limit defer_limit after replace stdin",
 )
 
 STAMP_TOLERANCE = 3600  # seconds
 
 # Other names for the same field, in JSON as people write it.
-SYNONYMS = {"base_backoff_seconds": "backoff_base", "base_backoff": "backoff_base"}
+SYNONYMS = {
+    "base_backoff_seconds": "backoff_base",
+    "base_backoff": "backoff_base",
+    "unique": "unique_key",
+}
 
 
 def _env(value: object, place: str) -> str | None:
@@ -55,7 +61,18 @@ FIELDS = {
     "timeout": values.duration,
     "kill_grace": values.duration,
     "output_limit": values.size,
+    "defer_limit": lambda value, place: values.whole(value, place, 0),
+    "unique_key": values.key,
+    "bury_on": values.exit_codes,
+    "retry_only_on": values.exit_codes,
+    "after": values.names,
+    "stdin": values.input_bytes,
+    "replace": lambda value, place: bool(value),
 }
+
+
+# `replace` is said on the command line only.
+JSON_FIELDS = (set(FIELDS) | {"delay", "run_at"}) - {"replace"}
 
 
 def new_job(fields: dict[str, object], now: float, places: dict[str, str] | None = None) -> NewJob:
@@ -114,8 +131,8 @@ def from_json(
                     "%s: cannot be %s in a new job; queuectl sets it" % (field, values.quote(value))
                 )
             continue
-        if field not in FIELDS and field not in ("delay", "run_at"):
-            known = sorted([*FIELDS, "delay", "run_at"])
+        if field not in JSON_FIELDS:
+            known = sorted(JSON_FIELDS)
             raise BadInput("%s: no such field (%s)" % (values.quote(key), values.nearest(key, known)))
         if value is None and field != "command":
             continue

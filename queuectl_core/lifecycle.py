@@ -3,7 +3,8 @@
                         +------------------ release (operator stopped the worker) -----------+
                         v                                                                    |
  enqueue ---------> pending ---------------- claim ----------------> processing --succeed--> completed
-                      ^  |                     ^                       |  |  |
+                      ^  |^                    ^                       |  |  |
+                      |  |+----------- defer (exit 75: not now) -------+  |  |
                       |  +--cancel--> cancelled|                       |  |  +--cancel--> cancelled
                       |                        |                       |  +--fail (retries left)--+
                       |                     claim, once due            |                          v
@@ -23,6 +24,10 @@ from collections import namedtuple
 STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 FINISHED = ("completed", "dead", "cancelled")
 WAITING = ("pending", "failed")
+UNFINISHED = ("pending", "processing", "failed")
+
+# EX_TEMPFAIL of BSD's sysexits.h: "not now, try again later". It uses up no retry.
+TEMPORARY_FAILURE = 75
 
 Move = namedtuple("Move", "from_states to_state")
 
@@ -31,6 +36,7 @@ TRANSITIONS = {
     "succeed": Move(("processing",), "completed"),
     "fail": Move(("processing",), "failed"),
     "bury": Move(("processing",), "dead"),
+    "defer": Move(("processing",), "pending"),
     "release": Move(("processing",), "pending"),
     "cancel": Move(("pending", "failed", "processing"), "cancelled"),
     "revive": Move(("dead", "cancelled", "completed", "failed"), "pending"),
@@ -43,8 +49,9 @@ TRANSITIONS = {
 Job = namedtuple(
     "Job",
     "seq id queue priority state command cwd env max_retries backoff_base backoff_max timeout"
-    " kill_grace output_limit attempts last_attempt worker cancel run_at created_at updated_at"
-    " started_at finished_at exit_code error",
+    " kill_grace output_limit bury_on retry_only_on defer_limit unique_key stdin deferrals attempts"
+    " last_attempt waits_for worker cancel run_at created_at updated_at started_at finished_at"
+    " exit_code error",
 )
 
 # How an attempt ended. `kind` is one of:
@@ -63,19 +70,39 @@ Outcome = namedtuple("Outcome", "kind code detail", defaults=(None, None))
 Verdict = namedtuple("Verdict", "move run_at exit_code error")
 
 
+EXIT_HINTS = {75: " (not now)", 126: " (cannot be executed)", 127: " (command not found)"}
+
+
 def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
     """Say what becomes of `job` after its attempt ended with `outcome` at `now` (epoch seconds)."""
     exit_code, error = describe(job, outcome)
     if outcome.kind == "released":
-        return Verdict("release", now, None, error)
+        return Verdict("release", now, None, None)
     if outcome.kind == "cancelled" or (outcome.kind == "lost" and job.cancel):
         return Verdict("cancel", None, exit_code, error)
     if error is None:
         return Verdict("succeed", None, exit_code, None)
+    if outcome.kind == "exit":
+        if outcome.code == TEMPORARY_FAILURE and job.deferrals < job.defer_limit:
+            wait = backoff(job.backoff_base, job.deferrals + 1, job.backoff_max)
+            return Verdict("defer", now + wait, exit_code, error)
+        if job.bury_on and is_among(outcome.code, job.bury_on):
+            return Verdict("bury", None, exit_code, error)
+        if job.retry_only_on and not is_among(outcome.code, job.retry_only_on):
+            return Verdict("bury", None, exit_code, error)
     if job.attempts <= job.max_retries:
         wait = backoff(job.backoff_base, job.attempts, job.backoff_max)
         return Verdict("fail", now + wait, exit_code, error)
     return Verdict("bury", None, exit_code, error)
+
+
+def is_among(code: int, codes: str) -> bool:
+    """Whether an exit code is one of `codes`, written as in "2,64-78"."""
+    for part in codes.split(","):
+        first, _, last = part.partition("-")
+        if int(first) <= code <= int(last or first):
+            return True
+    return False
 
 
 def backoff(base: float, attempt: int, cap: float) -> float:
@@ -92,7 +119,7 @@ def describe(job: Job, outcome: Outcome) -> tuple[int | None, str | None]:
     if kind == "exit":
         if code == 0:
             return 0, None
-        hint = {126: " (cannot be executed)", 127: " (command not found)"}.get(code, "")
+        hint = EXIT_HINTS.get(code, "")
         return code, "exit %d%s" % (code, hint)
     if kind == "signal":
         return 128 + code, "killed by %s" % signal_name(code)

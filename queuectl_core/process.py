@@ -110,8 +110,12 @@ class Command:
         timeout: float,
         kill_grace: float,
         output: Output,
+        stdin: int,
     ) -> None:
-        """Start it; times in seconds, a timeout of 0 is none. Raises CannotStart."""
+        """Start it; times in seconds, a timeout of 0 is none. Raises CannotStart.
+
+        `stdin` is a descriptor for it to read from.
+        """
         self.output = output
         self.outcome: Outcome | None = None
         self._kill_grace = kill_grace
@@ -127,7 +131,7 @@ class Command:
                 self._pipes[reader] = stream
                 writers.append(writer)
                 os.set_blocking(reader, False)
-            self.pid = _spawn(argv, cwd, environment, *writers)
+            self.pid = _spawn(argv, cwd, environment, (stdin, *writers))
         except (OSError, ValueError) as error:
             self._close()
             raise CannotStart(getattr(error, "strerror", None) or str(error)) from None
@@ -249,9 +253,12 @@ class Command:
 
 
 def _spawn(
-    argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], stdout: int, stderr: int
+    argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], streams: tuple[int, ...]
 ) -> int:
-    """Start argv in a new session; returns its PID. Raises OSError, ValueError or CannotStart."""
+    """Start argv in a new session; returns its PID. Raises OSError, ValueError or CannotStart.
+
+    `streams` are the descriptors that it gets as 0, 1 and 2.
+    """
     # posix_spawn uses vfork on every Python; subprocess forks before 3.10, at half the speed.
     # It knows no working directory, so we go there and come back.
     try:
@@ -259,41 +266,30 @@ def _spawn(
     except OSError as error:
         raise CannotStart("working directory %s: %s" % (os.fsdecode(cwd), error.strerror)) from None
     try:
-        return os.posix_spawn(
+        return os.posix_spawnp(
             argv[0],
             argv,
             environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, stdout, 1),
-                (os.POSIX_SPAWN_DUP2, stderr, 2),
-            ],
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)],
             setsid=True,
             setsigmask=[],
             setsigdef=DEFAULT_SIGNALS,
         )
     except NotImplementedError:
-        return _spawn_by_subprocess(argv, environment, stdout, stderr)
+        return _spawn_by_subprocess(argv, environment, streams)
     finally:
         os.chdir("/")
 
 
 def _spawn_by_subprocess(
-    argv: list[bytes], environment: dict[bytes, bytes], stdout: int, stderr: int
+    argv: list[bytes], environment: dict[bytes, bytes], streams: tuple[int, ...]
 ) -> int:
     """The same where posix_spawn cannot make a session."""
     import subprocess
 
+    stdin, stdout, stderr = streams
     process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        env=environment,
-        start_new_session=True,
-        restore_signals=True,
+        argv, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, start_new_session=True
     )
     process.returncode = 0  # We reap it ourselves.
     return process.pid
-
-

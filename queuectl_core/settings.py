@@ -14,43 +14,49 @@ from .errors import BadInput
 
 Setting = namedtuple("Setting", "key default parse column help")
 
+
+def _count(value: object, place: str) -> int:
+    return values.whole(value, place, 0)
+
+
+def _limit(value: object, place: str) -> int:
+    return values.whole(value, place, 1)
+
+
 SETTINGS = {
     setting.key: setting
     for setting in (
+        Setting("max-retries", 3, _count, "max_retries", "how many times a failed job is run again"),
         Setting(
-            "max-retries",
-            3,
-            lambda value, place: values.whole(value, place, 0),
-            "max_retries",
-            "how many times a failed job is run again",
-        ),
-        Setting(
-            "backoff-base",
-            2,
-            values.factor,
-            "backoff_base",
-            "after its n-th failure a job waits BASE ** n seconds",
+            "backoff-base", 2, values.factor, "backoff_base", "wait BASE ** n seconds after the n-th failure"
         ),
         Setting("backoff-max", 86400, values.duration, "backoff_max", "the longest such wait"),
         Setting("timeout", 0, values.duration, "timeout", "how long an attempt may run; 0 is no limit"),
         Setting(
-            "kill-grace",
-            10,
-            values.duration,
-            "kill_grace",
-            "how long after SIGTERM a job that has to end gets SIGKILL",
+            "kill-grace", 10, values.duration, "kill_grace", "SIGKILL comes so long after SIGTERM"
         ),
         Setting(
             "output-limit",
             1024 * 1024,
             values.size,
             "output_limit",
-            "bytes of output kept per attempt: the first and the last half of it",
+            "bytes of output kept per attempt, from its beginning and its end",
         ),
+        Setting(
+            "defer-limit", 20, _count, "defer_limit", "how often exit 75 (not now) uses up no retry"
+        ),
+        Setting(
+            "keep-completed", "forever", values.retention, None, "prune completed jobs that are older"
+        ),
+        Setting("keep-dead", "forever", values.retention, None, "prune dead jobs that are older"),
+        Setting("limit", "none", _limit, None, "of a queue: how many of its jobs run at once"),
+        Setting("rate", "none", values.rate, None, "of a queue: how many jobs start, as in 10/min"),
     )
 }
 
 JOB_SETTINGS = tuple(setting for setting in SETTINGS.values() if setting.column)
+OF_A_QUEUE = ("limit", "rate")  # These keys need a queue,
+OF_ALL = ("keep-completed", "keep-dead")  # and these have none.
 
 # Names that earlier implementations of this system gave to the same things.
 OLD_NAMES = {"default-max-retries": "max-retries", "default-base-backoff": "backoff-base"}
@@ -67,6 +73,10 @@ def canonical(key: str) -> str:
     spelled = OLD_NAMES.get(spelled, spelled)
     if spelled not in SETTINGS:
         raise BadInput("no such key: %s (%s)" % (values.quote(key), values.nearest(spelled, list(SETTINGS))))
+    if spelled in OF_A_QUEUE and not dot:
+        raise BadInput("%s: belongs to one queue: write QUEUE.%s" % (key, spelled))
+    if spelled in OF_ALL and dot:
+        raise BadInput("%s: is for all queues: write %s" % (key, spelled))
     if dot:
         return "%s.%s" % (values.name(queue, "queue"), spelled)
     return spelled

@@ -16,7 +16,7 @@ with the number of queues that hold waiting jobs, never with the number of jobs.
 
 from __future__ import annotations
 
-from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job
+from .lifecycle import FINISHED, STATES, TRANSITIONS, UNFINISHED, WAITING, Job
 
 SCHEMA_VERSION = 1
 
@@ -37,6 +37,12 @@ def _to(move: str) -> str:
 # UTC epoch seconds with a fraction. (unixepoch('subsec') would need SQLite 3.42.)
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
+# The pieces of an upsert that counts one job more.
+_COUNT_NEW = (
+    ", ".join(STATES),
+    ", ".join("NEW.state = '%s'" % s for s in STATES),
+    ", ".join("%s = %s + excluded.%s" % (s, s, s) for s in STATES),
+)
 _COUNT_COLUMNS = ",\n".join("%s INTEGER NOT NULL DEFAULT 0" % state for state in STATES)
 
 
@@ -87,6 +93,13 @@ MIGRATIONS = {
             timeout       REAL CHECK (typeof(timeout) IN ('real', 'null') AND timeout >= 0),
             kill_grace    REAL CHECK (typeof(kill_grace) IN ('real', 'null') AND kill_grace >= 0),
             output_limit  INTEGER CHECK (typeof(output_limit) IN ('integer', 'null') AND output_limit >= 0),
+            -- Exit codes such as '2,64-78': buried at once; alone worth a retry.
+            bury_on       TEXT,
+            retry_only_on TEXT,
+            defer_limit   INTEGER CHECK (typeof(defer_limit) IN ('integer', 'null') AND defer_limit >= 0),
+            unique_key    TEXT,
+            stdin         INTEGER,  -- Bytes of standard input in queuectl_inputs; NULL: none.
+            deferrals     INTEGER NOT NULL DEFAULT 0 CHECK (deferrals >= 0),
             attempts      INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
             last_attempt  INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt >= attempts),
             worker        INTEGER,
@@ -115,10 +128,31 @@ MIGRATIONS = {
         "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
         # Not of pending jobs: they are the bulk of a batch, and are found through `ready`.
         "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, seq) WHERE state <> 'pending'",
-        # One row per queue ever used: how many of its jobs are in each state, kept by triggers.
+        "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0",
+        """
+        CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
+        WHERE unique_key IS NOT NULL AND state IN %s
+        """
+        % _list(UNFINISHED),
+        # `job` waits until `needs` has completed (met = 1); queuectl_jobs.waits_for counts the rest.
+        """
+        CREATE TABLE queuectl_dependencies (
+            job   INTEGER NOT NULL,
+            needs INTEGER NOT NULL CHECK (needs < job),
+            met   INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
+            PRIMARY KEY (job, needs)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX queuectl_dependents ON queuectl_dependencies (needs, job)",
+        # What a job reads on its standard input, where enqueue was given any.
+        "CREATE TABLE queuectl_inputs (job INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        # One row per queue ever used: how many of its jobs are in each state, kept by triggers;
+        # next_start is when a queue with a rate may start its next job.
         """
         CREATE TABLE queuectl_queues (
-            name TEXT PRIMARY KEY,
+            name       TEXT PRIMARY KEY,
+            paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+            next_start REAL NOT NULL DEFAULT 0,
             %s
         ) WITHOUT ROWID
         """
@@ -175,11 +209,7 @@ MIGRATIONS = {
                 ON CONFLICT (name) DO UPDATE SET %s;
         END
         """
-        % (
-            ", ".join(STATES),
-            ", ".join("NEW.state = '%s'" % s for s in STATES),
-            ", ".join("%s = %s + excluded.%s" % (s, s, s) for s in STATES),
-        ),
+        % _COUNT_NEW,
         """
         CREATE TRIGGER queuectl_count_state AFTER UPDATE OF state ON queuectl_jobs
         WHEN OLD.state <> NEW.state BEGIN
@@ -190,10 +220,36 @@ MIGRATIONS = {
             "%s = %s + (NEW.state = '%s') - (OLD.state = '%s')" % (s, s, s, s) for s in STATES
         ),
         """
+        CREATE TRIGGER queuectl_count_queue AFTER UPDATE OF queue ON queuectl_jobs
+        WHEN OLD.queue <> NEW.queue BEGIN
+            UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
+            INSERT INTO queuectl_queues (name, %s) VALUES (NEW.queue, %s)
+                ON CONFLICT (name) DO UPDATE SET %s;
+        END
+        """
+        % (
+            ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
+            *_COUNT_NEW,
+        ),
+        # Who waited for this job alone becomes ready; a dead or cancelled one keeps them waiting.
+        """
+        CREATE TRIGGER queuectl_completed AFTER UPDATE OF state ON queuectl_jobs
+        WHEN NEW.state = 'completed' AND EXISTS
+            (SELECT 1 FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0) BEGIN
+            UPDATE queuectl_jobs SET waits_for = waits_for - 1,
+                ready = CASE WHEN waits_for = 1 AND state IN %s THEN run_at <= %s END
+            WHERE seq IN (SELECT job FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0);
+            UPDATE queuectl_dependencies SET met = 1 WHERE needs = NEW.seq AND met = 0;
+        END
+        """
+        % (_list(WAITING), _NOW),
+        """
         CREATE TRIGGER queuectl_delete AFTER DELETE ON queuectl_jobs BEGIN
             UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
             DELETE FROM queuectl_attempts WHERE job = OLD.seq;
             DELETE FROM queuectl_output WHERE job = OLD.seq;
+            DELETE FROM queuectl_inputs WHERE job = OLD.seq;
+            DELETE FROM queuectl_dependencies WHERE job = OLD.seq;
         END
         """
         % ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
@@ -207,7 +263,8 @@ MIGRATIONS = {
                 backoff_max = coalesce(NEW.backoff_max, %(backoff_max)s),
                 timeout = coalesce(NEW.timeout, %(timeout)s),
                 kill_grace = coalesce(NEW.kill_grace, %(kill_grace)s),
-                output_limit = coalesce(NEW.output_limit, %(output_limit)s)
+                output_limit = coalesce(NEW.output_limit, %(output_limit)s),
+                defer_limit = coalesce(NEW.defer_limit, %(defer_limit)s)
             WHERE seq = NEW.seq;
         END
         """
@@ -219,6 +276,7 @@ MIGRATIONS = {
             "timeout": _setting("timeout", 0),
             "kill_grace": _setting("kill-grace", 10),
             "output_limit": _setting("output-limit", 1024 * 1024),
+            "defer_limit": _setting("defer-limit", 20),
         },
     ),
 }
@@ -231,13 +289,41 @@ JOB_COLUMNS = ", ".join(Job._fields)
 
 # --- enqueue ------------------------------------------------------------------------------------
 
-# The columns are jobspec.NewJob's fields in their order, then the time and `ready`, so that a
-# batch is one executemany of tuples.
+# The columns are jobspec.NewJob's in their order, then the time and `ready`, so that a batch is
+# one executemany of tuples.
 ENQUEUE = """
-    INSERT INTO queuectl_jobs (id, queue, priority, command, cwd, env, run_at, max_retries,
-        backoff_base, backoff_max, timeout, kill_grace, output_limit, created_at, updated_at, ready)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, ?14), ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14,
-        coalesce(?7, ?14) <= ?14)
+    INSERT INTO queuectl_jobs (id, queue, priority, command, cwd, env, unique_key, bury_on,
+        retry_only_on, run_at, max_retries, backoff_base, backoff_max, timeout, kill_grace,
+        output_limit, defer_limit, created_at, updated_at, ready)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, coalesce(?10, ?18), ?11, ?12, ?13, ?14, ?15,
+        ?16, ?17, ?18, ?18, coalesce(?10, ?18) <= ?18)
+"""
+HOLDER_OF_KEY = """
+    SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND state IN %s
+""" % _list(UNFINISHED)
+ADD_INPUT = "INSERT OR REPLACE INTO queuectl_inputs (job, data) VALUES (:job, :data)"
+NOTE_INPUT = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"
+INPUT = "SELECT data FROM queuectl_inputs WHERE job = :job"
+# One of `--after`: met where the other has completed already.
+ADD_DEPENDENCY = """
+    INSERT INTO queuectl_dependencies (job, needs, met)
+    SELECT :job, seq, state = 'completed' FROM queuectl_jobs WHERE seq = :needs
+"""
+WAIT_FOR_THEM = """
+    UPDATE queuectl_jobs SET ready = NULL, waits_for =
+        (SELECT count(*) FROM queuectl_dependencies WHERE job = queuectl_jobs.seq AND met = 0)
+    WHERE seq = :job
+        AND EXISTS (SELECT 1 FROM queuectl_dependencies WHERE job = queuectl_jobs.seq AND met = 0)
+"""
+NEEDS = """
+    SELECT needed.id, needed.state, link.met FROM queuectl_dependencies AS link
+    JOIN queuectl_jobs AS needed ON needed.seq = link.needs WHERE link.job = :job ORDER BY link.needs
+"""
+# Who became ready because this job completed: how many in each queue.
+RELEASED = """
+    SELECT queue, count(*) FROM queuectl_jobs
+    WHERE ready = 1 AND seq IN (SELECT job FROM queuectl_dependencies WHERE needs = :job)
+    GROUP BY queue
 """
 # Idle workers that take this queue are rung. They are marked busy in the enqueuing transaction, so
 # that two enqueues at once ring two workers.
@@ -258,16 +344,39 @@ PROMOTE = """
 """
 NEXT_DUE = "SELECT run_at FROM queuectl_jobs WHERE ready = 0 ORDER BY run_at LIMIT 1"
 
-# The head of each queue that has waiting jobs, and of these heads the best.
+# Seconds between two starts in a queue, from `QUEUE.rate` as in '10/min'; NULL: no rate.
+_INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
+            WHEN 'min' THEN 60.0 WHEN 'h' THEN 3600.0 ELSE 1.0 END / CAST(value AS REAL)
+        FROM queuectl_config WHERE key = queue.name || '.rate')"""
+# A queue is open unless it is paused, at its limit, or has to wait for its rate. (A next start
+# farther away than one interval is of a clock that was set back since.)
+_OPEN = """
+    (queue.pending > 0 OR queue.failed > 0) AND queue.paused = 0
+      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue.name || ',') > 0)
+      AND queue.processing < coalesce(
+        (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit'), 9e99)
+      AND (queue.next_start <= :now OR queue.next_start > :now + coalesce(%s, 0))
+      AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
+""" % _INTERVAL
+# The head of each open queue, and of these heads the best.
 CLAIMABLE = """
     SELECT job.seq FROM queuectl_queues AS queue
     JOIN queuectl_jobs AS job ON job.seq = (
         SELECT seq FROM queuectl_jobs WHERE ready = 1 AND queue = queue.name
         ORDER BY priority DESC, seq LIMIT 1)
-    WHERE (queue.pending > 0 OR queue.failed > 0)
-      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue.name || ',') > 0)
+    WHERE %s
     ORDER BY job.priority DESC, job.seq LIMIT 1
+""" % _OPEN
+# When a queue may start its next job because of its rate.
+NEXT_START = """
+    SELECT min(next_start) FROM queuectl_queues
+    WHERE next_start > :now AND (pending > 0 OR failed > 0) AND paused = 0
 """
+COUNT_START = """
+    UPDATE queuectl_queues AS queue SET next_start = :now + %s
+    WHERE name = :queue AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = :queue || '.rate')
+""" % _INTERVAL
+HAS_LIMIT = "SELECT 1 FROM queuectl_config WHERE key = :queue || '.limit'"
 _CLAIM = """
     UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = attempts + 1,
         last_attempt = last_attempt + 1, started_at = :now, updated_at = :now,
@@ -287,7 +396,7 @@ BEGIN_ATTEMPT = """
 SETTLE = """
     UPDATE queuectl_jobs SET state = :state, ready = :ready, worker = NULL, cancel = 0,
         run_at = coalesce(:run_at, run_at), finished_at = :finished_at, updated_at = :now,
-        attempts = attempts - :refund, exit_code = :exit_code, error = :error
+        attempts = attempts - :refund, deferrals = deferrals + :deferral, exit_code = :exit_code, error = :error
     WHERE seq = :job AND %s AND worker = :worker AND last_attempt = :attempt
 """ % _from("succeed")
 END_ATTEMPT = """
@@ -309,11 +418,30 @@ HOLDS = """
     SELECT cancel FROM queuectl_jobs
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
 """
-# Something may still run here: ready, waiting for its time, or running and perhaps failing.
+# Something runs here, and may fail or release others; or is ready, or waits for its time.
 LEFT_TO_DO = """
-    SELECT 1 FROM queuectl_queues
-    WHERE (pending > 0 OR failed > 0 OR processing > 0)
-      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || name || ',') > 0)
+    SELECT 1 FROM queuectl_queues AS queue
+    WHERE (:queues IS NULL OR instr(',' || :queues || ',', ',' || name || ',') > 0)
+      AND (processing > 0
+        OR (paused = 0 AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
+          AND (EXISTS (SELECT 1 FROM queuectl_jobs WHERE ready = 1 AND queue = queue.name)
+            OR EXISTS (SELECT 1 FROM queuectl_jobs WHERE ready = 0 AND queue = queue.name))))
+    LIMIT 1
+"""
+# Jobs here that wait for others (of other queues, where LEFT_TO_DO finds nothing), unless one of
+# these, or one that these wait for, is dead, cancelled or in a paused queue.
+LEFT_TO_WAIT_FOR = """
+    WITH RECURSIVE need (job, seq) AS (
+        SELECT seq, seq FROM queuectl_jobs
+        WHERE waits_for > 0 AND state = 'pending'
+          AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
+        UNION
+        SELECT need.job, link.needs FROM need
+        JOIN queuectl_dependencies AS link ON link.job = need.seq AND link.met = 0)
+    SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
+    JOIN queuectl_queues AS queue ON queue.name = needed.queue
+    GROUP BY need.job
+    HAVING max(needed.state IN ('dead', 'cancelled') OR queue.paused) = 0
     LIMIT 1
 """
 DIED_SINCE = """
@@ -336,9 +464,30 @@ WANT_CANCEL = """
 """
 REVIVE = """
     UPDATE queuectl_jobs SET state = %s, ready = CASE WHEN waits_for = 0 THEN 1 END, attempts = 0,
-        run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL, updated_at = :now
+        deferrals = 0, run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL, updated_at = :now
     WHERE seq = :job AND %s
 """ % (_to("revive"), _from("revive"))
+
+EDIT = """
+    UPDATE queuectl_jobs SET queue = :queue, priority = :priority, command = :command, cwd = :cwd,
+        env = :env, bury_on = :bury_on, retry_only_on = :retry_only_on, run_at = :run_at,
+        max_retries = :max_retries, backoff_base = :backoff_base, backoff_max = :backoff_max,
+        timeout = :timeout, kill_grace = :kill_grace, output_limit = :output_limit,
+        defer_limit = :defer_limit, updated_at = :now,
+        ready = CASE WHEN waits_for = 0 THEN :run_at <= :now END
+    WHERE seq = :job AND state IN %s
+""" % _list(WAITING)
+
+# --- queues -------------------------------------------------------------------------------------
+
+KNOW_QUEUE = "INSERT OR IGNORE INTO queuectl_queues (name) VALUES (:queue)"
+PAUSE = """
+    UPDATE queuectl_queues SET paused = :paused
+    WHERE (name = :queue OR :queue IS NULL) AND paused <> :paused
+"""
+PAUSE_ALL = "INSERT OR IGNORE INTO queuectl_meta (key, value) VALUES ('paused', 1)"
+RESUME_ALL = "DELETE FROM queuectl_meta WHERE key = 'paused'"
+PAUSED = "SELECT name FROM queuectl_queues WHERE paused = 1 ORDER BY name"
 
 # --- workers ------------------------------------------------------------------------------------
 

@@ -1,8 +1,4 @@
-"""The Store: opens and migrates the file; one method per verb, one short transaction each.
-
-Assumes a local disk: WAL needs shared memory. Every write is a BEGIN IMMEDIATE: a read that becomes
-a write later would fail at once, whatever the patience. A connection never crosses a fork: close the
-store before forking, open another one after.
+"""The Store: one method per verb, one short transaction each.
 
 `synchronous` is FULL where somebody is told that it is done (durable=True: what was committed
 survives a power cut) and NORMAL in workers: there a power cut can undo the end of a job, which then
@@ -18,7 +14,8 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from . import settings, sql, values
-from .errors import BadInput, DatabaseBusy, DatabaseFull, DatabaseUnusable, DuplicateId, Refused
+from .database import PATIENCE, Database
+from .errors import BadInput, DuplicateId, Refused
 from .jobspec import NewJob
 from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job, Outcome, Verdict
 
@@ -36,27 +33,19 @@ Claim = namedtuple("Claim", "job wanted next_due")
 # One piece of output: its position, its stream (1 stdout, 2 stderr), the bytes.
 Chunk = tuple  # of int, int, bytes
 
-PATIENCE = 60.0  # seconds that a command waits for a write lock
-LONGEST_NAP = 0.02
+# What may be changed of a job that waits.
+EDITABLE = (
+    "queue priority command cwd env bury_on retry_only_on run_at max_retries backoff_base backoff_max"
+    " timeout kill_grace output_limit defer_limit"
+).split()
+FIRST_SETTING = NewJob._fields.index(settings.JOB_SETTINGS[0].column)
+
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 ID_LENGTH = 8
 
 
-def default_path(environ: dict[str, str]) -> str:
-    """$QUEUECTL_DB, else $XDG_STATE_HOME/queuectl/queue.db, else ~/.local/state/queuectl/queue.db."""
-    if environ.get("QUEUECTL_DB"):
-        return environ["QUEUECTL_DB"]
-    state = environ.get("XDG_STATE_HOME", "")
-    if not state.startswith("/"):  # The XDG specification: a relative one is to be ignored.
-        home = os.path.expanduser("~")
-        if not home.startswith("/"):
-            raise DatabaseUnusable("no home directory to keep the queue in; give --db FILE")
-        state = os.path.join(home, ".local", "state")
-    return os.path.join(state, "queuectl", "queue.db")
-
-
-class Store:
-    """One open database. Not for use by several threads or across a fork."""
+class Store(Database):
+    """One open queue. Not for use by several threads or across a fork (see Database)."""
 
     # Where SQLite is older than 3.35 a claim is a SELECT and an UPDATE in the same transaction.
     has_returning = sqlite3.sqlite_version_info >= (3, 35)
@@ -68,110 +57,19 @@ class Store:
         durable: bool = True,
         patience: float = PATIENCE,
     ) -> None:
-        """Open the queue in the file `path`, which is made where it is missing.
-
-        Raises DatabaseUnusable, with words, when it cannot be used; it is never made anew then.
-        """
-        self.path = os.path.abspath(path)
+        """Open the queue in the file `path`; see Database. `clock` tells epoch seconds."""
+        super().__init__(path, durable, patience)
         self._clock = clock
-        self._patience = patience
-        _make_file(self.path)
-        try:
-            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
-        except sqlite3.Error as error:
-            raise _translated(error, self.path) from None
-        try:
-            # Bytes that are no UTF-8 can come in by foreign SQL: no text may break a reader.
-            self._db.text_factory = values.decode
-            self._execute("PRAGMA synchronous = %s" % ("FULL" if durable else "NORMAL"))
-            self._migrate()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the database."""
-        self._db.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # --- transactions ---------------------------------------------------------------------------
-
-    def _execute(self, statement: str, parameters: object = ()) -> sqlite3.Cursor:
-        """Run one statement; waits while the database is locked, and speaks of errors in words."""
-        began = nap = 0.0
-        while True:
-            try:
-                return self._db.execute(statement, parameters)  # type: ignore[arg-type]
-            except sqlite3.Error as error:
-                problem = _translated(error, self.path)
-                if not isinstance(problem, DatabaseBusy) or self._db.in_transaction:
-                    raise problem from None
-                now = time.monotonic()
-                began = began or now
-                if now - began > self._patience:
-                    raise problem from None
-            # Our own naps: SQLite's grow with the time waited, so that the oldest waiter loses.
-            nap = min(LONGEST_NAP, 2 * nap + 0.0005)
-            time.sleep(nap * (0.5 + os.urandom(1)[0] / 512))
-
-    def _rows(self, statement: str, parameters: object = ()) -> list:
-        return self._execute(statement, parameters).fetchall()
-
-    def _one(self, statement: str, parameters: object = ()):
-        rows = self._rows(statement, parameters)
-        return rows[0][0] if rows else None
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self)
-
-    def data_version(self) -> int:
-        """A number that changes when another connection has committed something. Cheap."""
-        return self._one("PRAGMA data_version")
-
-    def bound_wal(self) -> None:
-        """Let the WAL shrink back after a burst; for the long-lived connections of workers."""
-        self._execute("PRAGMA journal_size_limit = %d" % (16 * 1024 * 1024))
-
-    # --- schema ---------------------------------------------------------------------------------
-
-    def _version(self) -> int:
-        if self._one(sql.HAS_META) is None:
-            return 0
-        version = self._one(sql.META, {"key": "schema"})
-        return version if isinstance(version, int) else 0
-
-    def _migrate(self) -> None:
-        if self._version() == sql.SCHEMA_VERSION:
-            return
-        self._refuse_newer()
-        self._execute("PRAGMA journal_mode = WAL")
-        with self._transaction():
-            # Looked at again under the lock: ten processes may open a new file at once.
-            for version in range(self._version() + 1, sql.SCHEMA_VERSION + 1):
-                for statement in sql.MIGRATIONS[version]:
-                    self._execute(statement)
-                self._execute(sql.SET_META, {"key": "schema", "value": version})
-        self._refuse_newer()
-
-    def _refuse_newer(self) -> None:
-        if self._version() > sql.SCHEMA_VERSION:
-            raise DatabaseUnusable(
-                "%s: made by a newer queuectl (schema %d; this one knows %d): use that one"
-                % (self.path, self._version(), sql.SCHEMA_VERSION)
-            )
 
     # --- enqueue --------------------------------------------------------------------------------
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[str]:
         """Add all `jobs` in one transaction, or none; returns their ids, on disk by then.
 
-        What a job leaves open (id, time, settings) is filled in. Raises DuplicateId for an id that
-        exists. Idle workers of the jobs' queues are woken.
+        What a job leaves open (id, time, settings) is filled in. A job whose unique key an
+        unfinished job has already is not added: that one's id is returned in its place. Raises
+        DuplicateId for an id that exists, Refused for one in `after` that does not. Idle workers of
+        the jobs' queues are woken.
         """
         while True:
             try:
@@ -194,6 +92,8 @@ class Store:
                 settings_of[queue] = tuple(settings.resolve(config, queue).values())
             rows.append(_row(job, made_up, settings_of[queue], now))
         try:
+            if any(job.unique_key or job.after or job.stdin is not None for job in jobs):
+                return [self._insert_one(job, row) for job, row in zip(jobs, rows)]
             self._db.executemany(sql.ENQUEUE, rows)
         except sqlite3.IntegrityError as error:
             self._refuse(jobs)
@@ -201,6 +101,36 @@ class Store:
                 raise _MadeUpIdTaken from None
             raise BadInput("refused by the database: %s" % error) from None
         return [row[0] for row in rows]
+
+    def _insert_one(self, job: NewJob, row: tuple) -> str:
+        """Insert a job that has more to it than its row; returns its id."""
+        if job.unique_key:
+            holder = self._rows(sql.HOLDER_OF_KEY, {"key": job.unique_key})
+            if holder:
+                return self._keep_or_replace(job, row, *holder[0])
+        seq = self._db.execute(sql.ENQUEUE, row).lastrowid
+        for id in job.after or ():
+            needed = self.find(id)
+            if needed is None or needed.seq >= seq:
+                raise Refused("a job cannot wait for %s: no such job yet" % values.quote(id))
+            self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
+        if job.after:
+            self._execute(sql.WAIT_FOR_THEM, {"job": seq})
+        if job.stdin is not None:
+            self._add_input(seq, job.stdin)
+        return row[0]
+
+    def _keep_or_replace(self, job: NewJob, row: tuple, id: str, state: str) -> str:
+        if job.replace and state in WAITING:
+            fields = dict(zip(NewJob._fields, row))
+            self._edit(self.get(id), {name: fields[name] for name in EDITABLE if name in fields})
+            if job.stdin is not None:
+                self._add_input(self.get(id).seq, job.stdin)
+        return id
+
+    def _add_input(self, seq: int, data: bytes) -> None:
+        self._execute(sql.ADD_INPUT, {"job": seq, "data": data})
+        self._execute(sql.NOTE_INPUT, {"job": seq, "bytes": len(data)})
 
     def _refuse(self, jobs: Sequence[NewJob]) -> None:
         """Raise DuplicateId for the first job whose given id is taken, in the file or in `jobs`."""
@@ -249,15 +179,16 @@ class Store:
         `queues` is a comma-separated list, or None for all. An `idle` worker looks before it locks.
         """
         if idle and not self._is_worth_locking(queues):
-            return Claim(None, self._one(sql.WANTED, {"id": worker}), self._one(sql.NEXT_DUE))
+            return Claim(None, self.wanted(worker), self._next_due())
         with self._transaction():
             return self._claim(worker, queues, idle)
 
     def _is_worth_locking(self, queues: str | None) -> bool:
+        now = self._clock()
         due = self._one(sql.NEXT_DUE)
-        if due is not None and due <= self._clock():
+        if due is not None and due <= now:
             return True
-        return self._one(sql.CLAIMABLE, {"queues": queues}) is not None
+        return self._one(sql.CLAIMABLE, {"queues": queues, "now": now}) is not None
 
     def _claim(self, worker: int, queues: str | None, idle: bool) -> Claim:
         wanted = self._one(sql.WANTED, {"id": worker})
@@ -267,26 +198,31 @@ class Store:
         next_due = self._one(sql.NEXT_DUE)
         if next_due is not None and next_due <= now:
             self._execute(sql.PROMOTE, {"now": now})
-            next_due = self._one(sql.NEXT_DUE)
         job = self._take(worker, queues, now)
         if job:
             attempt = {"job": job.seq, "attempt": job.last_attempt, "worker": worker, "now": now}
             self._execute(sql.BEGIN_ATTEMPT, attempt)
+            self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
         if idle == (job is not None):
             self._execute(sql.SET_IDLE, {"id": worker, "idle": int(job is None)})
-        return Claim(job, wanted, next_due)
+        return Claim(job, wanted, None if job else self._next_due())
+
+    def _next_due(self) -> float | None:
+        """When something may become claimable by time alone."""
+        due = self._one(sql.NEXT_DUE)
+        start = self._one(sql.NEXT_START, {"now": self._clock()})
+        return min(time for time in (due, start) if time) if due or start else None
 
     def _take(self, worker: int, queues: str | None, now: float) -> Job | None:
         parameters = {"worker": worker, "queues": queues, "now": now}
         if self.has_returning:
             rows = self._rows(sql.CLAIM_RETURNING, parameters)
             return _job(rows[0]) if rows else None
-        parameters["seq"] = self._one(sql.CLAIMABLE, {"queues": queues})
-        if parameters["seq"] is None:
+        seq = self._one(sql.CLAIMABLE, {"queues": queues, "now": now})
+        if seq is None:
             return None
-        del parameters["queues"]
-        self._execute(sql.CLAIM_SEQ, parameters)
-        return self._find(sql.JOB_BY_SEQ, parameters["seq"])
+        self._execute(sql.CLAIM_SEQ, {"worker": worker, "seq": seq, "now": now})
+        return self._find(sql.JOB_BY_SEQ, seq)
 
     def settle(
         self,
@@ -311,11 +247,21 @@ class Store:
                 self._write_output(job, fresh, stale)
             if claim_for != "":
                 claim = self._claim(job.worker, claim_for, idle=False)
-            # A job that is ready again is somebody else's to take, unless it was just claimed.
-            again = settled and claim is None and verdict.run_at is not None
-            chosen = self._choose(job.queue, 1) if again else []
+            chosen = self._wake_others(job, verdict, claim) if settled else []
         self._ring(chosen)
         return settled, claim
+
+    def _wake_others(self, job: Job, verdict: Verdict, claim: Claim | None) -> list[tuple[int, str]]:
+        """Choose idle workers for what this settlement made claimable, beyond the next claim."""
+        succeeded = verdict.move == "succeed"
+        ready = dict(self._rows(sql.RELEASED, {"job": job.seq})) if succeeded else {}
+        if verdict.run_at is not None or self._one(sql.HAS_LIMIT, {"queue": job.queue}):
+            ready[job.queue] = ready.get(job.queue, 0) + 1
+        if claim and claim.job:
+            ready[claim.job.queue] = ready.get(claim.job.queue, 0) - 1
+        return [
+            pair for queue, count in ready.items() if count > 0 for pair in self._choose(queue, count)
+        ]
 
     def _settle(self, job: Job, outcome: Outcome, verdict: Verdict, dropped: int) -> bool:
         now = self._clock()
@@ -331,7 +277,8 @@ class Store:
                 "ready": int(verdict.run_at <= now) if state in WAITING else None,
                 "run_at": verdict.run_at,
                 "finished_at": now if state in FINISHED else None,
-                "refund": int(verdict.move == "release"),
+                "refund": int(verdict.move in ("release", "defer")),
+                "deferral": int(verdict.move == "defer"),
             },
         ).rowcount
         if not changed:
@@ -379,7 +326,10 @@ class Store:
 
     def is_drained(self, queues: str | None) -> bool:
         """Whether no job of `queues` runs or can run any more."""
-        return self._one(sql.LEFT_TO_DO, {"queues": queues}) is None
+        named = {"queues": queues}
+        return self._one(sql.LEFT_TO_DO, named) is None and (
+            queues is None or self._one(sql.LEFT_TO_WAIT_FOR, named) is None
+        )
 
     def has_buried_since(self, moment: float, queues: str | None) -> bool:
         """Whether a job of `queues` went to the DLQ since `moment` (epoch seconds)."""
@@ -449,6 +399,14 @@ class Store:
         attempts = self.attempts(job)
         return (attempts[-1].pid, attempts[-1].birth) if attempts else (None, None)
 
+    def input(self, job: Job) -> bytes | None:
+        """What the job is to read on its standard input; None: nothing."""
+        return None if job.stdin is None else self._one(sql.INPUT, {"job": job.seq})
+
+    def needs(self, job: Job) -> list[tuple[str, str, int]]:
+        """The jobs that `job` was told to wait for: (id, state, whether that is met)."""
+        return self._rows(sql.NEEDS, {"job": job.seq})
+
     def token(self, job: Job) -> str:
         """The mark of the job's present attempt in the environment of its processes."""
         return "%s.%d.%d" % (self._one(sql.META, {"key": "file"}), job.seq, job.last_attempt)
@@ -473,6 +431,24 @@ class Store:
             ring(self.path, job.worker)
         return job
 
+    def edit(self, id: str, changes: dict[str, object]) -> None:
+        """Change a job that has not started: `changes` by column (see EDITABLE). Raises Refused."""
+        with self._transaction():
+            job = self.get(id)
+            if not self._edit(job, changes):
+                raise Refused("job %s is %s: only a job that waits can be changed" % (id, job.state))
+            chosen = self._choose(self.get(id).queue, 1)
+        self._ring(chosen)
+
+    def _edit(self, job: Job, changes: dict[str, object]) -> bool:
+        fields = {name: getattr(job, name) for name in EDITABLE}
+        fields.update({name: value for name, value in changes.items() if value is not None})
+        for name in ("command", "cwd"):
+            if isinstance(fields[name], str):
+                fields[name] = values.storable(fields[name])
+        parameters = {**fields, "job": job.seq, "now": self._clock()}
+        return self._execute(sql.EDIT, parameters).rowcount > 0
+
     def revive(self, id: str, only_dead: bool = False) -> None:
         """Run a job again from its first attempt. Raises Refused where that cannot be.
 
@@ -490,6 +466,31 @@ class Store:
     def dead_ids(self, queue: str | None = None) -> list[str]:
         """The ids of the jobs in the DLQ, oldest first."""
         return [id for id, its_queue in self._rows(sql.DEAD) if queue in (None, its_queue)]
+
+    def pause(self, queue: str | None) -> bool:
+        """Start no more jobs of a queue, or (None) of any; False when it was so already."""
+        with self._transaction():
+            if queue is None:
+                return self._execute(sql.PAUSE_ALL).rowcount > 0
+            self._execute(sql.KNOW_QUEUE, {"queue": queue})
+            return self._execute(sql.PAUSE, {"queue": queue, "paused": 1}).rowcount > 0
+
+    def resume(self, queue: str | None) -> bool:
+        """Undo `pause` of a queue, or (None) every pause; False when there was none."""
+        with self._transaction():
+            changed = self._execute(sql.PAUSE, {"queue": queue, "paused": 0}).rowcount
+            if queue is None:
+                changed += self._execute(sql.RESUME_ALL).rowcount
+            idle = [row.id for row in self.workers() if row.idle]
+            for worker in idle:
+                self._execute(sql.SET_IDLE, {"id": worker, "idle": 0})
+        self._ring([(worker, queue or "") for worker in idle])
+        return changed > 0
+
+    def paused(self) -> list[str | None]:
+        """The queues that are paused; None stands for the pause of all."""
+        everything = [None] if self._one(sql.META, {"key": "paused"}) else []
+        return everything + [row[0] for row in self._rows(sql.PAUSED)]
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -545,10 +546,6 @@ class Store:
             )
         )
 
-    def snapshot(self) -> _Transaction:
-        """A `with` block in which all reads see the same moment."""
-        return _Transaction(self, "DEFERRED")
-
     # --- configuration --------------------------------------------------------------------------
 
     def config(self) -> dict[str, int | float | str]:
@@ -570,38 +567,16 @@ class _MadeUpIdTaken(Exception):
     """A made-up id exists already: make up another."""
 
 
-class _Transaction:
-    """BEGIN, then COMMIT or, on any exception, ROLLBACK."""
-
-    def __init__(self, store: Store, kind: str = "IMMEDIATE") -> None:
-        self._store = store
-        self._kind = kind
-
-    def __enter__(self) -> None:
-        self._store._execute("BEGIN " + self._kind)
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        store = self._store
-        try:
-            if kind is None:
-                store._execute("COMMIT")
-        finally:
-            if store._db.in_transaction:
-                store._db.execute("ROLLBACK")
-
-
 def _row(job: NewJob, made_up: str, defaults: tuple, now: float) -> tuple:
     """The parameters of sql.ENQUEUE: NewJob's fields completed, then the time."""
-    id, queue, priority, command, cwd, env, run_at, *given = job
     return (
-        id or made_up,
-        queue,
-        priority,
-        values.storable(command),
-        cwd and values.storable(cwd),
-        env,
-        run_at,
-        *[default if value is None else value for value, default in zip(given, defaults)],
+        job.id or made_up,
+        job.queue,
+        job.priority,
+        values.storable(job.command),
+        job.cwd and values.storable(job.cwd),
+        *job[5:FIRST_SETTING],
+        *[default if given is None else given for given, default in zip(job[FIRST_SETTING:], defaults)],
         now,
     )
 
@@ -630,39 +605,3 @@ def _job(row: tuple) -> Job:
 
 def _text(value: str | bytes | None) -> str | None:
     return values.decode(value) if isinstance(value, bytes) else value
-
-
-def _make_file(path: str) -> None:
-    """Make the file, for its owner only, and its folder where that is missing too."""
-    try:
-        if os.path.exists(path):
-            return
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        # Before SQLite has opened it: closing a descriptor of the file later would drop its locks.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        pass  # Somebody else was first.
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatabaseUnusable("%s: cannot be made: %s" % (path, reason)) from None
-
-
-# What SQLite says, and what that means to a user. (Error codes came with Python 3.11.)
-_MEANINGS = (
-    ("locked", DatabaseBusy, "another program keeps it locked; try again when that is done"),
-    ("locking protocol", DatabaseBusy, "another program keeps it locked; try again"),
-    ("disk is full", DatabaseFull, "the disk is full; nothing was changed"),
-    ("disk I/O error", DatabaseFull, "the disk cannot be read or written"),
-    ("not a database", DatabaseUnusable, "is not a SQLite database; give another --db FILE"),
-    ("malformed", DatabaseUnusable, "the database is damaged; restore a backup"),
-    ("readonly", DatabaseUnusable, "cannot be written: check its permissions and its folder's"),
-    ("unable to open", DatabaseUnusable, "cannot be opened: check its permissions and its folder's"),
-)
-
-
-def _translated(error: sqlite3.Error, path: str) -> DatabaseUnusable:
-    told = str(error)
-    for words, kind, meaning in _MEANINGS:
-        if words in told:
-            return kind("%s: %s" % (path, meaning))
-    return DatabaseUnusable("%s: %s" % (path, told))

@@ -15,6 +15,7 @@ SIZE_UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 LARGEST_DURATION = 100 * 365 * 86400
 LARGEST_INTEGER = 2**31 - 1
 LONGEST_NAME = 200
+LARGEST_INPUT = 64 * 1024 * 1024
 LONGEST_COMMAND = 128 * 1024 - 1  # Linux: one argument has at most 128 KiB, its NUL included.
 
 
@@ -112,6 +113,49 @@ def factor(value: object, place: str) -> float:
     return int(number) if number == int(number) else number
 
 
+def retention(value: object, place: str) -> float | str:
+    """How long finished jobs are kept: a duration, or "forever"."""
+    return value if value == "forever" else duration(value, place)
+
+
+def rate(value: object, place: str) -> str:
+    """How many jobs of a queue start in a time, as in "10/s", "30/min", "100/h"."""
+    number, _, unit = str(value).strip().partition("/")
+    if not number.isascii() or not number.isdigit() or int(number) < 1 or unit not in ("s", "min", "h"):
+        raise BadInput("%s: not a rate: %s (write 10/s, 30/min or 100/h)" % (place, quote(value)))
+    return "%d/%s" % (whole(number, place, 1), unit)
+
+
+def exit_codes(value: object, place: str) -> str:
+    """A set of exit codes, as in "2,64-78" or 2; not 0, which is success."""
+    parts = [part.strip() for part in str(value).split(",")]
+    for part in parts:
+        first, dash, last = part.partition("-")
+        ends = (first, last) if dash else (first, first)
+        if not all(end.isascii() and end.isdigit() and len(end) < 4 for end in ends):
+            raise BadInput("%s: not exit codes: %s (write 2,64-78)" % (place, quote(value)))
+        if not 1 <= int(ends[0]) <= int(ends[1]) <= 255:
+            raise BadInput("%s: exit codes are from 1 to 255: %s" % (place, quote(value)))
+    return ",".join(parts)
+
+
+def names(value: object, place: str) -> tuple[str, ...]:
+    """Ids from "a,b" or ["a", "b"]."""
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)) or not words:
+        raise BadInput("%s: must be a list of ids, not %s" % (place, quote(value)))
+    return tuple(dict.fromkeys(name(word, place) for word in words))
+
+
+def key(value: object, place: str) -> str:
+    """A key that makes a job unique: any text without control characters, at most 200 characters."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not value.isprintable():
+        raise BadInput(
+            "%s: must be a printable text of 1 to %d characters, not %s" % (place, LONGEST_NAME, quote(value))
+        )
+    return value
+
+
 def name(value: object, place: str) -> str:
     """A job's id or a queue's name: printable, without spaces and commas, at most 200 characters.
 
@@ -144,6 +188,18 @@ def command(value: object, place: str) -> str:
     if not value.isascii():
         encode(value, place)
     return value
+
+
+def input_bytes(value: object, place: str) -> bytes:
+    """What a job reads on its standard input: bytes, or a text in UTF-8; at most 64 MiB."""
+    data = encode(value, place) if isinstance(value, str) else value
+    if not isinstance(data, bytes):
+        raise BadInput("%s: must be a text, not %s" % (place, quote(value)))
+    if len(data) > LARGEST_INPUT:
+        raise BadInput(
+            "%s: more than %d MiB; put it into a file and pass its name" % (place, LARGEST_INPUT // 1024**2)
+        )
+    return data
 
 
 def encode(text: str, place: str = "text") -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import tempfile
 import time
 from collections import namedtuple
 
@@ -94,6 +95,7 @@ class Worker:
         self._inbox = inbox
         self._clock = clock
         self._next_health_check = 0.0
+        self._nothing = os.open(os.devnull, os.O_RDONLY)
 
     def run(self) -> bool:
         """Work until asked to stop or, with `drain`, until nothing is left; False: evicted."""
@@ -147,14 +149,7 @@ class Worker:
         """Run the job's command to its end, keeping its output as it comes."""
         token = self._store.token(job)
         try:
-            command = Command(
-                [b"/bin/sh", b"-c", job.command.encode("utf-8", "surrogateescape")],
-                self._directory(job),
-                self._environment(job, token),
-                job.timeout,
-                job.kill_grace,
-                output,
-            )
+            command = self._start(job, token, output)
         except CannotStart as error:
             return Outcome("unstarted", detail=str(error))
         identified = False
@@ -179,6 +174,32 @@ class Worker:
             # It did not end by itself: what escaped its process group may not go on either.
             end_leftovers(token, None, None)
         return command.outcome
+
+    def _start(self, job: Job, token: str, output: Output) -> Command:
+        stdin = self._nothing if job.stdin is None else self._stored_input(job)
+        try:
+            return Command(
+                [b"/bin/sh", b"-c", job.command.encode("utf-8", "surrogateescape")],
+                self._directory(job),
+                self._environment(job, token),
+                job.timeout,
+                job.kill_grace,
+                output,
+                stdin,
+            )
+        finally:
+            if stdin != self._nothing:
+                os.close(stdin)
+
+    def _stored_input(self, job: Job) -> int:
+        """A descriptor to read the job's standard input from: a file without a name."""
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(self._store.input(job) or b"")
+                file.seek(0)
+                return os.dup(file.fileno())
+        except OSError as error:
+            raise CannotStart("its standard input: %s" % error.strerror) from None
 
     def _obey(self, command: Command, asked: str) -> None:
         if asked in END_FOR:

@@ -151,7 +151,8 @@ def run(words: list[str]) -> int:
 
 def open_store(args: Namespace, **options):
     """The store that the command line or the environment names."""
-    from ..store import Store, default_path
+    from ..database import default_path
+    from ..store import Store
 
     if args.db == "":
         raise BadInput("--db: must not be empty")

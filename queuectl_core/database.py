@@ -1,0 +1,193 @@
+"""The database file: opening, making and migrating it, transactions, and errors in words.
+
+Assumes a local disk: WAL needs shared memory. Every write is a BEGIN IMMEDIATE: a read that becomes
+a write later would fail at once, whatever the patience. A connection never crosses a fork: close the
+database before forking, open another one after.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+
+from . import sql, values
+from .errors import DatabaseBusy, DatabaseFull, DatabaseUnusable
+
+PATIENCE = 60.0  # seconds that a command waits for a write lock
+LONGEST_NAP = 0.02
+
+
+def default_path(environ: dict[str, str]) -> str:
+    """$QUEUECTL_DB, else $XDG_STATE_HOME/queuectl/queue.db, else ~/.local/state/queuectl/queue.db."""
+    if environ.get("QUEUECTL_DB"):
+        return environ["QUEUECTL_DB"]
+    state = environ.get("XDG_STATE_HOME", "")
+    if not state.startswith("/"):  # The XDG specification: a relative one is to be ignored.
+        home = os.path.expanduser("~")
+        if not home.startswith("/"):
+            raise DatabaseUnusable("no home directory to keep the queue in; give --db FILE")
+        state = os.path.join(home, ".local", "state")
+    return os.path.join(state, "queuectl", "queue.db")
+
+
+class Database:
+    """One open file. Not for use by several threads or across a fork."""
+
+    def __init__(self, path: str, durable: bool = True, patience: float = PATIENCE) -> None:
+        """Open the file `path`, which is made where it is missing, with the schema of today.
+
+        `durable`: what was committed survives a power cut. `patience`: seconds to wait for a lock.
+        Raises DatabaseUnusable, with words, when it cannot be used; it is never made anew then.
+        """
+        self.path = os.path.abspath(path)
+        self._patience = patience
+        _make_file(self.path)
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from None
+        try:
+            # Bytes that are no UTF-8 can come in by foreign SQL: no text may break a reader.
+            self._db.text_factory = values.decode
+            self._execute("PRAGMA synchronous = %s" % ("FULL" if durable else "NORMAL"))
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- transactions ---------------------------------------------------------------------------
+
+    def _execute(self, statement: str, parameters: object = ()) -> sqlite3.Cursor:
+        """Run one statement; waits while the database is locked, and speaks of errors in words."""
+        began = nap = 0.0
+        while True:
+            try:
+                return self._db.execute(statement, parameters)  # type: ignore[arg-type]
+            except sqlite3.Error as error:
+                problem = translated(error, self.path)
+                if not isinstance(problem, DatabaseBusy) or self._db.in_transaction:
+                    raise problem from None
+                now = time.monotonic()
+                began = began or now
+                if now - began > self._patience:
+                    raise problem from None
+            # Our own naps: SQLite's grow with the time waited, so that the oldest waiter loses.
+            nap = min(LONGEST_NAP, 2 * nap + 0.0005)
+            time.sleep(nap * (0.5 + os.urandom(1)[0] / 512))
+
+    def _rows(self, statement: str, parameters: object = ()) -> list:
+        return self._execute(statement, parameters).fetchall()
+
+    def _one(self, statement: str, parameters: object = ()):
+        rows = self._rows(statement, parameters)
+        return rows[0][0] if rows else None
+
+    def _transaction(self) -> Transaction:
+        return Transaction(self)
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has committed something. Cheap."""
+        return self._one("PRAGMA data_version")
+
+    def bound_wal(self) -> None:
+        """Let the WAL shrink back after a burst; for the long-lived connections of workers."""
+        self._execute("PRAGMA journal_size_limit = %d" % (16 * 1024 * 1024))
+
+    def snapshot(self) -> Transaction:
+        """A `with` block in which all reads see the same moment."""
+        return Transaction(self, "DEFERRED")
+
+    # --- schema ---------------------------------------------------------------------------------
+
+    def _version(self) -> int:
+        if self._one(sql.HAS_META) is None:
+            return 0
+        version = self._one(sql.META, {"key": "schema"})
+        return version if isinstance(version, int) else 0
+
+    def _migrate(self) -> None:
+        if self._version() == sql.SCHEMA_VERSION:
+            return
+        self._refuse_newer()
+        self._execute("PRAGMA journal_mode = WAL")
+        with self._transaction():
+            # Looked at again under the lock: ten processes may open a new file at once.
+            for version in range(self._version() + 1, sql.SCHEMA_VERSION + 1):
+                for statement in sql.MIGRATIONS[version]:
+                    self._execute(statement)
+                self._execute(sql.SET_META, {"key": "schema", "value": version})
+        self._refuse_newer()
+
+    def _refuse_newer(self) -> None:
+        if self._version() > sql.SCHEMA_VERSION:
+            raise DatabaseUnusable(
+                "%s: made by a newer queuectl (schema %d; this one knows %d): use that one"
+                % (self.path, self._version(), sql.SCHEMA_VERSION)
+            )
+
+
+class Transaction:
+    """BEGIN, then COMMIT or, on any exception, ROLLBACK."""
+
+    def __init__(self, database: Database, kind: str = "IMMEDIATE") -> None:
+        self._database = database
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        self._database._execute("BEGIN " + self._kind)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        database = self._database
+        try:
+            if kind is None:
+                database._execute("COMMIT")
+        finally:
+            if database._db.in_transaction:
+                database._db.execute("ROLLBACK")
+
+
+def _make_file(path: str) -> None:
+    """Make the file, for its owner only, and its folder where that is missing too."""
+    try:
+        if os.path.exists(path):
+            return
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        # Before SQLite has opened it: closing a descriptor of the file later would drop its locks.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        pass  # Somebody else was first.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatabaseUnusable("%s: cannot be made: %s" % (path, reason)) from None
+
+
+# What SQLite says, and what that means to a user. (Error codes came with Python 3.11.)
+_MEANINGS = (
+    ("locked", DatabaseBusy, "another program keeps it locked; try again when that is done"),
+    ("locking protocol", DatabaseBusy, "another program keeps it locked; try again"),
+    ("disk is full", DatabaseFull, "the disk is full; nothing was changed"),
+    ("disk I/O error", DatabaseFull, "the disk cannot be read or written"),
+    ("not a database", DatabaseUnusable, "is not a SQLite database; give another --db FILE"),
+    ("malformed", DatabaseUnusable, "the database is damaged; restore a backup"),
+    ("readonly", DatabaseUnusable, "cannot be written: check its permissions and its folder's"),
+    ("unable to open", DatabaseUnusable, "cannot be opened: check its permissions and its folder's"),
+)
+
+
+def translated(error: sqlite3.Error, path: str) -> DatabaseUnusable:
+    told = str(error)
+    for words, kind, meaning in _MEANINGS:
+        if words in told:
+            return kind("%s: %s" % (path, meaning))
+    return DatabaseUnusable("%s: %s" % (path, told))
