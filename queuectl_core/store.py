@@ -22,7 +22,10 @@ from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job, Outcome, Ver
 # Works beside the clock of `time`; both are injected for tests.
 Clock = Callable[[], float]
 
-Worker = namedtuple("Worker", sql.WORKER_COLUMNS.replace(" ", "").split(","))
+# sql.WORKER_COLUMNS, written out for the type checker.
+Worker = namedtuple(
+    "Worker", "id role supervisor pid boot birth queues wanted idle version started_at"
+)
 Attempt = namedtuple(
     "Attempt", "attempt worker started_at finished_at outcome exit_code error dropped pid birth"
 )
@@ -108,7 +111,7 @@ class Store(Database):
             holder = self._rows(sql.HOLDER_OF_KEY, {"key": job.unique_key})
             if holder:
                 return self._keep_or_replace(job, row, *holder[0])
-        seq = self._db.execute(sql.ENQUEUE, row).lastrowid
+        seq: int = self._db.execute(sql.ENQUEUE, row).lastrowid  # type: ignore[assignment]
         for id in job.after or ():
             needed = self.find(id)
             if needed is None or needed.seq >= seq:
@@ -534,7 +537,7 @@ class Store(Database):
         """For each worker that holds a job: the job's id and when the attempt started."""
         return {worker: (id, started) for worker, id, started in self._rows(sql.RUNNING)}
 
-    def attempts(self, job: Job) -> list[Attempt]:
+    def attempts(self, job: Job) -> Sequence[Attempt]:
         """The history of a job, oldest attempt first."""
         return [Attempt(*row) for row in self._rows(sql.ATTEMPTS, {"job": job.seq})]
 
