@@ -115,7 +115,7 @@ def factor(value: object, place: str) -> float:
 
 def retention(value: object, place: str) -> float | str:
     """How long finished jobs are kept: a duration, or "forever"."""
-    return value if value == "forever" else duration(value, place)
+    return "forever" if value == "forever" else duration(value, place)
 
 
 def rate(value: object, place: str) -> str:
