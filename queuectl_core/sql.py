@@ -396,7 +396,8 @@ BEGIN_ATTEMPT = """
 SETTLE = """
     UPDATE queuectl_jobs SET state = :state, ready = :ready, worker = NULL, cancel = 0,
         run_at = coalesce(:run_at, run_at), finished_at = :finished_at, updated_at = :now,
-        attempts = attempts - :refund, deferrals = deferrals + :deferral, exit_code = :exit_code, error = :error
+        attempts = attempts - :refund, deferrals = deferrals + :deferral,
+        exit_code = :exit_code, error = :error
     WHERE seq = :job AND %s AND worker = :worker AND last_attempt = :attempt
 """ % _from("succeed")
 END_ATTEMPT = """
