@@ -319,6 +319,7 @@ NEEDS = """
     SELECT needed.id, needed.state, link.met FROM queuectl_dependencies AS link
     JOIN queuectl_jobs AS needed ON needed.seq = link.needs WHERE link.job = :job ORDER BY link.needs
 """
+HAS_DEPENDENTS = "SELECT 1 FROM queuectl_dependencies WHERE needs = :job LIMIT 1"
 # Who became ready because this job completed: how many in each queue.
 RELEASED = """
     SELECT queue, count(*) FROM queuectl_jobs
@@ -373,10 +374,8 @@ NEXT_START = """
     WHERE next_start > :now AND (pending > 0 OR failed > 0) AND paused = 0
 """
 COUNT_START = """
-    UPDATE queuectl_queues AS queue SET next_start = :now + %s
-    WHERE name = :queue AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = :queue || '.rate')
+    UPDATE queuectl_queues AS queue SET next_start = :now + %s WHERE name = :queue
 """ % _INTERVAL
-HAS_LIMIT = "SELECT 1 FROM queuectl_config WHERE key = :queue || '.limit'"
 _CLAIM = """
     UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = attempts + 1,
         last_attempt = last_attempt + 1, started_at = :now, updated_at = :now,

@@ -31,8 +31,10 @@ Attempt = namedtuple(
 )
 # What a worker gets when it asks for work: a job or None; what is wanted of it ("run", "stop",
 # "stop-now", or None: its row is gone, it has been taken for dead); when the next job is due.
-Claim = namedtuple("Claim", "job wanted next_due")
+# Last, the configuration of that moment.
+Claim = namedtuple("Claim", "job wanted next_due config")
 
+Config = dict  # of canonical key to int, float or str
 # One piece of output: its position, its stream (1 stdout, 2 stderr), the bytes.
 Chunk = tuple  # of int, int, bytes
 
@@ -63,6 +65,7 @@ class Store(Database):
         """Open the queue in the file `path`; see Database. `clock` tells epoch seconds."""
         super().__init__(path, durable, patience)
         self._clock = clock
+        self._file_token: str | None = None
 
     # --- enqueue --------------------------------------------------------------------------------
 
@@ -182,9 +185,9 @@ class Store(Database):
         `queues` is a comma-separated list, or None for all. An `idle` worker looks before it locks.
         """
         if idle and not self._is_worth_locking(queues):
-            return Claim(None, self.wanted(worker), self._next_due())
+            return Claim(None, self.wanted(worker), self._next_due(), {})
         with self._transaction():
-            return self._claim(worker, queues, idle)
+            return self._claim(worker, queues, idle, self.config())
 
     def _is_worth_locking(self, queues: str | None) -> bool:
         now = self._clock()
@@ -193,10 +196,10 @@ class Store(Database):
             return True
         return self._one(sql.CLAIMABLE, {"queues": queues, "now": now}) is not None
 
-    def _claim(self, worker: int, queues: str | None, idle: bool) -> Claim:
+    def _claim(self, worker: int, queues: str | None, idle: bool, config: Config) -> Claim:
         wanted = self._one(sql.WANTED, {"id": worker})
         if wanted != "run":
-            return Claim(None, wanted, None)
+            return Claim(None, wanted, None, {})
         now = self._clock()
         next_due = self._one(sql.NEXT_DUE)
         if next_due is not None and next_due <= now:
@@ -205,10 +208,11 @@ class Store(Database):
         if job:
             attempt = {"job": job.seq, "attempt": job.last_attempt, "worker": worker, "now": now}
             self._execute(sql.BEGIN_ATTEMPT, attempt)
-            self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
+            if job.queue + ".rate" in config:
+                self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
         if idle == (job is not None):
             self._execute(sql.SET_IDLE, {"id": worker, "idle": int(job is None)})
-        return Claim(job, wanted, None if job else self._next_due())
+        return Claim(job, wanted, None if job else self._next_due(), config)
 
     def _next_due(self) -> float | None:
         """When something may become claimable by time alone."""
@@ -245,20 +249,24 @@ class Store(Database):
         """
         claim = None
         with self._transaction():
+            config = self.config()
             settled = self._settle(job, outcome, verdict, dropped)
             if settled:
                 self._write_output(job, fresh, stale)
             if claim_for != "":
-                claim = self._claim(job.worker, claim_for, idle=False)
-            chosen = self._wake_others(job, verdict, claim) if settled else []
+                claim = self._claim(job.worker, claim_for, False, config)
+            chosen = self._wake_others(job, verdict, claim, config) if settled else []
         self._ring(chosen)
         return settled, claim
 
-    def _wake_others(self, job: Job, verdict: Verdict, claim: Claim | None) -> list[tuple[int, str]]:
+    def _wake_others(
+        self, job: Job, verdict: Verdict, claim: Claim | None, config: Config
+    ) -> list[tuple[int, str]]:
         """Choose idle workers for what this settlement made claimable, beyond the next claim."""
-        succeeded = verdict.move == "succeed"
-        ready = dict(self._rows(sql.RELEASED, {"job": job.seq})) if succeeded else {}
-        if verdict.run_at is not None or self._one(sql.HAS_LIMIT, {"queue": job.queue}):
+        ready = {}
+        if verdict.move == "succeed" and self._one(sql.HAS_DEPENDENTS, {"job": job.seq}):
+            ready = dict(self._rows(sql.RELEASED, {"job": job.seq}))
+        if verdict.run_at is not None or job.queue + ".limit" in config:
             ready[job.queue] = ready.get(job.queue, 0) + 1
         if claim and claim.job:
             ready[claim.job.queue] = ready.get(claim.job.queue, 0) - 1
@@ -412,7 +420,9 @@ class Store(Database):
 
     def token(self, job: Job) -> str:
         """The mark of the job's present attempt in the environment of its processes."""
-        return "%s.%d.%d" % (self._one(sql.META, {"key": "file"}), job.seq, job.last_attempt)
+        if self._file_token is None:
+            self._file_token = self._one(sql.META, {"key": "file"})
+        return "%s.%d.%d" % (self._file_token, job.seq, job.last_attempt)
 
     # --- acting ---------------------------------------------------------------------------------
 
@@ -551,7 +561,7 @@ class Store(Database):
 
     # --- configuration --------------------------------------------------------------------------
 
-    def config(self) -> dict[str, int | float | str]:
+    def config(self) -> Config:
         """What has been set, by canonical key."""
         return dict(self._rows(sql.CONFIG))
 

@@ -77,12 +77,20 @@ class Inbox:
         for fd in pipes:
             self._poll.unregister(fd)
         if self._alarm in ready:
-            os.read(self._alarm, 4096)
+            self.forget_alarms()
         rang = False
         if self._bell is not None and self._bell.fd in ready:
             self._bell.silence()
             rang = True
         return [fd for fd in ready if fd in pipes], rang
+
+
+    def forget_alarms(self) -> None:
+        """What woke us is known: the SIGCHLD of a command that was reaped, or counted signals."""
+        try:
+            os.read(self._alarm, 4096)
+        except BlockingIOError:
+            pass
 
 
 class Worker:
@@ -170,6 +178,7 @@ class Worker:
                 look_at = now + HEALTH_CHECK
             elif readable:
                 look_at = min(look_at, now + RECORD)
+        self._inbox.forget_alarms()  # Its SIGCHLD would wake the next attempt for nothing.
         if command.outcome.kind not in ("exit", "signal"):
             # It did not end by itself: what escaped its process group may not go on either.
             end_leftovers(token, None, None)
