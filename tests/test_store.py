@@ -1,0 +1,565 @@
+"""The store: the file, its schema as an interface, and the guarded verbs, on real databases."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+
+from queuectl_core import jobspec, sql
+from queuectl_core.errors import BadInput, DatabaseUnusable, DuplicateId, QueueError, Refused
+from queuectl_core.lifecycle import STATES, Outcome, judge
+from queuectl_core.store import Store
+from tests.harness import PROGRAM, QueueTestCase, audit
+
+SUCCESS = Outcome("exit", 0)
+
+
+def new(command="true", **fields):
+    return jobspec.new_job({"command": command, **fields}, time.time())
+
+
+class StoreTestCase(QueueTestCase):
+    def connect(self, path=None):
+        connection = sqlite3.connect(path or self.db, isolation_level=None, timeout=20)
+        self.addCleanup(connection.close)
+        return connection
+
+    def finish(self, store, job, outcome=SUCCESS, **options):
+        """Judge and settle an attempt, as a worker does."""
+        return store.settle(job, outcome, judge(job, outcome, time.time()), **options)
+
+
+class FileTest(StoreTestCase):
+    def test_file_and_folder_are_made_for_their_owner_only(self):
+        path = self.path("new/deeper/q.db")
+        old = os.umask(0)
+        try:
+            store = Store(path)
+            store.enqueue([new()])
+        finally:
+            os.umask(old)
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode), 0o700)
+        for beside in ("-wal", "-shm"):
+            self.assertEqual(stat.S_IMODE(os.stat(path + beside).st_mode), 0o600, beside)
+        store.close()
+
+    def test_the_queue_is_found_where_the_environment_says(self):
+        for environment, place in (
+            ({"QUEUECTL_DB": self.path("a/x.db")}, "a/x.db"),
+            ({"QUEUECTL_DB": None, "XDG_STATE_HOME": self.path("state")}, "state/queuectl/queue.db"),
+            ({"QUEUECTL_DB": None}, "home/.local/state/queuectl/queue.db"),
+            ({"QUEUECTL_DB": "", "XDG_STATE_HOME": "relative"}, "home/.local/state/queuectl/queue.db"),
+        ):
+            self.run_cli("enqueue", "true", env=environment)
+            self.assertTrue(os.path.exists(self.path(place)), place)
+        self.run_cli("--db", self.path("b.db"), "enqueue", "true", env={"QUEUECTL_DB": self.path("c.db")})
+        self.assertTrue(os.path.exists(self.path("b.db")))
+        self.assertFalse(os.path.exists(self.path("c.db")))
+
+    def test_it_is_a_wal_database(self):
+        self.store()
+        self.assertEqual(self.connect().execute("PRAGMA journal_mode").fetchone(), ("wal",))
+
+    def test_ten_processes_may_make_the_same_file_at_once(self):
+        started = [
+            self.start_cli("enqueue", "--id", "job%d" % n, "--", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            for n in range(10)
+        ]
+        for process in started:
+            stdout, stderr = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, stderr), (0, b""))
+        self.audit(["job%d" % n for n in range(10)])
+        self.assertEqual(len(self.rows("SELECT * FROM queuectl_meta WHERE key = 'schema'")), 1)
+
+    def test_a_newer_schema_is_refused_untouched(self):
+        store = Store(self.db)
+        store.enqueue([new()])
+        store.close()
+        connection = self.connect()
+        connection.execute("UPDATE queuectl_meta SET value = 99 WHERE key = 'schema'")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        with open(self.db, "rb") as file:
+            before = file.read()
+        for command in (["enqueue", "true"], ["list"], ["worker", "start"], ["config", "set", "timeout", "1"]):
+            result = self.run_cli(*command, code=3)
+            self.assertEqual(result.stdout, "")
+            self.assertIn("newer", result.stderr)
+            self.assertEqual(len(result.stderr.splitlines()), 1)
+        with open(self.db, "rb") as file:
+            self.assertEqual(file.read(), before)
+
+    def test_what_is_no_database_is_refused_untouched(self):
+        notes = b"precious notes\n"
+        for content in (notes * 1000, notes * 20, notes, b"SQLite format 3\0" + b"\xff" * 5000):
+            self.write("notes.txt", content)
+            with self.assertRaises(DatabaseUnusable):
+                Store(self.path("notes.txt"))
+            result = self.run_cli("--db", self.path("notes.txt"), "enqueue", "true", code=3)
+            self.assertEqual(len(result.stderr.splitlines()), 1)
+            with open(self.path("notes.txt"), "rb") as file:
+                self.assertEqual(file.read(), content)
+            self.assertEqual([n for n in os.listdir(self.folder) if n.startswith("notes")], ["notes.txt"])
+
+    def test_a_folder_and_a_path_below_a_file_are_refused_in_words(self):
+        self.write("file", b"x")
+        for path in (self.folder, self.path("file/q.db"), "/proc/q.db"):
+            result = self.run_cli("--db", path, "enqueue", "true", code=3)
+            self.assertEqual(len(result.stderr.splitlines()), 1)
+            self.assertIn(path, result.stderr)
+
+    def test_the_queue_lives_inside_an_applications_own_file(self):
+        connection = self.connect()
+        connection.execute("CREATE TABLE customers (name TEXT)")
+        connection.execute("PRAGMA user_version = 42")
+        connection.execute("INSERT INTO customers VALUES ('Ada')")
+        self.store().enqueue([new()])
+        self.assertEqual(connection.execute("SELECT name FROM customers").fetchall(), [("Ada",)])
+        self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (42,))
+        names = connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+        self.assertEqual([n for (n,) in names if not n.startswith("queuectl_")], ["customers"])
+
+
+class SchemaTest(StoreTestCase):
+    def insert(self, **columns):
+        connection = self.connect()
+        names = ", ".join(columns)
+        marks = ", ".join("?" * len(columns))
+        connection.execute(
+            "INSERT INTO queuectl_jobs (%s) VALUES (%s)" % (names, marks), list(columns.values())
+        )
+        connection.close()
+
+    def test_a_plain_insert_is_a_complete_enqueue_and_runs(self):
+        store = self.store()
+        store.set_config("max-retries", 7)
+        store.set_config("default.timeout", 90)
+        before = time.time()
+        self.insert(command="echo from sql > %s" % self.path("out"))
+        (job,) = store.list()
+        self.assertEqual((job.state, job.queue, job.priority, job.attempts), ("pending", "default", 0, 0))
+        self.assertEqual((job.max_retries, job.backoff_base, job.backoff_max), (7, 2, 86400))
+        self.assertEqual((job.timeout, job.kill_grace, job.output_limit), (90, 10, 1024 * 1024))
+        for moment in (job.run_at, job.created_at, job.updated_at):
+            self.assertAlmostEqual(moment, before, delta=5)
+            self.assertTrue(job.id)
+        self.audit([job.id])
+        self.start_workers()
+        self.wait_for_state(job.id, "completed")
+        self.assertEqual(self.read("out"), "from sql\n")
+        self.audit([job.id])
+
+    def test_an_insert_by_a_foreign_program_wakes_an_idle_worker_by_the_slow_poll(self):
+        self.store()
+        self.start_workers()
+        self.insert(command="true", id="foreign")
+        self.wait_for_state("foreign", "completed", timeout=10)
+
+    def test_an_insert_in_a_foreign_transaction_comes_and_goes_with_it(self):
+        store = self.store()
+        connection = self.connect()
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO queuectl_jobs (id, command) VALUES ('gone', 'true')")
+        connection.execute("ROLLBACK")
+        self.assertIsNone(store.find("gone"))
+        self.audit([])
+
+    def test_an_insert_for_the_future_waits(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        self.insert(command="true", id="later", run_at=time.time() + 3600)
+        self.insert(command="true", id="past", run_at=time.time() - 3600)
+        self.assertEqual(store.claim(worker, None).job.id, "past")
+        claim = store.claim(worker, None)
+        self.assertIsNone(claim.job)
+        self.assertAlmostEqual(claim.next_due, time.time() + 3600, delta=30)
+        self.audit()
+
+    def test_impossible_rows_are_refused(self):
+        self.store()
+        now = time.time()
+        impossible = (
+            {"command": None}, {"command": ""}, {"command": "x" * 131072}, {"command": 7},
+            {"command": "true", "id": ""}, {"command": "true", "id": "x" * 201}, {"command": "true", "id": None},
+            {"command": "true", "state": "runing"}, {"command": "true", "state": "processing"},
+            {"command": "true", "state": "completed", "ready": None},
+            {"command": "true", "state": "dead", "ready": None},
+            {"command": "true", "state": "completed", "finished_at": now},
+            {"command": "true", "finished_at": now}, {"command": "true", "worker": 1},
+            {"command": "true", "cancel": 1}, {"command": "true", "ready": None},
+            {"command": "true", "attempts": -1}, {"command": "true", "attempts": 1},
+            {"command": "true", "priority": "high"}, {"command": "true", "priority": 1.5},
+            {"command": "true", "max_retries": -1}, {"command": "true", "max_retries": "x"},
+            {"command": "true", "timeout": -1}, {"command": "true", "timeout": "x"},
+            {"command": "true", "backoff_base": -1}, {"command": "true", "output_limit": 1.5},
+            {"command": "true", "run_at": None}, {"command": "true", "run_at": "2030-01-31"},
+            {"command": "true", "queue": ""}, {"command": "true", "queue": None},
+            {
+                "command": "true", "state": "processing", "ready": None, "worker": 1, "attempts": 0,
+                "started_at": now,
+            },
+        )  # fmt: skip
+        for columns in impossible:
+            with self.assertRaises(sqlite3.IntegrityError, msg=str(columns)):
+                self.insert(**columns)
+        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs"), [(0,)])
+        self.audit([])
+
+    def test_states_cannot_be_changed_into_impossible_ones(self):
+        store = self.store()
+        store.enqueue([new(id="a")])
+        connection = self.connect()
+        for change in (
+            "state = 'processing'", "state = 'completed'", "state = 'gone'", "worker = 1",
+            "attempts = 5", "cancel = 1", "finished_at = 1.0", "ready = NULL", "id = NULL",
+        ):  # fmt: skip
+            with self.assertRaises(sqlite3.IntegrityError, msg=change):
+                connection.execute("UPDATE queuectl_jobs SET " + change)
+        self.audit(["a"])
+
+    def test_deleting_a_job_takes_its_attempts_output_and_counts_along(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a"), new(id="b")])
+        job = store.claim(worker, None).job
+        self.finish(store, job, fresh=[(0, 1, b"hello")])
+        self.connect().execute("DELETE FROM queuectl_jobs WHERE id = 'a'")
+        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_attempts"), [(0,)])
+        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_output"), [(0,)])
+        self.audit(["b"])
+
+    def test_counters_are_right_after_every_kind_of_change(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(queue="q%d" % (n % 3), max_retries=n % 2, backoff_base=0) for n in range(30)])
+        for n in range(20):
+            job = store.claim(worker, None).job
+            self.finish(store, job, SUCCESS if n % 3 else Outcome("exit", 1))
+        for job in list(store.list(["pending", "failed"]))[:4]:
+            store.cancel(job.id)
+        for job in list(store.list(["dead", "cancelled", "completed"]))[:3]:
+            store.revive(job.id)
+        audit(store)
+        total = sum(sum(by_state.values()) for by_state in store.counts().values())
+        self.assertEqual(total, 30)
+        self.assertEqual(set(store.counts()["q0"]), set(STATES))
+
+
+class EnqueueTest(StoreTestCase):
+    def test_a_duplicate_id_is_refused_and_nothing_of_the_batch_is_there(self):
+        store = self.store()
+        store.enqueue([new("echo first", id="a")])
+        before = store.get("a")
+        for batch in ([new(id="b"), new(id="a"), new(id="c")], [new(id="d"), new(id="d")]):
+            with self.assertRaises(DuplicateId):
+                store.enqueue(batch)
+        self.assertEqual(store.get("a"), before)
+        self.assertEqual([job.id for job in store.list()], ["a"])
+        self.audit(["a"])
+
+    def test_made_up_ids_are_short_typeable_and_unique(self):
+        store = self.store()
+        ids = store.enqueue([new()] * 1000) + store.enqueue([new()] * 1000)
+        self.assertEqual(len(set(ids)), 2000)
+        for id in ids:
+            self.assertRegex(id, r"^[0-9a-z]{4,12}$")
+        self.audit(ids)
+
+    def test_settings_are_copied_when_a_job_is_enqueued_and_not_later(self):
+        store = self.store()
+        store.set_config("max-retries", 5)
+        store.set_config("mail.max-retries", 0)
+        store.enqueue([new(id="a"), new(id="mail", queue="mail"), new(id="own", max_retries=9)])
+        store.set_config("max-retries", 1)
+        store.unset_config("mail.max-retries")
+        store.enqueue([new(id="b"), new(id="mail2", queue="mail")])
+        found = {job.id: job.max_retries for job in store.list()}
+        self.assertEqual(found, {"a": 5, "mail": 0, "own": 9, "b": 1, "mail2": 1})
+
+    def test_what_sql_files_and_what_enqueue_files_is_the_same(self):
+        store = self.store()
+        store.set_config("backoff-base", 3)
+        store.set_config("default.kill-grace", 1.5)
+        store.enqueue([new(id="a")])
+        self.connect().execute("INSERT INTO queuectl_jobs (id, command) VALUES ('b', 'true')")
+        ours, theirs = store.get("a"), store.get("b")
+        differing = {"seq", "id", "run_at", "created_at", "updated_at"}
+        for field in set(ours._fields) - differing:
+            self.assertEqual(getattr(ours, field), getattr(theirs, field), field)
+
+
+class ClaimTest(StoreTestCase):
+    has_returning = True
+
+    def store(self, **options):
+        store = super().store(**options)
+        if not self.has_returning:
+            store.has_returning = False
+        elif not Store.has_returning:
+            self.skipTest("this SQLite has no RETURNING")
+        return store
+
+    def claim_all(self, store, worker, queues=None):
+        claimed = []
+        while True:
+            job = store.claim(worker, queues).job
+            if job is None:
+                return claimed
+            claimed.append(job.id)
+            self.finish(store, job)
+
+    def test_priority_first_then_first_come(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="%d/%d" % (p + 5, n), priority=p) for n in range(3) for p in (0, 5, -5)])
+        in_order = ["%d/%d" % (p, n) for p in (10, 5, 0) for n in range(3)]
+        self.assertEqual(self.claim_all(store, worker), in_order)
+        self.audit()
+
+    def test_priority_counts_across_queues(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a", queue="x"), new(id="b", queue="y", priority=1), new(id="c", queue="x", priority=2)])
+        self.assertEqual(self.claim_all(store, worker), ["c", "b", "a"])
+
+    def test_a_worker_takes_jobs_of_its_queues_only(self):
+        store = self.store()
+        worker = self.register_worker(store, "mail,web")
+        store.enqueue([new(id=q, queue=q) for q in ("mail", "webx", "web", "ail", "default")])
+        self.assertEqual(self.claim_all(store, worker, "mail,web"), ["mail", "web"])
+
+    def test_a_claimed_job_is_marked_with_owner_attempt_and_time(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a")])
+        job = store.claim(worker, None).job
+        self.assertEqual(
+            (job.state, job.worker, job.attempts, job.last_attempt), ("processing", worker, 1, 1)
+        )
+        self.assertAlmostEqual(job.started_at, time.time(), delta=5)
+        self.assertEqual(store.get("a"), job)
+        (attempt,) = store.attempts(job)
+        self.assertEqual((attempt.attempt, attempt.worker, attempt.outcome), (1, worker, None))
+        self.assertIsNone(store.claim(worker, None).job)
+        self.audit(["a"])
+
+    def test_what_waits_for_its_time_is_not_taken_even_with_a_higher_priority(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        future = time.time() + 3600
+        store.enqueue([new(id="later", priority=9, run_at=future), new(id="now")])
+        self.assertEqual(self.claim_all(store, worker), ["now"])
+
+    def test_a_failed_job_is_taken_again_when_due_and_not_before(self):
+        clock = [1_800_000_000.0]
+        store = self.store(clock=lambda: clock[0])
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a", backoff_base=2)])
+        for wait in (2, 4, 8):
+            job = store.claim(worker, None).job
+            verdict = judge(job, Outcome("exit", 1), clock[0])
+            store.settle(job, Outcome("exit", 1), verdict)
+            clock[0] += wait - 0.001
+            self.assertIsNone(store.claim(worker, None).job, "too early")
+            clock[0] += 0.001
+        self.assertEqual(store.claim(worker, None).job.attempts, 4)
+
+    def test_a_stale_workers_settle_changes_nothing(self):
+        store = self.store()
+        one, two = self.register_worker(store), self.register_worker(store)
+        store.enqueue([new(id="a", backoff_base=0, max_retries=5)])
+        stale = store.claim(one, None).job
+        self.finish(store, stale, Outcome("lost"))
+        # Forged, stolen, and the same worker in a later attempt of the same job.
+        for owner in (two, one):
+            current = store.claim(owner, None).job
+            before = self.connect().execute("SELECT * FROM queuectl_jobs").fetchall()
+            history = self.connect().execute("SELECT * FROM queuectl_attempts").fetchall()
+            for late in (stale, current._replace(worker=99), current._replace(last_attempt=99)):
+                settled, _ = self.finish(store, late, SUCCESS, fresh=[(0, 1, b"stale")])
+                self.assertFalse(settled)
+                store.record(late, [(0, 1, b"stale")], [], 1, "1")
+                self.assertEqual(store.asked(late), "evicted")
+            self.assertEqual(self.connect().execute("SELECT * FROM queuectl_jobs").fetchall(), before)
+            self.assertEqual(self.connect().execute("SELECT * FROM queuectl_attempts").fetchall(), history)
+            self.assertEqual(self.rows("SELECT count(*) FROM queuectl_output"), [(0,)])
+            self.audit(["a"])
+            self.finish(store, current, Outcome("exit", 1))
+            stale = current
+
+    def test_a_second_settle_of_the_same_attempt_changes_nothing(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a")])
+        job = store.claim(worker, None).job
+        self.assertTrue(self.finish(store, job)[0])
+        self.assertFalse(self.finish(store, job, Outcome("exit", 1))[0])
+        self.assertEqual(store.get("a").state, "completed")
+        self.audit(["a"])
+
+    def test_settle_and_the_next_claim_are_one_transaction(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a"), new(id="b")])
+        job = store.claim(worker, None).job
+        began = []
+        store._db.set_trace_callback(lambda text: began.append(text) if text.startswith("BEGIN") else None)
+        settled, claim = self.finish(store, job, claim_for=None)
+        store._db.set_trace_callback(None)
+        self.assertTrue(settled)
+        self.assertEqual(claim.job.id, "b")
+        self.assertEqual(began, ["BEGIN IMMEDIATE"])
+        self.audit(["a", "b"])
+
+    def test_a_worker_that_is_to_stop_claims_nothing(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a"), new(id="b")])
+        job = store.claim(worker, None).job
+        store.want([worker], "stop")
+        settled, claim = self.finish(store, job, claim_for=None)
+        self.assertTrue(settled)
+        self.assertEqual((claim.job, claim.wanted), (None, "stop"))
+        self.assertIsNone(store.claim(worker, None).job)
+        self.assertEqual(store.get("b").state, "pending")
+
+    def test_a_worker_without_a_row_claims_nothing(self):
+        store = self.store()
+        store.enqueue([new(id="a")])
+        claim = store.claim(77, None)
+        self.assertEqual((claim.job, claim.wanted), (None, None))
+
+    def test_a_released_attempt_is_refunded(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a", max_retries=0)])
+        for number in (1, 2, 3):
+            job = store.claim(worker, None).job
+            self.assertEqual((job.attempts, job.last_attempt), (1, number))
+            self.finish(store, job, Outcome("released"))
+            found = store.get("a")
+            self.assertEqual((found.state, found.attempts, found.last_attempt), ("pending", 0, number))
+            self.audit(["a"])
+
+    def test_revival_starts_from_the_first_attempt_and_keeps_the_history(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new(id="a", max_retries=0)])
+        self.finish(store, store.claim(worker, None).job, Outcome("exit", 3))
+        self.assertEqual(store.get("a").state, "dead")
+        store.revive("a", only_dead=True)
+        found = store.get("a")
+        self.assertEqual((found.state, found.attempts, found.error, found.exit_code), ("pending", 0, None, None))
+        self.finish(store, store.claim(worker, None).job)
+        self.assertEqual([a.outcome for a in store.attempts(found)], ["exit", "exit"])
+        self.assertEqual([a.exit_code for a in store.attempts(found)], [3, 0])
+        with self.assertRaises(Refused):
+            store.revive("a", only_dead=True)
+        self.audit(["a"])
+
+
+class ClaimWithoutReturningTest(ClaimTest):
+    """The same promises where SQLite is older than 3.35."""
+
+    has_returning = False
+
+    def test_no_statement_needs_returning_then(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        seen = []
+        store._db.set_trace_callback(seen.append)
+        store.enqueue([new(id="a"), new(id="b")])
+        job = store.claim(worker, None).job
+        self.finish(store, job, claim_for=None)
+        self.assertFalse([text for text in seen if "RETURNING" in text])
+
+
+class ManyTest(StoreTestCase):
+    def test_four_processes_that_claim_at_once_never_take_the_same_job(self):
+        script = (
+            "import os, sys, time\n"
+            "sys.path.insert(0, %r)\n"
+            "from queuectl_core.store import Store\n"
+            "from queuectl_core.lifecycle import Outcome, judge\n"
+            "from queuectl_core.identity import boot, birth\n"
+            "Store.has_returning = Store.has_returning and %%d\n"
+            "store = Store(%r, durable=False)\n"
+            "me = store.register('worker', None, os.getpid(), boot(), birth(os.getpid()), None, 'test')\n"
+            "claim = store.claim(me, None)\n"
+            "while claim.job:\n"
+            "    print(claim.job.id)\n"
+            "    done = Outcome('exit', 0)\n"
+            "    _, claim = store.settle(claim.job, done, judge(claim.job, done, time.time()), claim_for=None)\n"
+            "store.unregister(me)\n"
+        ) % (os.path.dirname(PROGRAM), self.db)
+        store = self.store()
+        ids = store.enqueue([new()] * 400)
+        started = [
+            subprocess.Popen([sys.executable, "-c", script % (n % 2)], stdout=subprocess.PIPE, env=self.environment)
+            for n in range(4)
+        ]
+        claimed = []
+        for process in started:
+            stdout, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0)
+            claimed += stdout.decode().split()
+        self.assertEqual(sorted(claimed), sorted(ids))
+        self.audit(ids)
+
+    def test_a_claim_does_not_scan_what_cannot_run(self):
+        """The plan of the claim uses the indexes; no full scan of the jobs."""
+        self.store().enqueue([new()] * 10)
+        parameters = {"queues": None, "now": time.time(), "worker": 1, "seq": 1}
+        connection = self.connect()
+        for text in (sql.CLAIMABLE, sql.NEXT_DUE, sql.PROMOTE):
+            plan = connection.execute("EXPLAIN QUERY PLAN " + text, parameters).fetchall()
+            for step in plan:
+                detail = step[3]
+                if "queuectl_jobs" in detail or detail.startswith(("SCAN job", "SCAN TABLE job")):
+                    self.assertIn("INDEX", detail.replace("INTEGER PRIMARY KEY", "INDEX"), detail)
+
+    def test_output_and_errors_that_are_no_utf8_break_no_reader(self):
+        store = self.store()
+        self.connect().execute(
+            "INSERT INTO queuectl_jobs (id, command, cwd) VALUES (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
+        )
+        self.assertEqual(len(list(store.list())), 1)
+        for command in (["list"], ["list", "--json"], ["status"], ["worker", "list"]):
+            self.run_cli(*command)
+
+
+class BusyTest(StoreTestCase):
+    def test_a_write_waits_for_another_programs_lock(self):
+        self.store()
+        connection = self.connect()
+        connection.execute("BEGIN IMMEDIATE")
+        waiting = self.start_cli("enqueue", "--id", "a", "--", "true", stdout=subprocess.PIPE)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            waiting.wait(0.4)
+        self.assertEqual(len(self.run_cli("list", "--json").json), 0)  # Readers do not wait.
+        connection.execute("COMMIT")
+        self.assertEqual(waiting.communicate(timeout=30)[0], b"a\n")
+        self.audit(["a"])
+
+    def test_a_lock_that_is_never_given_back_ends_in_words(self):
+        store = self.store(patience=0.2)
+        connection = self.connect()
+        connection.execute("BEGIN IMMEDIATE")
+        with self.assertRaises(QueueError) as caught:
+            store.enqueue([new(id="a")])
+        self.assertEqual(caught.exception.exit_code, 3)
+        self.assertIn("locked", str(caught.exception))
+        connection.execute("ROLLBACK")
+        store.enqueue([new(id="a")])
+        self.audit(["a"])
+
+    def test_wrong_values_are_refused_before_anything_is_written(self):
+        store = self.store()
+        with self.assertRaises(BadInput):
+            new(timeout=-1)
+        self.assertEqual(list(store.list()), [])
+        self.assertEqual(json.loads(self.run_cli("list", "--json").stdout), [])
