@@ -1,0 +1,679 @@
+"""Real workers on real jobs: starting, stopping, killing, rescuing, draining, waking."""
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+from datetime import datetime
+
+from queuectl_core.identity import boot
+from tests.harness import PROGRAM, QueueTestCase, process_is_gone, wait_until
+
+
+def epoch(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+
+
+class WorkersTestCase(QueueTestCase):
+    def live(self) -> list:
+        """The workers as `worker list --json` shows them."""
+        return self.run_cli("worker", "list", "--json").json
+
+    def wait_for_no_worker(self, pids, timeout=20):
+        wait_until(lambda: all(map(process_is_gone, pids)), timeout, lambda: "still running: %s" % pids)
+
+    def supervisors(self) -> list:
+        return [pid for (pid,) in self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")]
+
+    def busy_job(self, command="sleep 60", *options, id="long") -> str:
+        """Enqueue a job and wait until it runs."""
+        self.run_cli("enqueue", "--id", id, *options, "--", "echo $$ > %s.pid; %s" % (self.path(id), command))
+        wait_until(lambda: self.read(id + ".pid").endswith("\n"), message="%s did not start" % id)
+        return id
+
+    def pid_of(self, id: str) -> int:
+        """The PID of the shell of a job that busy_job started."""
+        return int(self.read(id + ".pid"))
+
+    def foreground(self, *args, **options) -> subprocess.Popen:
+        """`worker start --foreground`, once its workers are registered."""
+        count = int(args[args.index("-c") + 1]) if "-c" in args else 1
+        options.setdefault("stderr", subprocess.PIPE)
+        process = self.start_cli("worker", "start", "--foreground", *args, stdout=subprocess.PIPE, **options)
+
+        def is_up() -> bool:
+            if process.poll() is not None:
+                return True
+            try:
+                return len(self.rows("SELECT 1 FROM queuectl_workers WHERE role = 'worker'")) >= count
+            except Exception:  # Neither file nor table yet.
+                return False
+
+        wait_until(is_up, message="no worker was registered")
+        return process
+
+
+class StartTest(WorkersTestCase):
+    def test_start_returns_when_the_workers_are_registered_and_prints_their_ids_and_pids(self):
+        workers = self.start_workers("-c", "3")
+        self.assertEqual(len(dict(workers)), 3)
+        listed = {worker["id"]: worker["pid"] for worker in self.live()}
+        self.assertEqual(listed, dict(workers))
+        for _, pid in workers:
+            self.assertFalse(process_is_gone(pid))
+
+    def test_several_starts_add_up(self):
+        one = self.start_workers()
+        two = self.start_workers("-c", "2")
+        self.assertEqual(len(self.live()), 3)
+        self.assertFalse(set(dict(one)) & set(dict(two)), "an id was given twice")
+        self.stop_workers()
+        self.assertEqual(self.live(), [])
+        again = self.start_workers()
+        self.assertFalse(set(dict(again)) & set(dict(one + two)), "an id was reused")
+
+    def test_start_holds_nothing_of_the_caller_open(self):
+        """`queuectl worker start | cat` ends although the workers go on."""
+        process = self.start_cli("worker", "start", "-c", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stdout, stderr = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, stderr), (0, b""))
+        self.assertEqual(len(stdout.splitlines()), 2)
+        self.assertEqual(len(self.live()), 2)
+
+    def test_a_started_worker_survives_the_session_it_was_started_from(self):
+        process = self.start_cli("worker", "start", stdout=subprocess.PIPE, start_new_session=True)
+        stdout, _ = process.communicate(timeout=20)
+        pid = int(stdout.split()[-1])
+        self.assertNotEqual(os.getsid(pid), process.pid)
+        try:
+            os.killpg(process.pid, signal.SIGHUP)
+        except ProcessLookupError:
+            pass
+        self.run_cli("enqueue", "--id", "a", "true")
+        self.wait_for_state("a", "completed")
+
+    def test_bad_counts_queues_and_env_files_start_nothing(self):
+        for args in (
+            ["-c", "0"], ["-c", "-1"], ["-c", "x"], ["-c", "1.5"], ["-c", ""], ["-c", "100000"], ["-q", ""],
+            ["-q", "a,b"], ["--env-file", "no-such-file"], ["--env-file", self.write("bad", "A B=1\n")],
+            ["--env-file", self.write("bad2", "=x\n")], ["surplus"],
+        ):  # fmt: skip
+            with self.subTest(args=args):
+                result = self.run_cli("worker", "start", *args, code=2)
+                self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1), result.stderr)
+        self.assertEqual(list(self.processes()), [])
+
+    def test_workers_take_jobs_of_their_queues_only(self):
+        self.start_workers("-q", "mail", "-q", "web")
+        for queue in ("other", "mail", "web"):
+            self.run_cli("enqueue", "--id", queue, "-q", queue, "true")
+        self.wait_for_state("mail", "completed")
+        self.wait_for_state("web", "completed")
+        self.assertEqual(self.state("other"), "pending")
+        self.assertEqual(sorted(self.live()[0]["queues"]), ["mail", "web"])
+        self.start_workers()
+        self.wait_for_state("other", "completed")
+        self.audit(["other", "mail", "web"])
+
+    def test_an_idle_worker_starts_a_new_job_without_waiting_for_its_poll(self):
+        self.start_workers("-c", "2")
+        store = self.store()
+        wait_until(lambda: all(w.idle for w in store.workers() if w.role == "worker"), message="not idle")
+        from queuectl_core import jobspec
+
+        took = []
+        for _ in range(15):
+            began = time.time()
+            (id,) = store.enqueue([jobspec.new_job({"command": "true"}, began)])
+            self.wait_for_state(id, "completed")
+            took.append(store.get(id).started_at - began)
+        # The slow poll alone would take 0.2 s on the average.
+        self.assertLess(sorted(took)[len(took) // 2], 0.05, took)
+
+    def test_an_idle_worker_costs_next_to_nothing(self):
+        ((_, pid),) = self.start_workers()
+        if not os.path.exists("/proc/self/stat"):
+            self.skipTest("needs /proc")
+
+        def ticks() -> int:
+            with open("/proc/%d/stat" % pid) as file:
+                fields = file.read().rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        self.enqueue("true")
+        self.wait_until_all_finished()
+        before, began = ticks(), time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 1)
+        self.assertLess(ticks() - before, os.sysconf("SC_CLK_TCK") // 4)
+
+
+class StopTest(WorkersTestCase):
+    def test_a_graceful_stop_finishes_the_running_job_and_claims_no_other(self):
+        workers = self.start_workers("-c", "2")
+        self.busy_job("sleep 0.6; echo finished", id="a")
+        self.busy_job("sleep 0.6; echo finished", id="b")
+        self.run_cli("enqueue", "--id", "c", "true")
+        result = self.stop_workers()
+        self.assertEqual(sorted(result.lines), sorted("worker %d stopped" % id for id, _ in workers))
+        self.assertEqual([self.state(id) for id in "abc"], ["completed", "completed", "pending"])
+        self.assertEqual(self.run_cli("logs", "a").stdout, "finished\n")
+        self.wait_for_no_worker([pid for _, pid in workers])
+        wait_until(lambda: not self.processes(), message="a supervisor was left")
+        self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
+        self.audit(["a", "b", "c"])
+
+    def test_stop_says_what_it_waits_for(self):
+        ((id, _),) = self.start_workers()
+        self.busy_job("sleep 1.3")
+        result = self.stop_workers()
+        self.assertIn("worker %d" % id, result.stderr)
+        self.assertIn("job long", result.stderr)
+        self.assertIn("--now", result.stderr)
+        self.assertEqual(self.state("long"), "completed")
+
+    def test_stop_now_ends_the_jobs_which_are_pending_again_with_their_attempt_refunded(self):
+        self.start_workers("-c", "2")
+        self.busy_job("sleep 60 & sleep 60", "--max-retries", "0")
+        result = self.stop_workers("--now")
+        self.assertEqual(len(result.lines), 2)
+        job = self.job("long")
+        self.assertEqual((job["state"], job["attempts"], job["worker"]), ("pending", 0, None))
+        self.assertEqual([a["outcome"] for a in job["history"]], ["released"])
+        self.assertTrue(process_is_gone(self.pid_of("long")))
+        self.audit(["long"])
+        os.remove(self.path("long.pid"))
+        self.start_workers()
+        wait_until(lambda: self.read("long.pid"), message="it did not run again")
+        self.audit(["long"])
+
+    def test_stop_now_kills_a_job_that_ignores_sigterm_after_its_grace(self):
+        self.start_workers()
+        self.run_cli("config", "set", "kill-grace", "0.2")
+        self.busy_job("trap '' TERM; while :; do sleep 0.05; done")
+        self.stop_workers("--now")
+        self.assertTrue(process_is_gone(self.pid_of("long")))
+        self.assertEqual(self.state("long"), "pending")
+        self.audit(["long"])
+
+    def test_no_wait_asks_and_returns(self):
+        ((id, pid),) = self.start_workers()
+        self.busy_job("until [ -e go ]; do sleep 0.02; done")
+        result = self.stop_workers("--no-wait")
+        self.assertIn("worker %d is stopping" % id, result.stdout)
+        self.assertEqual(self.state("long"), "processing")
+        self.assertEqual(self.live()[0]["state"], "stopping")
+        self.write("go", "")
+        self.wait_for_no_worker([pid])
+        self.assertEqual(self.state("long"), "completed")
+        self.audit(["long"])
+
+    def test_a_timeout_exits_124_and_says_who_still_runs(self):
+        ((id, pid),) = self.start_workers()
+        self.busy_job("until [ -e go ]; do sleep 0.02; done")
+        result = self.stop_workers("--timeout", "200ms", code=124)
+        self.assertIn("worker %d" % id, result.stderr)
+        self.assertFalse(process_is_gone(pid))
+        self.write("go", "")
+        self.wait_for_no_worker([pid])
+        self.assertEqual(self.state("long"), "completed")
+
+    def test_stop_after_a_graceful_stop_may_still_say_now(self):
+        self.start_workers()
+        self.busy_job()
+        self.stop_workers("--no-wait")
+        self.stop_workers("--now")
+        self.assertEqual(self.state("long"), "pending")
+        self.audit(["long"])
+
+    def test_one_worker_can_be_stopped_alone_and_is_not_replaced(self):
+        (one, two) = self.start_workers("-c", "2")
+        self.stop_workers(str(one[0]))
+        self.assertEqual([worker["id"] for worker in self.live()], [two[0]])
+        self.run_cli("enqueue", "--id", "a", "true")
+        self.wait_for_state("a", "completed")
+        self.assertEqual([worker["id"] for worker in self.live()], [two[0]])
+
+    def test_a_worker_that_is_not_there_is_named_and_nobody_is_stopped(self):
+        self.start_workers()
+        result = self.stop_workers("1", "99", code=1)
+        self.assertIn("99", result.stderr)
+        self.assertEqual(self.live()[0]["state"], "idle")
+        self.run_cli("worker", "stop", "x", code=2)
+        self.run_cli("worker", "stop", "--timeout", "-1", code=2)
+
+    def test_stop_with_no_worker_is_no_error(self):
+        self.assertIn("no worker", self.stop_workers().stderr)
+
+    def test_jobs_on_a_stopping_worker_do_not_start_after_it_was_told(self):
+        """200 jobs with a graceful stop in the middle: none lost, none twice."""
+        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> %s; sleep 0.01" % self.path("ran")] * 200)
+        self.start_workers("-c", "4")
+        wait_until(lambda: self.read("ran").count("\n") >= 40, message="they do not run")
+        self.stop_workers()
+        states = self.states()
+        self.assertLess(states.get("completed"), 200, "the stop came too late to prove anything")
+        self.assertEqual(set(states), {"completed", "pending"})
+        ran = self.read("ran").split()
+        self.assertEqual(len(ran), states["completed"])
+        self.audit(ids)
+        self.start_workers("-c", "4")
+        self.wait_until_all_finished()
+        self.assertEqual(sorted(self.read("ran").split()), sorted(ids))
+        self.assertEqual(self.states(), {"completed": 200})
+        self.audit(ids)
+
+
+class SignalTest(WorkersTestCase):
+    def test_sigterm_and_sigint_to_a_worker_stop_it_gracefully_and_it_is_not_replaced(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            ((_, pid),) = self.start_workers()
+            id = self.busy_job("sleep 0.4; echo done", id="job%d" % number)
+            os.kill(pid, number)
+            self.wait_for_no_worker([pid])
+            self.assertEqual(self.state(id), "completed")
+            self.assertEqual(self.live(), [])
+            self.assertEqual(self.job(id)["attempts"], 1)
+        self.audit()
+
+    def test_a_second_signal_to_a_worker_means_now(self):
+        for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)):
+            ((_, pid),) = self.start_workers("-q", "q%d" % first)
+            id = self.busy_job("sleep 60", "-q", "q%d" % first, id="job%d" % first)
+            os.kill(pid, first)
+            # Two signals of a kind at once are one to the kernel: the first must have been seen.
+            began = time.monotonic()
+            wait_until(lambda: time.monotonic() - began > 0.2)
+            self.assertEqual(self.state(id), "processing")
+            os.kill(pid, second)
+            self.wait_for_no_worker([pid])
+            job = self.job(id)
+            self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
+            self.assertTrue(process_is_gone(self.pid_of(id)))
+        self.audit()
+
+    def test_a_signal_to_the_supervisor_stops_all_its_workers_and_a_second_one_means_now(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process = self.foreground("-c", "2")
+            id = self.busy_job("sleep 60", id="job%d" % number)
+            process.send_signal(number)
+            wait_until(lambda: len(self.live()) == 1, message="the idle one goes on")
+            self.assertIsNone(process.poll())
+            self.assertEqual((self.live()[0]["state"], self.state(id)), ("stopping", "processing"))
+            process.send_signal(number)
+            self.assertEqual(process.wait(20), 0)
+            job = self.job(id)
+            self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
+            self.run_cli("cancel", id)
+        self.audit()
+
+    def test_a_signal_to_a_detached_supervisor_is_the_same_graceful_stop(self):
+        ((_, pid),) = self.start_workers()
+        self.busy_job("sleep 0.4")
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGTERM)
+        self.wait_for_no_worker([pid, supervisor])
+        self.assertEqual(self.state("long"), "completed")
+        self.audit(["long"])
+
+    def test_ctrl_c_in_a_terminal_never_reaches_the_job(self):
+        process = self.foreground(start_new_session=True)
+        self.busy_job("sleep 0.5; echo finished")
+        os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to the whole group.
+        self.assertEqual(process.wait(20), 0)
+        self.assertEqual(self.state("long"), "completed")
+        self.assertEqual(self.run_cli("logs", "long").stdout, "finished\n")
+        stderr = process.stderr.read()
+        self.assertNotIn(b"Traceback", stderr)
+
+
+class ForegroundTest(WorkersTestCase):
+    def test_it_says_what_happens_on_stderr_and_nothing_on_stdout(self):
+        self.run_cli("enqueue", "--id", "a", "exit 3", code=0)
+        self.run_cli("config", "set", "backoff-base", "0")
+        process = self.start_cli(
+            "worker", "start", "--foreground", "--drain", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self.run_cli("cancel", "a", code=None)
+        stdout, stderr = process.communicate(timeout=30)
+        self.assertEqual(stdout, b"")
+        self.assertIn(b"worker 1", stderr)
+        self.assertNotIn(b"Traceback", stderr)
+
+    def test_drain_exits_0_when_all_went_well_and_1_when_a_job_ended_dead(self):
+        self.run_cli("config", "set", "backoff-base", "0.1")
+        for code, exit_code in (("0", 0), ("3", 1), ("0", 0)):
+            self.enqueue("--max-retries", "1", "--", "exit " + code)
+            result = self.run_cli("worker", "start", "--foreground", "--drain", code=exit_code)
+            self.assertEqual(result.stdout, "")
+        self.assertEqual(self.states(), {"completed": 2, "dead": 1})
+        self.assertEqual(list(self.processes()), [])
+        self.audit()
+
+    def test_drain_of_other_queues_does_not_count_this_dead_job(self):
+        self.enqueue("--max-retries", "0", "-q", "a", "--", "exit 1")
+        self.enqueue("-q", "b", "true")
+        self.run_cli("worker", "start", "--foreground", "--drain", "-q", "b", code=0)
+        self.run_cli("worker", "start", "--foreground", "--drain", "-q", "a", code=1)
+
+    def test_drain_of_nothing_ends_at_once(self):
+        self.run_cli("worker", "start", "--foreground", "--drain")
+        self.start_workers("--drain", "-c", "2")
+        wait_until(lambda: not self.processes(), message="a drained worker goes on")
+
+    def test_drain_waits_out_delays_and_backoffs(self):
+        self.enqueue("--delay", "500ms", "--max-retries", "1", "--backoff-base", "0.5", "--", "exit 1")
+        self.enqueue("echo now")
+        began = time.monotonic()
+        self.run_cli("worker", "start", "--foreground", "--drain", "-c", "3", code=1)
+        self.assertGreater(time.monotonic() - began, 1.0 - 0.1)
+        self.assertEqual(self.states(), {"completed": 1, "dead": 1})
+        self.audit()
+
+    def test_drain_of_many_jobs_by_many_workers_leaves_nothing(self):
+        ids = self.enqueue_lines(["true"] * 60)
+        self.run_cli("worker", "start", "--foreground", "--drain", "-c", "4")
+        self.assertEqual(self.states(), {"completed": 60})
+        self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
+        self.audit(ids)
+
+
+class EnvironmentTest(WorkersTestCase):
+    def test_an_env_file_reaches_the_jobs_and_is_stored_nowhere(self):
+        secret = "s3cr3t-%d" % os.getpid()
+        lines = ["# comment", "", "SECRET=" + secret, "SPACES= a  b ", "QUOTES=\"x\"", "EMPTY=", "TAKEN", "ABSENT"]
+        path = self.write("env", "\n".join(lines))
+        self.start_workers("--env-file", path, env={"TAKEN": "from-here"})
+        id = self.enqueue("printf '%s|' \"$SPACES\" \"$QUOTES\" \"$EMPTY\" \"$TAKEN\" \"${ABSENT-none}\" ${#SECRET}")
+        own = self.enqueue("-e", "SECRET=own", "echo $SECRET")
+        self.wait_for_state(id, "completed")
+        self.wait_for_state(own, "completed")
+        self.assertEqual(
+            self.run_cli("logs", id).stdout, ' a  b |"x"||from-here|none|%d|' % len(secret)
+        )
+        self.assertEqual(self.run_cli("logs", own).stdout, "own\n")
+        self.stop_workers()
+        for name in os.listdir(self.folder):
+            if name.startswith("q.db"):
+                with open(self.path(name), "rb") as file:
+                    self.assertNotIn(secret.encode(), file.read(), name)
+        shown = self.run_cli("list", "--json").stdout + self.run_cli("show", id, "--json").stdout
+        self.assertNotIn(secret, shown)
+
+    def test_a_bad_line_of_an_env_file_is_not_shown(self):
+        result = self.run_cli("worker", "start", "--env-file", self.write("env", "A=1\nMY SECRET=hush\n"), code=2)
+        self.assertIn("line 2", result.stderr)
+        self.assertNotIn("hush", result.stderr)
+
+    def test_jobs_get_no_descriptor_of_ours_and_nothing_to_read(self):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        for fd in (reader, writer):
+            os.set_inheritable(fd, True)
+        process = self.start_cli("worker", "start", stdout=subprocess.PIPE, close_fds=False)
+        process.communicate(timeout=20)
+        id = self.enqueue("wc -c; for fd in 3 4 5 6 7 8 9 %d %d; do [ -e /dev/fd/$fd ] && echo open $fd; done; true"
+                          % (reader, writer))  # fmt: skip
+        self.wait_for_state(id, "completed")
+        lines = self.run_cli("logs", id).lines
+        self.assertEqual(lines[0].strip(), "0")
+        # `[` of some shells looks through a descriptor of its own.
+        self.assertEqual(lines[1:], [])
+
+    def test_a_job_runs_in_a_session_and_group_of_its_own_with_default_signals(self):
+        if not os.path.exists("/proc/self/status"):
+            self.skipTest("needs /proc")
+        ((_, pid),) = self.start_workers()
+        id = self.enqueue("echo $$; ps -o pid=,pgid=,sid= -p $$; grep -E 'Sig(Ign|Blk)' /proc/self/status")
+        self.wait_for_state(id, "completed")
+        lines = self.run_cli("logs", id).lines
+        self.assertEqual(lines[1].split(), [lines[0]] * 3)
+        self.assertEqual(len(lines), 4)
+        for line in lines[2:]:
+            # Above 31 are the C library's own, which came from whoever started the tests.
+            self.assertEqual(int(line.split()[1], 16) & 0x7FFFFFFF, 0, line)
+
+
+class RescueTest(WorkersTestCase):
+    def test_a_killed_worker_is_replaced_and_its_job_runs_again_and_never_twice_at_once(self):
+        ((id, pid),) = self.start_workers()
+        # Whoever finds the lock held by another attempt says so.
+        command = (
+            "mkdir lock || echo overlap >> overlap; echo start >> ran;"
+            " trap 'rmdir lock' EXIT; [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done"
+        )
+        self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "--", command)
+        wait_until(lambda: self.read("ran"), message="it did not start")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: process_is_gone(pid))
+        self.rmdir_when_attempt_is_gone("lock")
+        self.wait_for_state("a", "completed")
+        job = self.job("a")
+        self.assertEqual([a["outcome"] for a in job["history"]], ["lost", "exit"])
+        self.assertEqual(job["history"][0]["error"], "worker lost")
+        self.assertEqual(job["attempts"], 2)
+        self.assertEqual(self.read("overlap"), "")
+        (replacement,) = self.live()
+        self.assertNotEqual(replacement["id"], id)
+        self.audit(["a"])
+
+    def rmdir_when_attempt_is_gone(self, name: str) -> None:
+        """The first attempt was killed with its lock held: free it as soon as its end is settled."""
+        wait_until(
+            lambda: self.rows("SELECT 1 FROM queuectl_attempts WHERE outcome = 'lost'"),
+            message="the lost attempt was not settled",
+        )
+        try:
+            os.rmdir(self.path(name))
+        except FileNotFoundError:
+            pass
+
+    def test_what_a_lost_attempt_left_running_is_ended_before_it_runs_again(self):
+        ((_, pid),) = self.start_workers()
+        # A child in a session of its own, and one that cleared its environment.
+        self.busy_job(
+            "setsid sh -c 'echo $$ > escaped.pid; sleep 60' & env -i sh -c 'echo $$ > bare.pid; exec sleep 60' & sleep 60",
+            "--max-retries", "0",
+        )  # fmt: skip
+        wait_until(lambda: self.read("escaped.pid") and self.read("bare.pid"))
+        left = [int(self.read(name)) for name in ("escaped.pid", "bare.pid", "long.pid")]
+        os.kill(pid, signal.SIGKILL)
+        self.wait_for_state("long", "dead")
+        for process in left:
+            self.assertTrue(process_is_gone(process), "%d was left running" % process)
+        job = self.job("long")
+        self.assertEqual((job["attempts"], job["error"], job["exit_code"]), (1, "worker lost", None))
+        self.audit(["long"])
+
+    def test_a_job_that_kills_its_worker_reaches_the_dlq(self):
+        self.start_workers("-c", "2")
+        self.run_cli("enqueue", "--id", "killer", "--max-retries", "2", "--backoff-base", "0.05", "--",
+                     "kill -9 $PPID; sleep 60")  # fmt: skip
+        self.wait_for_state("killer", "dead", timeout=40)
+        job = self.job("killer")
+        self.assertEqual([a["outcome"] for a in job["history"]], ["lost"] * 3)
+        self.run_cli("enqueue", "--id", "a", "true")
+        self.wait_for_state("a", "completed")
+        self.audit(["killer", "a"])
+
+    def test_workers_whose_supervisor_was_killed_go_on_and_can_be_stopped(self):
+        workers = self.start_workers("-c", "2")
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)
+        wait_until(lambda: process_is_gone(supervisor))
+        self.run_cli("enqueue", "--id", "a", "true")
+        self.wait_for_state("a", "completed")
+        self.assertEqual(len(self.live()), 2)
+        self.stop_workers()
+        self.wait_for_no_worker([pid for _, pid in workers])
+        self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
+        self.audit(["a"])
+
+    def test_siblings_without_a_supervisor_rescue_each_other(self):
+        self.start_workers("-c", "2")
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)
+        self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+        (pid,) = [worker["pid"] for worker in self.live() if worker["job"]]
+        os.kill(pid, signal.SIGKILL)
+        self.wait_for_state("long", "completed")
+        self.assertEqual([a["outcome"] for a in self.job("long")["history"]], ["lost", "exit"])
+        self.audit(["long"])
+
+    def test_the_next_start_rescues_what_a_dead_fleet_left(self):
+        ((_, pid),) = self.start_workers()
+        (supervisor,) = self.supervisors()
+        self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+        os.kill(supervisor, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))
+        # Looking only reports.
+        self.assertEqual(self.run_cli("status", "--json").json["workers"], [])
+        self.run_cli("list")
+        self.assertEqual(self.state("long"), "processing")
+        self.start_workers()
+        self.wait_for_state("long", "completed")
+        self.audit(["long"])
+
+    def test_after_a_reboot_jobs_that_ran_are_rescued_and_no_stranger_is_signalled(self):
+        """The rows of an earlier boot name PIDs that are others' now."""
+        stranger = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        store = self.store()
+        self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "true")
+        worker = store.register("worker", None, stranger.pid, "earlier-boot/1", "1", None, "test")
+        job = store.claim(worker, None).job
+        store.record(job, [], [], stranger.pid, "1")
+        self.assertEqual(self.live(), [])
+        self.stop_workers("--now")
+        self.start_workers()
+        self.wait_for_state("a", "completed")
+        self.assertIsNone(stranger.poll())
+        self.assertEqual([a["outcome"] for a in self.job("a")["history"]], ["lost", "exit"])
+        self.audit(["a"])
+
+    def test_a_reused_pid_is_a_stranger(self):
+        stranger = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        store = self.store()
+        store.register("worker", None, stranger.pid, boot(), "1", None, "test")
+        store.register("supervisor", None, stranger.pid, boot(), "1", None, "test")
+        self.assertEqual(self.live(), [])
+        self.stop_workers("--now")
+        self.assertIsNone(stranger.poll())
+
+    def test_a_live_worker_is_never_rescued_however_long_it_runs(self):
+        self.start_workers("-c", "2")
+        self.busy_job("sleep 2.5; echo done")
+        self.start_workers("-c", "2")  # It sweeps as it starts.
+        self.wait_for_state("long", "completed")
+        self.assertEqual(len(self.job("long")["history"]), 1)
+        self.audit(["long"])
+
+    def test_a_stopped_process_of_a_worker_is_alive(self):
+        """SIGSTOP (a debugger, a laptop that sleeps) makes no worker lost."""
+        ((_, pid),) = self.start_workers()
+        self.busy_job("sleep 0.2; echo done")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.start_workers()
+            began = time.monotonic()
+            wait_until(lambda: time.monotonic() - began > 2.2)
+            self.assertEqual(self.state("long"), "processing")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.wait_for_state("long", "completed")
+        self.assertEqual(len(self.job("long")["history"]), 1)
+        self.audit(["long"])
+
+    @unittest.skipUnless(sys.platform.startswith("linux"), "needs Linux's subreaper")
+    def test_zombies_that_nobody_reaps_hold_up_no_job(self):
+        """In a container whose first process reaps nothing, orphans stay zombies for ever."""
+        script = (
+            "import ctypes, subprocess, sys\n"
+            "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"  # PR_SET_CHILD_SUBREAPER
+            "child = subprocess.Popen([sys.executable, %r, 'worker', 'start', '--foreground', '--drain'])\n"
+            "sys.exit(child.wait())\n"
+        ) % PROGRAM
+        self.run_cli("enqueue", "--id", "a", "--", "sleep 60 & echo done")
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], env=self.environment, cwd=self.folder, stderr=subprocess.PIPE
+        )
+        self._started.append(process)
+        try:
+            self.assertEqual(process.wait(30), 0)
+        finally:
+            process.kill()
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual(self.state("a"), "completed")
+
+
+class ManyTest(WorkersTestCase):
+    def test_500_jobs_over_8_workers_of_two_starts_each_run_exactly_once(self):
+        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> %s" % self.path("ran")] * 500)
+        self.assertEqual(len(set(ids)), 500)
+        starts = [self.start_cli("worker", "start", "-c", "4", stdout=subprocess.DEVNULL) for _ in range(2)]
+        for process in starts:
+            self.assertEqual(process.wait(30), 0)
+        self.wait_until_all_finished(60)
+        ran = collections.Counter(line.split()[0] for line in self.read("ran").splitlines())
+        self.assertEqual(ran, collections.Counter(ids))
+        self.assertEqual(self.states(), {"completed": 500})
+        self.assertGreater(len(self.rows("SELECT DISTINCT worker FROM queuectl_attempts")), 1)
+        self.audit(ids)
+
+    def test_everything_survives_a_stop_and_a_start(self):
+        self.run_cli("config", "set", "max-retries", "1")
+        ids = [
+            self.enqueue("--id", "done", "--", "echo output"),
+            self.enqueue("--id", "dead", "--max-retries", "0", "--", "exit 9"),
+            self.enqueue("--id", "failed", "--backoff-base", "1000", "--", "exit 9"),
+        ]
+        self.start_workers("-c", "2")
+        self.wait_for_state("done", "completed")
+        self.wait_for_state("dead", "dead")
+        self.wait_for_state("failed", "failed")
+        ids += [self.enqueue("--id", "later", "--delay", "1h", "true")]
+        self.stop_workers()
+        ids += [self.enqueue("--id", "waiting", "echo late")]
+        before = self.jobs()
+        self.audit(ids)
+        self.start_workers()
+        self.wait_for_state("waiting", "completed")
+        after = self.jobs()
+        for id in ("done", "dead", "failed", "later"):
+            self.assertEqual(after[id], before[id])
+        self.assertEqual(self.run_cli("logs", "done").stdout, "output\n")
+        self.assertEqual(self.run_cli("config", "get", "max-retries").stdout, "1\n")
+        self.audit(ids)
+
+    def test_workers_killed_at_random_lose_no_job_and_overlap_none(self):
+        """Each job takes a lock of its own while it runs; a second holder would be seen."""
+        command = (
+            "mkdir d$QUEUECTL_JOB_ID.$QUEUECTL_ATTEMPT; sleep 0.03; echo $QUEUECTL_JOB_ID >> ran;"
+        )
+        ids = self.enqueue_lines([command] * 60, "--backoff-base", "0.01", "--max-retries", "20")
+        self.start_workers("-c", "3")
+        for round in range(5):
+            target = 8 * (round + 1)
+            wait_until(lambda: self.read("ran").count("\n") >= target, message="they do not run")
+            for worker in self.live()[:2]:
+                try:
+                    os.kill(worker["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.audit(ids)
+        self.wait_until_all_finished(60)
+        self.assertEqual(self.states(), {"completed": 60})
+        self.assertEqual(set(self.read("ran").split()), set(ids))
+        self.audit(ids)
+
+
+if __name__ == "__main__":
+    unittest.main()
