@@ -278,8 +278,17 @@ class SignalTest(WorkersTestCase):
             self.assertEqual(self.job(id)["attempts"], 1)
         self.audit()
 
+    def test_a_signalled_worker_claims_no_other_job(self):
+        ((_, pid),) = self.start_workers()
+        self.busy_job("sleep 0.4")
+        ids = self.enqueue_lines(["sleep 0.1"] * 20)
+        os.kill(pid, signal.SIGTERM)
+        self.wait_for_no_worker([pid])
+        self.assertEqual(self.states(), {"completed": 1, "pending": 20})
+        self.audit(["long", *ids])
+
     def test_a_second_signal_to_a_worker_means_now(self):
-        for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)):
+        for first, second in ((signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)):
             ((_, pid),) = self.start_workers("-q", "q%d" % first)
             id = self.busy_job("sleep 60", "-q", "q%d" % first, id="job%d" % first)
             os.kill(pid, first)
