@@ -1,0 +1,223 @@
+"""What jobs print, and how they end: bytes, order, streams, the cap, timeouts, and what escapes."""
+
+import os
+import signal
+import time
+import unittest
+
+from queuectl_core.process import Output
+from tests.harness import QueueTestCase, process_is_gone, wait_until
+
+
+class OutputTestCase(QueueTestCase):
+    def run_job(self, command, *options, state="completed", id="job") -> None:
+        """Enqueue a job, work, and wait for its end."""
+        options = ("--max-retries", "0", *options)
+        self.run_cli("enqueue", "--id", id, *options, "--", command)
+        if not self.processes():
+            self.start_workers()
+        self.wait_for_state(id, "completed", "dead", "cancelled")
+        self.assertEqual(self.state(id), state)
+
+    def printed(self, *options, id="job") -> bytes:
+        return self.run_cli("logs", id, *options).stdout_bytes
+
+
+class KeptTest(OutputTestCase):
+    def test_any_bytes_come_back_unchanged(self):
+        data = bytes(range(256)) * 300 + b"\xff\xfe no newline at the end"
+        self.write("data", data)
+        self.run_job("cat data; cat data >&2")
+        self.assertEqual(self.printed("--stdout"), data)
+        self.assertEqual(self.printed("--stderr"), data)
+        self.assertEqual(len(self.printed()), 2 * len(data))
+        self.audit(["job"])
+
+    def test_both_streams_are_kept_in_the_order_they_came(self):
+        self.run_job("for n in 1 2 3 4 5 6; do echo out$n; sleep 0.03; echo err$n >&2; sleep 0.03; done")
+        expected = b"".join(b"out%d\nerr%d\n" % (n, n) for n in range(1, 7))
+        self.assertEqual(self.printed(), expected)
+        self.assertEqual(self.printed("--stdout"), b"".join(b"out%d\n" % n for n in range(1, 7)))
+        self.assertEqual(self.printed("--stderr"), b"".join(b"err%d\n" % n for n in range(1, 7)))
+
+    def test_the_job_sees_no_terminal_and_an_empty_input(self):
+        self.run_job("cat; [ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none")
+        self.assertEqual(self.printed(), b"none\n")
+
+    def test_what_was_printed_can_be_read_while_the_job_runs(self):
+        self.start_workers()
+        self.run_cli("enqueue", "--id", "job", "--", "echo early; until [ -e go ]; do sleep 0.02; done; echo late")
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_output"), message="nothing was flushed")
+        self.assertEqual(self.printed(), b"early\n")
+        self.audit(["job"])
+        self.write("go", "")
+        self.wait_for_state("job", "completed")
+        self.assertEqual(self.printed(), b"early\nlate\n")
+
+    def test_each_attempt_keeps_its_own_output(self):
+        self.run_job("echo attempt $QUEUECTL_ATTEMPT; [ $QUEUECTL_ATTEMPT = 3 ]", "--max-retries", "5",
+                     "--backoff-base", "0.05")  # fmt: skip
+        self.assertEqual(self.printed(), b"attempt 3\n")
+        for number in (1, 2, 3):
+            self.assertEqual(self.printed("--attempt", str(number)), b"attempt %d\n" % number)
+        self.assertIn("attempt 4", self.run_cli("logs", "job", "--attempt", "4", code=1).stderr)
+        for bad in ("0", "-1", "x", "1.5"):
+            self.run_cli("logs", "job", "--attempt=" + bad, code=2)
+
+    def test_a_job_that_has_not_run_has_no_output(self):
+        self.run_cli("enqueue", "--id", "job", "true")
+        result = self.run_cli("logs", "job")
+        self.assertEqual(result.stdout, "")
+        self.assertIn("not run", result.stderr)
+        self.run_cli("logs", "nobody", code=1)
+        self.run_cli("logs", "job", "--stdout", "--stderr", code=2)
+
+
+class CapTest(OutputTestCase):
+    def test_the_first_and_the_last_part_are_kept_and_what_was_dropped_is_counted(self):
+        self.run_cli("config", "set", "output-limit", "2000")
+        lines = b"".join(b"line %06d\n" % n for n in range(20000))
+        self.write("lines", lines)
+        self.run_job("cat lines")
+        result = self.run_cli("logs", "job")
+        self.assertEqual(result.stdout_bytes, lines[:1000] + lines[-1000:])
+        dropped = len(lines) - 2000
+        self.assertIn("%d bytes" % dropped, result.stderr)
+        self.assertEqual(self.job("job")["history"][0]["output_dropped"], dropped)
+        self.audit(["job"])
+
+    def test_it_holds_while_a_job_runs_and_prints_slowly(self):
+        self.run_cli("config", "set", "output-limit", "1k")
+        self.run_job("i=0; while [ $i -lt 40 ]; do printf '%0100d' $i; sleep 0.02; i=$((i+1)); done")
+        out = self.printed()
+        whole = b"".join(b"%0100d" % n for n in range(40))
+        self.assertEqual(out, whole[:512] + whole[-512:])
+        self.audit(["job"])
+
+    def test_a_limit_of_nothing_keeps_nothing(self):
+        self.run_cli("config", "set", "output-limit", "0")
+        self.run_job("echo hello")
+        self.assertEqual(self.printed(), b"")
+        self.assertEqual(self.job("job")["history"][0]["output_dropped"], 6)
+
+    def test_a_flood_blocks_no_job_and_does_not_fill_the_memory(self):
+        self.start_workers()
+        ((pid,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'worker'")
+        self.run_job("head -c 60000000 /dev/zero; echo end")
+        self.assertTrue(self.printed().endswith(b"\0end\n"))
+        self.assertEqual(len(self.printed()), 1024 * 1024)
+        self.assertEqual(self.job("job")["history"][0]["output_dropped"], 60000004 - 1024 * 1024)
+        if os.path.exists("/proc/self/status"):
+            with open("/proc/%d/status" % pid) as file:
+                (peak,) = [int(line.split()[1]) for line in file if line.startswith("VmHWM")]
+            self.assertLess(peak, 80 * 1024, "the worker grew to %d KiB" % peak)
+
+
+class BufferTest(unittest.TestCase):
+    """Output alone, against the plain definition: the first and the last half."""
+
+    def test_for_any_pieces_flushes_and_limits_the_kept_bytes_are_the_first_and_last_half(self):
+        import random
+
+        for seed in range(300):
+            dice = random.Random(seed)
+            limit = dice.choice((0, 1, 2, 7, 100, 1000))
+            output, whole, kept = Output(limit), b"", {}
+            for _ in range(dice.randrange(30)):
+                if dice.random() < 0.3:
+                    self.store(output, kept)
+                data = bytes(dice.randrange(256) for _ in range(dice.randrange(1, dice.choice((3, 50, 400)))))
+                output.add(dice.choice((1, 2)), data)
+                whole += data
+            self.store(output, kept)
+            expected = whole if len(whole) <= limit else whole[: limit // 2] + whole[len(whole) - (limit - limit // 2) :]
+            told = b"".join(kept[position] for position in sorted(kept))
+            self.assertEqual(told, expected, "seed %d, limit %d" % (seed, limit))
+            self.assertEqual(output.dropped, len(whole) - len(expected), seed)
+            for position, data in kept.items():
+                self.assertEqual(whole[position : position + len(data)], data, seed)
+
+    def store(self, output, kept):
+        fresh, stale = output.pending()
+        for position in stale:
+            del kept[position]
+        for position, _, data in fresh:
+            self.assertNotIn(position, kept)
+            kept[position] = data
+        output.stored()
+
+
+class EndTest(OutputTestCase):
+    def test_how_a_job_ended_is_told_in_words(self):
+        for command, code, words in (
+            ("exit 3", 3, "exit 3"),
+            ("no-such-command-anywhere", 127, "exit 127 (command not found)"),
+            ("kill -SEGV $$", 128 + signal.SIGSEGV, "killed by SIGSEGV"),
+            ("kill -9 $$", 137, "killed by SIGKILL"),
+            ("exit 255", 255, "exit 255"),
+        ):
+            id = "job%d" % code
+            self.run_job(command, state="dead", id=id)
+            job = self.job(id)
+            self.assertEqual((job["exit_code"], job["error"]), (code, words))
+        self.audit()
+
+    def test_an_escaped_grandchild_that_holds_the_pipes_does_not_hang_the_worker(self):
+        self.run_job("setsid sh -c 'echo $$ > pid; exec sleep 60' & until [ -s pid ]; do sleep 0.01; done; echo done")
+        self.assertEqual(self.printed(), b"done\n")
+        pid = int(self.read("pid"))
+        self.assertFalse(process_is_gone(pid))  # It escaped on purpose: a daemon may be started so.
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: process_is_gone(pid))
+        self.audit(["job"])
+
+    def test_a_background_process_of_the_group_is_ended_with_the_job(self):
+        began = time.monotonic()
+        self.run_job("sleep 60 & echo $! > pid; echo done")
+        self.assertTrue(process_is_gone(int(self.read("pid"))))
+        self.assertLess(time.monotonic() - began, 20)
+        self.assertEqual(self.printed(), b"done\n")
+        self.audit(["job"])
+
+    def test_a_background_process_that_ignores_sigterm_is_killed_after_the_grace(self):
+        self.run_cli("config", "set", "kill-grace", "0.2")
+        self.run_job("(trap '' TERM; while :; do sleep 0.05; done) & echo $! > pid")
+        self.assertTrue(process_is_gone(int(self.read("pid"))))
+
+    def test_a_timeout_ends_the_job_with_its_children_and_not_only_the_shell(self):
+        self.run_job("sleep 60 & echo $! > pid; setsid sh -c 'echo $$ > escaped; exec sleep 60' & echo begun; sleep 60; :",
+                     "--timeout", "400ms", state="dead")  # fmt: skip
+        for name in ("pid", "escaped"):
+            self.assertTrue(process_is_gone(int(self.read(name))), name)
+        job = self.job("job")
+        self.assertEqual((job["error"], job["exit_code"]), ("timed out after 0.4s", None))
+        self.assertEqual(self.printed(), b"begun\n")
+        self.audit(["job"])
+
+    def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(self):
+        self.run_cli("config", "set", "kill-grace", "300ms")
+        self.run_job("trap 'echo asked' TERM; echo $$ > pid; while :; do sleep 0.05; done",
+                     "--timeout", "200ms", state="dead")  # fmt: skip
+        self.assertTrue(process_is_gone(int(self.read("pid"))))
+        self.assertIn(b"asked\n", self.printed())
+        self.assertEqual(self.job("job")["history"][0]["outcome"], "timeout")
+
+    def test_a_stopped_job_sees_its_end_too(self):
+        self.run_job("kill -STOP $$", "--timeout", "300ms", state="dead")
+        self.assertEqual(self.job("job")["error"], "timed out after 0.3s")
+
+    def test_a_job_that_closes_its_output_still_ends_when_its_command_ends(self):
+        self.run_job("exec >&- 2>&-; sleep 0.3; exit 4", state="dead")
+        self.assertEqual(self.job("job")["error"], "exit 4")
+
+    def test_sigpipe_works_in_a_job(self):
+        self.run_job("yes | head -n 1")
+        self.assertEqual(self.printed(), b"y\n")
+
+    def test_a_timeout_of_nothing_is_no_timeout(self):
+        self.run_job("sleep 0.3; echo done", "--timeout", "0")
+        self.assertEqual(self.printed(), b"done\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
