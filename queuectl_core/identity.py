@@ -121,6 +121,11 @@ def leftovers(token: str, pid: int | None, its_birth: str | None) -> list[Proces
     return list(found.values())
 
 
+def group_lives(group: int) -> bool:
+    """Whether a process group has a member that is more than a zombie."""
+    return any(process.group == group for process in _table())
+
+
 def _table() -> list[Process]:
     """All running processes, zombies left out."""
     if LINUX:

@@ -14,11 +14,12 @@ import signal
 import time
 from collections import deque
 
+from .identity import group_lives
 from .lifecycle import Outcome
 
 CHUNK = 65536
 # A process group cannot be waited for: looked at this often (seconds) until it is gone.
-GROUP_POLL = 0.005
+GROUP_POLL = 0.02
 # Signals that a parent may have told us to ignore, and that a job expects to work.
 DEFAULT_SIGNALS = (
     signal.SIGPIPE,
@@ -122,7 +123,7 @@ class Command:
         self._ending: str | None = None
         self._status: int | None = None
         self._kill_at = 0.0
-        self._give_up_at = 0.0
+        self._look_at = 0.0
         self._pipes: dict[int, int] = {}
         writers = []
         try:
@@ -152,7 +153,7 @@ class Command:
     def due_at(self) -> float:
         """When (by time.monotonic) `check` has something to do without any event."""
         if self._status is not None:
-            return time.monotonic() + GROUP_POLL
+            return self._look_at
         if self._ending:
             return self._kill_at
         return self._times_out_at
@@ -211,16 +212,16 @@ class Command:
             self._signal_group(signal.SIGTERM)
         if not self._ending:
             self._kill_at = now + self._kill_grace
-        self._give_up_at = self._kill_at + 5
         return True
 
     def _group_is_left(self, now: float) -> bool:
-        if not self._signal_group(0):
+        # The kernel counts zombies too, and a container's first process may never reap them.
+        if not self._signal_group(0) or not group_lives(self.pid):
             return False
         if now >= self._kill_at:
             self._signal_group(signal.SIGKILL)
-        # Only zombies that nobody reaps could be left for so long.
-        return now < self._give_up_at
+        self._look_at = now + GROUP_POLL
+        return True
 
     def _signal_group(self, number: int) -> bool:
         # The group, not the PID: the shell may have forked. While a member lives (or the first

@@ -26,9 +26,12 @@ COLOURS = {
     "stopping": "33",
 }
 
+COLOUR_MODE = ["auto"]  # What --color says.
+
 JOB_FIELDS = (
     "id command state attempts max_retries created_at updated_at queue priority run_at started_at"
-    " finished_at exit_code error cwd env backoff_base backoff_max timeout kill_grace output_limit worker"
+    " finished_at exit_code error cwd env backoff_base backoff_max timeout kill_grace output_limit"
+    " bury_on retry_only_on defer_limit deferrals unique_key stdin worker"
 ).split()
 TIMES = frozenset(("created_at", "updated_at", "run_at", "started_at", "finished_at"))
 
@@ -36,8 +39,8 @@ TIMES = frozenset(("created_at", "updated_at", "run_at", "started_at", "finished
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def job_json(job: Job) -> dict[str, object]:
-    """A job as an object: times in ISO 8601, durations in seconds."""
+def job_json(job: Job, reason: str | None) -> dict[str, object]:
+    """A job as an object: times in ISO 8601, durations in seconds; `reason` is why it waits."""
     import json
 
     made = {}
@@ -45,6 +48,7 @@ def job_json(job: Job) -> dict[str, object]:
         value = getattr(job, field)
         made[field] = iso(value) if field in TIMES else _number(value)
     made["env"] = json.loads(job.env) if job.env else {}
+    made["reason"] = reason
     return made
 
 
@@ -139,7 +143,9 @@ def _coloured(text: str, cells: list[str], bold: bool) -> str:
 
 
 def colour_is_wanted() -> bool:
-    """On a terminal that can, unless NO_COLOR (no-color.org) is set."""
+    """On a terminal that can, unless NO_COLOR (no-color.org) is set; or as --color says."""
+    if COLOUR_MODE != ["auto"]:
+        return COLOUR_MODE == ["always"]
     return (
         sys.stdout is not None
         and sys.stdout.isatty()
@@ -159,10 +165,10 @@ def terminal_width() -> int | None:
 # --- what is shown of jobs, attempts and workers -------------------------------------------------
 
 
-def jobs_table(jobs: Sequence[Job], now: float) -> None:
-    """Jobs for people; the reason of a failure stands before the command."""
-    several = any(job.queue != "default" for job in jobs)
-    heads = ["ID", "STATE", ">TRIES", "WHEN", *(["QUEUE"] if several else []), "ERROR", "COMMAND"]
+def jobs_table(jobs: Sequence[tuple[Job, str | None]], now: float) -> None:
+    """Jobs for people. The last column but one says why: why it waits, or why it failed."""
+    several = any(job.queue != "default" for job, _ in jobs)
+    heads = ["ID", "STATE", ">TRIES", "WHEN", *(["QUEUE"] if several else []), "WHY", "COMMAND"]
     rows = [
         (
             job.id,
@@ -170,10 +176,10 @@ def jobs_table(jobs: Sequence[Job], now: float) -> None:
             "%d/%d" % (job.attempts, job.max_retries + 1),
             when(job, now),
             *([job.queue] if several else []),
-            job.error,
+            job.error or reason,
             job.command,
         )
-        for job in jobs
+        for job, reason in jobs
     ]
     table(heads, rows)
 
@@ -181,18 +187,22 @@ def jobs_table(jobs: Sequence[Job], now: float) -> None:
 def when(job: Job, now: float) -> str:
     """What the clock says of a job: "in 4s", "for 2m10s", "3h02m ago"."""
     if job.state in WAITING:
-        return "in " + span(job.run_at - now) if job.run_at > now else "now"
+        return "in " + span(job.run_at - now) if job.run_at > now else span(now - job.created_at)
     if job.state == "processing":
         return "for " + span(now - job.started_at)
     return span(now - job.finished_at) + " ago"
 
 
-def job_sheet(job: Job, now: float) -> None:
-    """All about one job, a line each."""
+def job_sheet(
+    job: Job, reason: str | None, needs: Sequence[tuple[str, str, int]], now: float
+) -> None:
+    """All about one job, a line each; `needs` as store.needs() tells it."""
     lines = {
         "id": job.id,
         "state": "%s (%s)" % (job.state, when(job, now)),
+        "reason": reason,
         "error": job.error,
+        "after": ", ".join("%s (%s)" % (id, state) for id, state, _ in needs) or None,
         "command": job.command,
         "queue": job.queue,
         "priority": job.priority,
@@ -204,12 +214,17 @@ def job_sheet(job: Job, now: float) -> None:
         "started": local(job.started_at),
         "finished": local(job.finished_at),
         "worker": job.worker,
+        "unique": job.unique_key,
+        "stdin": None if job.stdin is None else "%d bytes" % job.stdin,
+        "bury on": job.bury_on,
+        "retry only on": job.retry_only_on,
+        "deferrals": "%d of %d" % (job.deferrals, job.defer_limit) if job.deferrals else None,
         "backoff": "%g ** n, at most %s" % (job.backoff_base, span(job.backoff_max)),
         "timeout": span(job.timeout) if job.timeout else "none",
     }
     for name, value in lines.items():
         if value is not None:
-            print("%-12s %s" % (name, escape(value)))
+            print("%-13s %s" % (name, escape(value)))
 
 
 def attempts_table(attempts: Sequence[Attempt]) -> None:
@@ -230,7 +245,7 @@ def attempts_table(attempts: Sequence[Attempt]) -> None:
 def _ending(attempt: Attempt) -> str:
     if attempt.outcome is None:
         return "running"
-    return attempt.error or "exit 0"
+    return attempt.error or ("exit 0" if attempt.outcome == "exit" else attempt.outcome)
 
 
 def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, object]]:

@@ -54,6 +54,34 @@ def _setting(key: str, default: int) -> str:
     )
 
 
+# Why a job that waits is not running, in words. (`job` and `queue` are the tables' names here.)
+REASON = """
+    CASE WHEN job.state NOT IN %s THEN NULL
+    WHEN job.waits_for > 0 THEN 'waits for ' || (
+        SELECT group_concat(needed.id || CASE WHEN needed.state IN ('dead', 'cancelled')
+            THEN ' (' || needed.state || ')' ELSE '' END, ', ')
+        FROM queuectl_dependencies AS link JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+        WHERE link.job = job.seq AND link.met = 0)
+    WHEN job.ready = 0 AND job.state = 'failed' THEN 'waits for its retry'
+    WHEN job.ready = 0 THEN 'waits for its time'
+    WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all queues are paused'
+    WHEN queue.paused THEN 'its queue is paused'
+    WHEN queue.processing >= (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit')
+        THEN 'its queue is at its limit'
+    WHEN NOT EXISTS (SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND wanted = 'run'
+        AND (queues IS NULL OR instr(',' || queues || ',', ',' || job.queue || ',') > 0))
+        THEN 'no worker for its queue'
+    WHEN queue.next_start > %s
+        AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = queue.name || '.rate')
+        THEN 'its queue is at its rate'
+    ELSE 'waits for a free worker' END
+""" % (_list(WAITING), _NOW)
+
+
+def _utc(column: str) -> str:
+    return "strftime('%%Y-%%m-%%dT%%H:%%M:%%fZ', job.%s, 'unixepoch') AS %s" % (column, column)
+
+
 # One tuple of statements per version; each tuple runs in one transaction together with the
 # rise of the version's row. Never edit a released one: add the next.
 MIGRATIONS = {
@@ -128,6 +156,8 @@ MIGRATIONS = {
         "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
         # Not of pending jobs: they are the bulk of a batch, and are found through `ready`.
         "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, seq) WHERE state <> 'pending'",
+        "CREATE INDEX queuectl_jobs_finished ON queuectl_jobs (state, finished_at)"
+        " WHERE finished_at IS NOT NULL",
         "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0",
         """
         CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
@@ -249,10 +279,24 @@ MIGRATIONS = {
             DELETE FROM queuectl_attempts WHERE job = OLD.seq;
             DELETE FROM queuectl_output WHERE job = OLD.seq;
             DELETE FROM queuectl_inputs WHERE job = OLD.seq;
-            DELETE FROM queuectl_dependencies WHERE job = OLD.seq;
+            DELETE FROM queuectl_dependencies WHERE job = OLD.seq OR needs = OLD.seq;
         END
         """
         % ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
+        # For reading by other programs: docs/sql.md.
+        """
+        CREATE VIEW queuectl_list AS
+        SELECT job.id, job.queue, job.priority, job.state, %s AS reason, job.command, job.cwd,
+            job.attempts, job.max_retries, job.exit_code, job.error, job.worker, job.unique_key,
+            %s
+        FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
+        """
+        % (
+            REASON,
+            ", ".join(
+                map(_utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
+            ),
+        ),
         # What came by foreign SQL gets its settings and its place; enqueue names `ready` itself.
         """
         CREATE TRIGGER queuectl_file AFTER INSERT ON queuectl_jobs WHEN NEW.ready = 2 BEGIN
@@ -446,7 +490,7 @@ LEFT_TO_WAIT_FOR = """
 """
 DIED_SINCE = """
     SELECT 1 FROM queuectl_jobs
-    WHERE state = 'dead' AND state <> 'pending' AND finished_at >= :since
+    WHERE state = 'dead' AND finished_at >= :since AND finished_at IS NOT NULL
       AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
     LIMIT 1
 """
@@ -525,11 +569,38 @@ HOLDERS = """
 
 JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
 JOB_BY_SEQ = "SELECT %s FROM queuectl_jobs WHERE seq = ?" % JOB_COLUMNS
+# Ids that start with a prefix: a range of the index of ids.
+JOBS_BY_PREFIX = """
+    SELECT id FROM queuectl_jobs WHERE id >= :prefix AND id < :prefix || char(1114111) LIMIT 2
+"""
+JOBS_BY_IDS = "SELECT %s FROM queuectl_jobs WHERE id IN (%%s)" % JOB_COLUMNS
 # `%s` is a WHERE clause made of the conditions below, joined by AND.
-LIST = "SELECT %s FROM queuectl_jobs %%s ORDER BY seq DESC LIMIT :limit" % JOB_COLUMNS
-LIST_STATES = "state IN (%s)"
-LIST_INDEXED = "state <> 'pending'"  # Lets SQLite use queuectl_jobs_state.
-LIST_QUEUE = "queue = :queue"
+LIST = """
+    SELECT %s, %s FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
+    %%s ORDER BY job.seq DESC LIMIT :limit
+""" % (", ".join("job." + name for name in Job._fields), REASON)
+LIST_STATES = "job.state IN (%s)"
+LIST_INDEXED = "job.state <> 'pending'"  # Lets SQLite use queuectl_jobs_state.
+LIST_QUEUE = "job.queue = :queue"
+LIST_SEQ = "job.seq = :seq"
+UNFINISHED_IDS = """
+    SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) ORDER BY seq
+""" % _list(UNFINISHED)
+# Jobs that ended since a moment, in the order of their ends.
+FINISHED_SINCE = """
+    SELECT %s FROM queuectl_jobs
+    WHERE state IN %s AND finished_at >= :since AND finished_at IS NOT NULL ORDER BY finished_at
+""" % (JOB_COLUMNS, _list(FINISHED))
+# Whether a job waits, directly or not, for one that is dead or cancelled.
+IS_STUCK = """
+    WITH RECURSIVE need (seq) AS (
+        SELECT :job
+        UNION
+        SELECT link.needs FROM need
+        JOIN queuectl_dependencies AS link ON link.job = need.seq AND link.met = 0)
+    SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
+    WHERE needed.state IN ('dead', 'cancelled') LIMIT 1
+"""
 COUNTS = "SELECT name, %s FROM queuectl_queues ORDER BY name" % ", ".join(STATES)
 RUNNING = """
     SELECT worker, id, started_at FROM queuectl_jobs
@@ -546,6 +617,22 @@ OUTPUT = """
 DEAD = """
     SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY seq
 """
+
+# --- pruning ------------------------------------------------------------------------------------
+
+# Finished jobs of one state that ended before a moment, oldest end first; one that others
+# still wait for stays.
+PRUNABLE = """
+    SELECT id, seq FROM queuectl_jobs AS job
+    WHERE state = :state AND finished_at < :before AND finished_at IS NOT NULL
+      AND (:queue IS NULL OR queue = :queue)
+      AND NOT EXISTS (SELECT 1 FROM queuectl_dependencies WHERE needs = job.seq AND met = 0)
+    ORDER BY finished_at LIMIT :limit
+"""
+DELETE = """
+    DELETE FROM queuectl_jobs WHERE seq = :job AND state IN %s
+      AND NOT EXISTS (SELECT 1 FROM queuectl_dependencies WHERE needs = :job AND met = 0)
+""" % _list(FINISHED)
 
 # --- configuration ------------------------------------------------------------------------------
 

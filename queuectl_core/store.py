@@ -19,10 +19,6 @@ from .errors import BadInput, DuplicateId, Refused
 from .jobspec import NewJob
 from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job, Outcome, Verdict
 
-# Works beside the clock of `time`; both are injected for tests.
-Clock = Callable[[], float]
-
-# sql.WORKER_COLUMNS, written out for the type checker.
 Worker = namedtuple(
     "Worker", "id role supervisor pid boot birth queues wanted idle version started_at"
 )
@@ -45,6 +41,7 @@ EDITABLE = (
 ).split()
 FIRST_SETTING = NewJob._fields.index(settings.JOB_SETTINGS[0].column)
 
+RETENTION_BITE = 1000  # jobs
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 ID_LENGTH = 8
 
@@ -58,7 +55,7 @@ class Store(Database):
     def __init__(
         self,
         path: str,
-        clock: Clock = time.time,
+        clock: Callable[[], float] = time.time,
         durable: bool = True,
         patience: float = PATIENCE,
     ) -> None:
@@ -116,9 +113,9 @@ class Store(Database):
                 return self._keep_or_replace(job, row, *holder[0])
         seq: int = self._db.execute(sql.ENQUEUE, row).lastrowid  # type: ignore[assignment]
         for id in job.after or ():
-            needed = self.find(id)
-            if needed is None or needed.seq >= seq:
-                raise Refused("a job cannot wait for %s: no such job yet" % values.quote(id))
+            needed = self.get(id)
+            if needed.seq == seq:
+                raise Refused("job %s cannot wait for itself" % id)
             self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
         if job.after:
             self._execute(sql.WAIT_FOR_THEM, {"job": seq})
@@ -427,7 +424,7 @@ class Store(Database):
     # --- acting ---------------------------------------------------------------------------------
 
     def cancel(self, id: str) -> Job:
-        """Cancel a job: one that waits is cancelled, of one that runs it is wanted from now on.
+        """Cancel a job: one that waits is cancelled; one that runs is ended by its worker soon.
 
         Returns the job as it is then. Raises Refused when there is none or it is finished.
         """
@@ -436,22 +433,37 @@ class Store(Database):
             parameters = {"job": job.seq, "now": self._clock()}
             if not self._execute(sql.CANCEL_WAITING, parameters).rowcount:
                 if not self._execute(sql.WANT_CANCEL, parameters).rowcount:
-                    raise Refused("job %s is %s already" % (id, job.state))
-            job = self.get(id)
+                    raise Refused("job %s is %s already" % (job.id, job.state))
+            job = self.get(job.id)
         if job.worker is not None:
             from .bell import ring
 
             ring(self.path, job.worker)
         return job
 
-    def edit(self, id: str, changes: dict[str, object]) -> None:
-        """Change a job that has not started: `changes` by column (see EDITABLE). Raises Refused."""
+    def retain(self) -> None:
+        """Prune a bite of what `keep-completed` and `keep-dead` do not keep."""
+        config = self.config()
+        for state in ("completed", "dead"):
+            age = config.get("keep-" + state, "forever")
+            if age == "forever":
+                continue
+            before = self._clock() - age
+            if self.prune(state, before, limit=1, dry_run=True):  # Look before the lock.
+                self.prune(state, before, limit=RETENTION_BITE)
+
+    def edit(self, id: str, changes: dict[str, object]) -> str:
+        """Change a job that waits: `changes` by column (see EDITABLE); returns its id.
+
+        Raises Refused for a job that does not wait.
+        """
         with self._transaction():
             job = self.get(id)
             if not self._edit(job, changes):
-                raise Refused("job %s is %s: only a job that waits can be changed" % (id, job.state))
-            chosen = self._choose(self.get(id).queue, 1)
+                raise Refused("job %s is %s: only a job that waits can be changed" % (job.id, job.state))
+            chosen = self._choose(self.get(job.id).queue, 1)
         self._ring(chosen)
+        return job.id
 
     def _edit(self, job: Job, changes: dict[str, object]) -> bool:
         fields = {name: getattr(job, name) for name in EDITABLE}
@@ -462,19 +474,55 @@ class Store(Database):
         parameters = {**fields, "job": job.seq, "now": self._clock()}
         return self._execute(sql.EDIT, parameters).rowcount > 0
 
-    def revive(self, id: str, only_dead: bool = False) -> None:
-        """Run a job again from its first attempt. Raises Refused where that cannot be.
+    def revive(self, id: str, only_dead: bool = False) -> str:
+        """Run a job again from its first attempt; returns its id. Raises Refused where that cannot be.
 
         `only_dead` is for the DLQ: any other job is refused.
         """
         with self._transaction():
             job = self.get(id)
             if only_dead and job.state != "dead":
-                raise Refused("job %s is not in the DLQ: it is %s" % (id, job.state))
+                raise Refused("job %s is not in the DLQ: it is %s" % (job.id, job.state))
+            if job.unique_key and job.state in FINISHED:
+                holder = self._rows(sql.HOLDER_OF_KEY, {"key": job.unique_key})
+                if holder:
+                    raise Refused("job %s: job %s has its unique key now" % (job.id, holder[0][0]))
             if not self._execute(sql.REVIVE, {"job": job.seq, "now": self._clock()}).rowcount:
-                raise Refused("job %s is %s: it needs no retry" % (id, job.state))
+                raise Refused("job %s is %s: it needs no retry" % (job.id, job.state))
             chosen = self._choose(job.queue, 1)
         self._ring(chosen)
+        return job.id
+
+    def purge(self, id: str) -> str:
+        """Delete a job in the DLQ for good; returns its id. Raises Refused for any other."""
+        with self._transaction():
+            job = self.get(id)
+            if job.state != "dead":
+                raise Refused("job %s is not in the DLQ: it is %s" % (job.id, job.state))
+            if not self._execute(sql.DELETE, {"job": job.seq}).rowcount:
+                raise Refused("other jobs wait for job %s: cancel these first" % job.id)
+        return job.id
+
+    def prune(
+        self,
+        state: str,
+        before: float,
+        queue: str | None = None,
+        limit: int = -1,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Delete finished jobs of `state` that ended before `before` (epoch seconds), oldest first.
+
+        At most `limit` (-1: all); returns their ids. One that others wait for is kept.
+        """
+        found = {"state": state, "before": before, "queue": queue, "limit": limit}
+        if dry_run:
+            return [id for id, _ in self._rows(sql.PRUNABLE, found)]
+        with self._transaction():
+            rows = self._rows(sql.PRUNABLE, found)
+            for _, seq in rows:
+                self._execute(sql.DELETE, {"job": seq})
+        return [id for id, _ in rows]
 
     def dead_ids(self, queue: str | None = None) -> list[str]:
         """The ids of the jobs in the DLQ, oldest first."""
@@ -508,15 +556,32 @@ class Store(Database):
     # --- looking --------------------------------------------------------------------------------
 
     def find(self, id: str) -> Job | None:
-        """The job of this id, or None."""
+        """The job of exactly this id, or None."""
         return self._find(sql.JOB_BY_ID, id)
 
     def get(self, id: str) -> Job:
-        """The job of this id. Raises Refused when there is none."""
+        """The job of this id, or of the one id that starts so. Raises Refused when there is none."""
         job = self.find(id)
         if job is None:
-            raise Refused("no such job: %s" % values.quote(id))
+            matches = self._rows(sql.JOBS_BY_PREFIX, {"prefix": id}) if id else []
+            if not matches:
+                raise Refused("no such job: %s" % values.quote(id))
+            if len(matches) > 1:
+                raise Refused(
+                    "%s is not enough: several ids start so, %s and %s among them"
+                    % (values.quote(id), matches[0][0], matches[1][0])
+                )
+            job = self.find(matches[0][0])
+            assert job
         return job
+
+    def get_many(self, ids: Sequence[str]) -> list[Job]:
+        """The jobs of exactly these ids, in no order; ids without a job are left out."""
+        found = []
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            found += self._rows(sql.JOBS_BY_IDS % ", ".join("?" * len(part)), part)
+        return [_job(row) for row in found]
 
     def _find(self, statement: str, key: object) -> Job | None:
         rows = self._rows(statement, (key,))
@@ -524,8 +589,8 @@ class Store(Database):
 
     def list(
         self, states: Sequence[str] = (), queue: str | None = None, limit: int | None = None
-    ) -> Iterator[Job]:
-        """Jobs, newest first; all states and queues unless some are named."""
+    ) -> Iterator[tuple[Job, str | None]]:
+        """(job, why it waits), newest first; all states and queues unless some are named."""
         conditions = []
         parameters: dict[str, object] = {"limit": -1 if limit is None else limit, "queue": queue}
         if states:
@@ -537,7 +602,23 @@ class Store(Database):
         if queue is not None:
             conditions.append(sql.LIST_QUEUE)
         where = "WHERE " + " AND ".join(conditions) if conditions else ""
-        return map(_job, self._execute(sql.LIST % where, parameters))
+        return ((_job(row[:-1]), row[-1]) for row in self._execute(sql.LIST % where, parameters))
+
+    def reason(self, job: Job) -> str | None:
+        """Why a job that waits is not running; None for one that does not wait."""
+        return self._rows(sql.LIST % ("WHERE " + sql.LIST_SEQ), {"seq": job.seq, "limit": 1})[0][-1]
+
+    def unfinished_ids(self, queue: str | None = None) -> list[str]:
+        """The ids of all jobs that are not finished, oldest first."""
+        return [row[0] for row in self._rows(sql.UNFINISHED_IDS, {"queue": queue})]
+
+    def finished_since(self, moment: float) -> list[Job]:
+        """The jobs that ended at `moment` (epoch seconds) or later, in the order of their ends."""
+        return [_job(row) for row in self._rows(sql.FINISHED_SINCE, {"since": moment})]
+
+    def is_stuck(self, job: Job) -> bool:
+        """Whether a job waits for one that is dead or cancelled, directly or through others."""
+        return job.waits_for > 0 and self._one(sql.IS_STUCK, {"job": job.seq}) is not None
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each queue that was ever used, how many jobs are in each state."""

@@ -70,8 +70,8 @@ def moment(value: object, place: str, now: float) -> float:
 def _iso(text: str) -> float:
     from datetime import datetime
 
-    if text[-1:] in ("Z", "z"):
-        text = text[:-1] + "+00:00"
+    if text[-1:] in ("Z", "z") and text[-2:-1].isdigit():
+        text = text[:-1] + "+00:00"  # As Python before 3.11 wants it.
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -81,7 +81,8 @@ def size(value: object, place: str) -> int:
         text = value.strip().lower()
         digits = text.rstrip("bikmg")
         unit = text[len(digits) :].replace("ib", "").replace("b", "")
-        number = int(digits) * SIZE_UNITS[unit] if digits.isdigit() and unit in SIZE_UNITS else -1
+        is_number = digits.isascii() and digits.isdigit() and len(digits) < 20
+        number = int(digits) * SIZE_UNITS[unit] if is_number and unit in SIZE_UNITS else -1
     else:
         number = value if isinstance(value, int) and not isinstance(value, bool) else -1
     if not 0 <= number <= LARGEST_INTEGER:

@@ -84,7 +84,6 @@ class Inbox:
             rang = True
         return [fd for fd in ready if fd in pipes], rang
 
-
     def forget_alarms(self) -> None:
         """What woke us is known: the SIGCHLD of a command that was reaped, or counted signals."""
         try:
@@ -253,6 +252,7 @@ class Worker:
             self._next_health_check = now + HEALTH_CHECK
             try:
                 self._orders.rescue(self._store)
+                self._store.retain()
             except (DatabaseBusy, DatabaseFull):
                 pass  # At the next look.
 

@@ -29,17 +29,33 @@ COMMANDS = {
         Command("status", "looking", "status", "show jobs by state, workers, and the DLQ"),
         Command("list", "looking", "list_jobs", "list jobs, newest first"),
         Command("show", "looking", "show", "show all about one job, with its attempts"),
-        Command("logs", "looking", "logs", "print what a job printed"),
+        Command("logs", "logs", "logs", "print or follow what jobs print"),
         Command("wait", "waiting", "wait", "wait until jobs are finished"),
         Command("cancel", "acting", "cancel", "cancel jobs; one that runs is ended"),
         Command("retry", "acting", "retry", "run finished or failed jobs again, from the start"),
+        Command("edit", "acting", "edit", "change a job that waits"),
+        Command("pause", "acting", "pause", "start no more jobs, of one queue or at all"),
+        Command("resume", "acting", "resume", "undo pause"),
+        Command("prune", "acting", "prune", "delete finished jobs"),
         Command("dlq list", "acting", "dlq_list", "list the dead letter queue"),
         Command("dlq retry", "acting", "dlq_retry", "run dead jobs again, from the start"),
+        Command("dlq purge", "acting", "dlq_purge", "delete dead jobs"),
         Command("config set", "config", "config_set", "set a key, for jobs enqueued from now on"),
         Command("config get", "config", "config_get", "print the value of a key"),
         Command("config list", "config", "config_list", "list all keys and their values"),
         Command("config unset", "config", "config_unset", "go back to a key's default"),
     )
+}
+
+# Words that people's fingers know.
+ALIASES = {
+    "add": ["enqueue"],
+    "ls": ["list"],
+    "rm": ["cancel"],
+    "log": ["logs"],
+    "follow": ["logs", "-f"],
+    "clean": ["prune"],
+    "ps": ["worker", "list"],
 }
 
 GROUPS = {
@@ -52,7 +68,11 @@ EPILOG = """\
 exit codes:
   0 done   1 the answer is no   2 wrong usage or bad input   3 the database cannot be used
   124 wait ran out of time   130 interrupted   (wait ID: the exit code of that job)
-"""
+
+aliases: %s
+""" % ", ".join(
+    "%s = %s" % (alias, " ".join(words)) for alias, words in ALIASES.items()
+)
 
 
 class Parser(ArgumentParser):
@@ -93,8 +113,12 @@ def parser_for(words: list[str]) -> Parser:
         help="the queue's file (default: $QUEUECTL_DB, else queuectl/queue.db in $XDG_STATE_HOME"
         " or ~/.local/state)",
     )
+    parser.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="colours in tables"
+    )
     parser.add_argument("--version", action="version", version="queuectl " + __version__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="noun", metavar="COMMAND", title="commands")
     first = _command_word(words)
     wanted = [name for name in COMMANDS if name.split()[0] == first] or list(COMMANDS)
     groups: dict[str, object] = {}
@@ -118,19 +142,26 @@ def _add(commands, command: Command, word: str) -> None:
     module = import_module("." + command.module, __name__)
     describe = getattr(module, command.handler + "_arguments")
     parser = commands.add_parser(word, help=command.help, description=description)
-    # Accepted behind the command too, where people write it.
+    # Accepted behind the command too, where people write them.
     parser.add_argument("--db", metavar="FILE", default=SUPPRESS, help=SUPPRESS)
+    parser.add_argument("--quiet", action="store_true", default=SUPPRESS, help=SUPPRESS)
+    parser.add_argument("--color", default=SUPPRESS, help=SUPPRESS, choices=("auto", "always", "never"))
     parser.set_defaults(handler=getattr(module, command.handler), parser=parser)
     describe(parser)
 
 
 def _command_word(words: list[str]) -> str | None:
-    skip = False
-    for word in words:
-        if skip or word.startswith("-"):
-            skip = word == "--db" and not skip
-        else:
-            return word
+    at = _command_place(words)
+    return None if at is None else words[at]
+
+
+def _command_place(words: list[str]) -> int | None:
+    """Where the command's name is: the first word that is no option, nor the value of one."""
+    is_value = False
+    for place, word in enumerate(words):
+        if not is_value and not word.startswith("-"):
+            return place
+        is_value = word in ("--db", "--color") and not is_value
     return None
 
 
@@ -138,14 +169,26 @@ def run(words: list[str]) -> int:
     """Run one command line; returns the exit code. Raises QueueError."""
     # What follows the first "--" is a command, word for word: argparse does not get to see it.
     cut = words.index("--") if "--" in words else len(words)
-    parser = parser_for(words[:cut])
-    args = parser.parse_args(words[:cut])
-    if args.command is None:
-        parser.print_help()
+    ours, rest = words[:cut], words[cut + 1 :] if cut < len(words) else None
+    # Were -0 an option of argparse, it would take -3 for one too: --priority -3.
+    ours = ["--null" if word == "-0" else word for word in ours]
+    at = _command_place(ours)
+    if at is not None and ours[at] in ALIASES:
+        ours[at : at + 1] = ALIASES[ours[at]]
+    parser = parser_for(ours)
+    args = parser.parse_args(ours)
+    if args.noun is None:
+        parser.print_help(sys.stderr)
         return 2
-    args.rest = words[cut + 1 :] if cut < len(words) else None
-    if args.rest is not None and not getattr(args, "takes_rest", False):
+    if rest is not None and not getattr(args, "takes_rest", False):
         raise BadInput("'--' has no meaning here (see '%s --help')" % args.parser.prog)
+    args.rest = rest
+    if args.quiet:
+        TALK.clear()
+    if args.color != "auto":
+        from .. import render
+
+        render.COLOUR_MODE[:] = [args.color]
     return args.handler(args) or 0
 
 
@@ -159,25 +202,30 @@ def open_store(args: Namespace, **options):
     return Store(args.db or default_path(dict(os.environ)), **options)
 
 
+TALK = [True]  # Emptied by --quiet.
+
+
 def tell(text: str) -> None:
     """Talk to the person at the terminal, on stderr."""
+    if TALK:
+        _say(text)
+
+
+def _say(text: str) -> None:
     from ..render import escape
 
-    if sys.stderr is not None:
-        print(escape(text), file=sys.stderr)
+    print(escape(text), file=sys.stderr)
 
 
 def each(ids: list[str], act) -> int:
-    """Do `act(id)` for each id and print the ids for which it was done; 1 if any was refused."""
+    """Do `act(id)` for each id and print what it returns, the full id; 1 if any was refused."""
     code = 0
     for id in dict.fromkeys(ids):
         try:
-            act(id)
+            print(act(id), flush=True)
         except Refused as refusal:
-            tell("queuectl: %s" % refusal)
+            _say("queuectl: %s" % refusal)
             code = refusal.exit_code
-        else:
-            print(id, flush=True)
     return code
 
 
@@ -199,6 +247,9 @@ def main() -> None:
     except OSError as error:
         code = 1
         _complain(error)
+    except Exception as error:
+        code = 70  # EX_SOFTWARE of sysexits.h
+        _complain(RuntimeError("a fault of queuectl, please report it: %r%s" % (error, _place(error))))
     except SystemExit as error:  # argparse, after --help or --version.
         code = error.code if isinstance(error.code, int) else 0
     _leave(code)
@@ -209,7 +260,15 @@ def _complain(error: Exception) -> None:
         sys.stdout.flush()
     except OSError:
         pass
-    tell("queuectl: %s" % error)
+    _say("queuectl: %s" % error)
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code if trace else None
+    return " at %s:%d" % (code.co_filename, trace.tb_lineno) if trace and code else ""
 
 
 def _leave(code: int) -> None:

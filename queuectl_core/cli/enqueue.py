@@ -26,6 +26,10 @@ OPTIONS = {
     "backoff_base": "--backoff-base",
     "timeout": "--timeout",
     "cwd": "--cwd",
+    "after": "--after",
+    "unique_key": "--unique",
+    "bury_on": "--bury-on",
+    "retry_only_on": "--retry-only-on",
 }
 
 EXAMPLES = """\
@@ -49,9 +53,10 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         " a command: one word is a shell line, several are run as they are",
     )
 
+    # Left out of the namespace unless given: an option is a field of the job only then.
     def option(*names: str, metavar: str, help: str) -> None:
-        # Left out of the namespace unless given: an option is a field only then.
-        parser.add_argument(*names, metavar=metavar, default=SUPPRESS, help=help)
+        field = next(field for field, option in OPTIONS.items() if option in names)
+        parser.add_argument(*names, dest=field, metavar=metavar, default=SUPPRESS, help=help)
 
     option("--id", metavar="ID", help="the job's id (default: one is made up)")
     option("-q", "--queue", metavar="QUEUE", help="the queue (default: default)")
@@ -61,7 +66,19 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
     option("--max-retries", metavar="N", help="how often a failed job is run again")
     option("--backoff-base", metavar="N", help="wait N ** n seconds after the n-th failure")
     option("--timeout", metavar="DURATION", help="end an attempt that runs longer; 0 is no limit")
+    option("--after", metavar="ID[,ID]", help="not before these jobs have completed")
+    option("--unique", metavar="KEY", help="add nothing while an unfinished job has this key; print its id")
+    parser.add_argument(
+        "--replace", action="store_true", help="with --unique: update the job that waits instead"
+    )
+    option("--bury-on", metavar="CODES", help="exit codes not worth a retry, as in 2,64-78")
+    option("--retry-only-on", metavar="CODES", help="the only exit codes that are worth a retry")
     option("--cwd", metavar="DIR", help="the working directory (default: this one)")
+    parser.add_argument(
+        "--stdin",
+        action="store_true",
+        help="keep standard input (at most 64 MiB) and give it to the job as its own",
+    )
     parser.add_argument(
         "-e",
         "--env",
@@ -75,13 +92,26 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         "-F", "--file", metavar="FILE", help="read many jobs, a line each: JSON or shell lines"
     )
     parser.add_argument(
-        "-0", "--null", action="store_true", help="with - or --file: separated by NUL, not newline"
+        "--null", action="store_true", help="(or -0) with - or --file: separated by NUL, not newline"
+    )
+    parser.add_argument(
+        "--each",
+        metavar="COMMAND",
+        help="with - or --file: run this for each line: {} is the line, quoted, {.} the same without"
+        " its extension, {#} its number",
+    )
+    parser.add_argument(
+        "--atomic", action="store_true", help="with - or --file: enqueue all lines or none"
     )
 
 
 def enqueue(args: Namespace) -> int:
     fields = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
     fields["cwd"] = _cwd(fields.get("cwd"))
+    if args.replace:
+        if "unique_key" not in fields:
+            raise BadInput("--replace: goes with --unique")
+        fields["replace"] = True
     if args.env:
         fields["env"] = dict(map(_variable, args.env))
     sources = (args.file is not None) + bool(args.words) + (args.rest is not None)
@@ -92,8 +122,11 @@ def enqueue(args: Namespace) -> int:
         )
     if args.file is not None or args.words == ["-"]:
         return _enqueue_stream(args, fields)
-    if args.null:
-        raise BadInput("--null: goes with - or --file")
+    for option in ("null", "each", "atomic"):
+        if getattr(args, option):
+            raise BadInput("--%s: goes with - or --file" % option)
+    if args.stdin:
+        fields["stdin"] = _standard_input()
     job = _one_job(args, fields)
     _print_ids(open_store(args).enqueue([job]))
     return 0
@@ -128,6 +161,20 @@ def _cwd(given: object) -> str:
     return os.path.normpath(os.path.join(here, str(given))) if given is not None else here
 
 
+def _standard_input() -> bytes:
+    pieces, size = [], 0
+    try:
+        while size <= values.LARGEST_INPUT:
+            piece = os.read(0, CHUNK)
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+    except OSError as error:
+        raise BadInput("--stdin: %s" % error.strerror) from None
+    return b"".join(pieces)
+
+
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name:
@@ -153,20 +200,30 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
     So a slow producer sees each line committed as it comes, and a fast one gets large transactions;
     no lock is ever held while waiting for input. A bad line ends it: those before it are enqueued.
     """
-    if "id" in fields:
-        raise BadInput("--id: goes with one job only")
+    for field in ("id", "unique_key", "stdin"):
+        if field in fields or (field == "stdin" and args.stdin):
+            option = OPTIONS.get(field, "--stdin")
+            raise BadInput("%s: goes with one job only" % option)
+    template = None if args.each is None else values.command(args.each, "--each")
     fd = _open(args.file)
     with open_store(args) as store:
-        for records in _records(fd, b"\0" if args.null else b"\n"):
-            numbers, jobs, problem = _parse(records, fields)
+        batches = _records(fd, b"\0" if args.null else b"\n")
+        if args.atomic:
+            batches = iter([[record for records in batches for record in records]])
+        for records in batches:
+            numbers, jobs, problem = _parse(records, fields, template)
+            if problem and args.atomic:
+                raise problem
             while jobs:
                 try:
                     _print_ids(store.enqueue(jobs))
                     break
                 except DuplicateId as refusal:
                     at = _index_of(refusal.id, jobs, store)
-                    jobs, text = jobs[:at], "line %d: %s" % (numbers[at], refusal)
-                    problem = DuplicateId(text, refusal.id)
+                    problem = DuplicateId("line %d: %s" % (numbers[at], refusal), refusal.id)
+                    if args.atomic:
+                        raise problem from None
+                    jobs = jobs[:at]
             if problem:
                 raise problem
     return 0
@@ -209,7 +266,7 @@ def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, bytes]]]:
 
 
 def _parse(
-    records: list[tuple[int, bytes]], fields: dict[str, object]
+    records: list[tuple[int, bytes]], fields: dict[str, object], template: str | None
 ) -> tuple[list[int], list[jobspec.NewJob], QueueError | None]:
     """(line numbers, jobs, what is wrong with the first bad record: those behind it are left)."""
     numbers: list[int] = []
@@ -220,7 +277,9 @@ def _parse(
     for number, raw in records:
         text = values.decode(raw[:-1] if raw.endswith(b"\r") else raw)
         try:
-            if text.lstrip().startswith("{"):
+            if template is not None:
+                job = pattern._replace(command=values.command(_fill(template, text, number), "command"))
+            elif text.lstrip().startswith("{"):
                 job = jobspec.from_json(text, fields, now, OPTIONS)
             else:
                 job = pattern._replace(command=values.command(text, "command"))
@@ -229,3 +288,14 @@ def _parse(
         numbers.append(number)
         jobs.append(job)
     return numbers, jobs, None
+
+
+def _fill(template: str, line: str, number: int) -> str:
+    """The command for one line; a template that names nothing gets the line behind it."""
+    import re
+    import shlex
+
+    base, _ = os.path.splitext(line)
+    meanings = {"{}": shlex.quote(line), "{.}": shlex.quote(base), "{#}": str(number)}
+    filled, found = re.subn(r"\{[.#]?\}", lambda match: meanings[match.group()], template)
+    return filled if found else "%s %s" % (template, meanings["{}"])

@@ -1,13 +1,12 @@
-"""`status`, `list`, `show`, `logs`: looking changes nothing."""
+"""`status`, `list`, `show`: looking changes nothing."""
 
 from __future__ import annotations
 
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, render, values
-from ..errors import BadInput, Refused
+from ..errors import BadInput
 from . import open_store, tell
 
 TABLE_LIMIT = 20
@@ -24,7 +23,7 @@ def status(args: Namespace) -> int:
     from .. import fleet
 
     with open_store(args) as store, store.snapshot():
-        counts = store.counts()
+        counts, paused = store.counts(), store.paused()
         rows, running = fleet.live_workers(store), store.running()
     totals = {state: sum(queue[state] for queue in counts.values()) for state in lifecycle.STATES}
     if args.json:
@@ -35,10 +34,14 @@ def status(args: Namespace) -> int:
                 "queues": counts,
                 "workers": [render.worker_json(row, running) for row in rows],
                 "dlq": totals["dead"],
+                "paused": None in paused,
+                "paused_queues": [queue for queue in paused if queue is not None],
             }
         )
         return 0
     _print_counts(counts, totals)
+    for queue in paused:
+        print("Paused: %s" % ("all queues" if queue is None else "queue " + render.escape(queue)))
     print()
     if rows:
         render.workers_table(rows, running, time.time())
@@ -104,7 +107,7 @@ def print_jobs(store, states: list[str], queue: str | None, limit: int | None, j
     with store.snapshot():
         jobs = store.list(states, queue, limit)
         if json:
-            render.print_json_array(map(render.job_json, jobs))
+            render.print_json_array(render.job_json(job, reason) for job, reason in jobs)
             return
         shown = list(jobs)
         counts = store.counts()
@@ -133,45 +136,13 @@ def show_arguments(parser: ArgumentParser) -> None:
 def show(args: Namespace) -> int:
     with open_store(args) as store, store.snapshot():
         job = store.get(args.id)
-        attempts = store.attempts(job)
+        reason, needs, attempts = store.reason(job), store.needs(job), store.attempts(job)
     if args.json:
-        render.print_json(dict(render.job_json(job), history=render.attempts_json(attempts)))
+        after, history = [id for id, _, _ in needs], render.attempts_json(attempts)
+        render.print_json(dict(render.job_json(job, reason), after=after, history=history))
         return 0
-    render.job_sheet(job, time.time())
+    render.job_sheet(job, reason, needs, time.time())
     if attempts:
         print()
         render.attempts_table(attempts)
-    return 0
-
-
-# --- logs ----------------------------------------------------------------------------------------
-
-
-def logs_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the job")
-    parser.add_argument("--attempt", metavar="N", help="of this attempt (default: the last)")
-    only = parser.add_mutually_exclusive_group()
-    only.add_argument("--stdout", action="store_true", help="only what went to standard output")
-    only.add_argument("--stderr", action="store_true", help="only what went to standard error")
-
-
-def logs(args: Namespace) -> int:
-    """The bytes as the job printed them, in the order they came, on stdout."""
-    streams = (1,) if args.stdout else (2,) if args.stderr else (1, 2)
-    number = None if args.attempt is None else values.whole(args.attempt, "--attempt", 1)
-    with open_store(args) as store, store.snapshot():
-        job = store.get(args.id)
-        if number is not None and number > job.last_attempt:
-            raise Refused("job %s has no attempt %d: it has had %d" % (job.id, number, job.last_attempt))
-        if job.last_attempt == 0:
-            tell("job %s has not run yet" % job.id)
-            return 0
-        position = 0
-        for start, stream, data in store.output(job, number or job.last_attempt):
-            if start > position:
-                sys.stdout.flush()
-                tell("[%d bytes were not kept: see output-limit]" % (start - position))
-            position = start + len(data)
-            if stream in streams:
-                sys.stdout.buffer.write(data)
     return 0
