@@ -1,0 +1,239 @@
+"""The command line as a contract: exit codes, one line on stderr, help, and odd surroundings."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+from queuectl_core.cli import COMMANDS, GROUPS
+from tests.harness import IS_ROOT, PROGRAM, QueueTestCase
+
+
+class BadInputTest(QueueTestCase):
+    def contents(self):
+        tables = ("queuectl_jobs", "queuectl_config", "queuectl_queues", "queuectl_workers")
+        return [self.rows("SELECT * FROM " + table) for table in tables]
+
+    def test_every_bad_input_gets_one_line_and_its_exit_code_and_changes_nothing(self):
+        self.run_cli("enqueue", "--id", "job", "true")
+        self.run_cli("config", "set", "timeout", "60")
+        before = self.contents()
+        no_database = self.write("notes", "no database\n" * 100)
+        for code, *args in (
+            (2, "nonsense"),
+            (2, "enqueu", "true"),
+            (2, "--unknown", "list"),
+            (2, "--db"),
+            (2, "--db", "", "list"),
+            (2, "worker"),
+            (2, "worker", "nonsense"),
+            (2, "worker", "start", "--count", "0"),
+            (2, "worker", "start", "--count", "-1"),
+            (2, "worker", "start", "--", "x"),
+            (2, "dlq"),
+            (2, "dlq", "nonsense"),
+            (2, "dlq", "list", "surplus"),
+            (2, "config"),
+            (2, "config", "set", "nonsense", "1"),
+            (2, "list", "--state", "runing"),
+            (2, "list", "--state", ""),
+            (2, "list", "--state", "pending,dead"),
+            (2, "list", "--queue", ""),
+            (2, "list", "--queue", "a b"),
+            (2, "list", "--limit", "-1"),
+            (2, "list", "--limit", "x"),
+            (2, "list", "--limit", "1e999"),
+            (2, "list", "surplus"),
+            (2, "show"),
+            (2, "show", "a", "b"),
+            (1, "show", "nobody"),
+            (1, "show", ""),
+            (1, "logs", "nobody"),
+            (1, "wait", "nobody"),
+            (1, "cancel", "nobody"),
+            (1, "retry", "nobody"),
+            (1, "retry", "job"),
+            (1, "dlq", "retry", "job"),
+            (1, "worker", "stop", "99"),
+            (2, "worker", "stop", "0"),
+            (2, "worker", "stop", "x"),
+            (2, "wait", "job", "--timeout", "-1"),
+            (2, "wait", "job", "--timeout", "nan"),
+            (1, "enqueue", "--id", "job", "true"),
+            (2, "enqueue", "   "),
+            (2, "enqueue", '{"command": ""}'),
+            (2, "enqueue", '{"command": "true", "timeout": NaN}'),
+            (2, "enqueue", '{"command": "true", "priority": 1e400}'),
+            (2, "enqueue", '{"command": "true", "state": "completed"}'),
+            (2, "enqueue", b"--queue", b"\xff", b"true"),
+            (3, "--db", no_database, "list"),
+            (3, "--db", self.path("notes/q.db"), "list"),
+            (3, "--db", self.folder, "list"),
+        ):
+            with self.subTest(args=args):
+                result = self.run_cli(*args, code=code)
+                self.assertEqual(result.stdout, "")
+                self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+                self.assertTrue(result.stderr.startswith("queuectl: "), result.stderr)
+                self.assertLess(len(result.stderr), 600)
+        self.assertEqual(self.contents(), before)
+        self.assertEqual(list(self.processes()), [])
+        self.audit(["job"])
+
+    def test_an_unknown_state_names_the_nearest_one(self):
+        self.assertIn("did you mean processing", self.run_cli("list", "--state", "procesing", code=2).stderr)
+
+    def test_a_list_of_everything_that_is_wrong_names_the_place(self):
+        for place, *args in (
+            ("--state", "list", "--state", "x"),
+            ("--limit", "list", "--limit", "x"),
+            ("--count", "worker", "start", "--count", "x"),
+            ("--timeout", "wait", "--timeout", "x"),
+            ("max-retries", "config", "set", "max_retries", "x"),
+            ("command", "enqueue", '{"command": 1}'),
+        ):
+            self.assertIn(place, self.run_cli(*args, code=2).stderr)
+
+    def test_a_folder_that_cannot_be_written_is_told_in_words(self):
+        if IS_ROOT:
+            path = "/proc/queuectl/q.db"
+        else:
+            os.mkdir(self.path("locked"), 0o500)
+            path = self.path("locked/q.db")
+        for args in (["enqueue", "true"], ["status"], ["worker", "start"]):
+            result = self.run_cli("--db", path, *args, code=3)
+            self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
+            self.assertIn(path, result.stderr)
+
+    def test_a_file_that_cannot_be_written_is_told_in_words(self):
+        if IS_ROOT:
+            self.skipTest("root may write everything")
+        self.run_cli("enqueue", "true")
+        os.chmod(self.db, 0o400)
+        self.run_cli("enqueue", "true", code=3)
+
+
+class HelpTest(QueueTestCase):
+    def test_every_command_has_help(self):
+        whole = self.run_cli("--help").stdout
+        for name, command in COMMANDS.items():
+            text = self.run_cli(*name.split(), "--help").stdout
+            self.assertIn("usage: queuectl " + name, text)
+            self.assertIn(command.help, whole + self.run_cli(name.split()[0], "--help").stdout)
+            for line in text.splitlines():
+                self.assertLessEqual(len(line), 100)
+        for noun in GROUPS:
+            self.assertIn(noun, whole)
+        self.assertFalse(os.path.exists(self.db), "help made a database")
+
+    def test_every_option_is_explained(self):
+        from argparse import SUPPRESS
+
+        from queuectl_core.cli import parser_for
+
+        for name in COMMANDS:
+            parser = parser_for(name.split())
+            for word in name.split():
+                (commands,) = [action for action in parser._actions if action.dest in ("command", "verb")]
+                parser = commands.choices[word]
+            for action in parser._actions:
+                self.assertTrue(action.help, "%s %s" % (name, action.dest))
+                self.assertTrue(action.help != SUPPRESS or action.dest == "db")
+
+    def test_the_exit_codes_are_told(self):
+        text = self.run_cli("--help").stdout
+        for code in ("0", "1", "2", "3", "124", "130"):
+            self.assertRegex(text, r"\b%s\b" % code)
+
+    def test_the_version_is_told(self):
+        self.assertRegex(self.run_cli("--version").stdout, r"^queuectl \d+\.\d+")
+
+    def test_no_command_shows_the_help_and_is_wrong_usage(self):
+        result = self.run_cli(code=2)
+        self.assertIn("usage", result.stdout + result.stderr)
+
+    def test_the_db_is_accepted_before_and_behind_the_command(self):
+        other = self.path("other.db")
+        for args in (
+            ["--db", other, "enqueue", "--id", "a", "true"], ["enqueue", "--db", other, "--id", "b", "true"],
+            ["--db=" + other, "enqueue", "--id", "c", "true"],
+        ):  # fmt: skip
+            self.run_cli(*args)
+        self.assertEqual(len(self.run_cli("list", "--db", other, "--json").json), 3)
+        self.assertFalse(os.path.exists(self.db))
+
+    def test_an_option_behind_the_dashes_is_not_ours(self):
+        id = self.enqueue("--", "echo", "--db", "/nowhere")
+        self.assertEqual(self.job(id)["command"], "echo --db /nowhere")
+
+
+class SurroundingsTest(QueueTestCase):
+    def test_any_of_the_standard_streams_may_be_closed(self):
+        for closed in itertools.product(("", "0<&-"), ("", "1>&-"), ("", "2>&-")):
+            for command in ("enqueue true", "list", "list --json", "status", "nonsense", "enqueue -", "--help"):
+                line = "exec %s %s %s %s" % (sys.executable, PROGRAM, command, " ".join(closed))
+                process = subprocess.Popen(
+                    ["/bin/sh", "-c", line],
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+                stdout, stderr = process.communicate(timeout=30)
+                with self.subTest(line=line):
+                    self.assertNotIn(b"Traceback", stdout + stderr)
+                    self.assertEqual(process.returncode, 2 if command == "nonsense" else 0, stderr)
+        with open(self.db, "rb") as file:
+            self.assertEqual(file.read(16), b"SQLite format 3\0")
+        self.audit()
+
+    def test_workers_may_be_started_with_closed_streams(self):
+        line = "exec %s %s worker start 0<&- 1>&- 2>&-" % (sys.executable, PROGRAM)
+        process = subprocess.Popen(["/bin/sh", "-c", line], env=self.environment)
+        self.assertEqual(process.wait(30), 0)
+        id = self.enqueue("echo out; echo err >&2; cat")
+        self.wait_for_state(id, "completed")
+        self.assertEqual(self.run_cli("logs", id).stdout, "out\nerr\n")
+        self.stop_workers()
+        self.audit([id])
+
+    def test_without_a_home_the_users_own_is_found_or_it_is_told_in_words(self):
+        # The user's entry in the password file gives a home, which no test may write to: only look.
+        result = self.run_cli("--help", env={"HOME": None, "QUEUECTL_DB": None})
+        self.assertTrue(result.stdout)
+        self.run_cli("enqueue", "true", env={"HOME": None})
+        result = self.run_cli("list", env={"HOME": "", "QUEUECTL_DB": None, "XDG_STATE_HOME": None}, code=None)
+        self.assertIn(result.code, (0, 3))
+
+    def test_any_locale_will_do(self):
+        for locale in ({"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}, {"LC_ALL": "xx_YY.nonsense"},
+                       {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}):  # fmt: skip
+            id = self.enqueue("--", "echo ü作业", env=locale)
+            self.assertIn("ü作业", self.run_cli("list", env=locale).stdout)
+            self.assertEqual(self.job(id)["command"], "echo ü作业")
+        self.start_workers("--drain", env={"LC_ALL": "C"})
+        self.wait_until_all_finished()
+        self.assertEqual(self.run_cli("logs", id, env={"LC_ALL": "C"}).stdout, "ü作业\n")
+
+    def test_it_runs_from_a_folder_that_is_gone(self):
+        gone = self.path("gone")
+        os.mkdir(gone)
+        line = "cd %s && rmdir %s && exec %s %s " % (gone, gone, sys.executable, PROGRAM)
+        for command, code in (("list", 0), ("enqueue true", 2), ("enqueue --cwd / true", 0)):
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", line + command], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            _, stderr = process.communicate(timeout=30)
+            self.assertEqual((process.returncode, b"Traceback" in stderr), (code, False), stderr)
+            os.mkdir(gone)
+        self.audit()
+
+    def test_many_commands_at_once_are_all_answered(self):
+        commands = [["enqueue", "true"], ["list", "--json"], ["status"], ["config", "set", "timeout", "5"]]
+        started = [
+            self.start_cli(*command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for command in commands * 4
+        ]
+        for process in started:
+            _, stderr = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, b"Traceback" in stderr), (0, False), stderr)
+        self.audit()

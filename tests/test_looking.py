@@ -1,0 +1,341 @@
+"""`status`, `list`, `show`, `worker list`, `logs`, `wait`: tables for people, JSON for scripts."""
+
+import os
+import re
+import subprocess
+import time
+
+from queuectl_core import jobspec
+from queuectl_core.lifecycle import STATES, Outcome, judge
+from tests.harness import QueueTestCase, wait_until
+
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+JOB_FIELDS = (
+    "id command state attempts max_retries created_at updated_at queue priority run_at started_at"
+    " finished_at exit_code error"
+).split()
+WORKER_FIELDS = "id pid state job queues started_at".split()
+NASTY = "a\x1b[31mred\x1b[0m\x07\tb\rc\u202ed\u2028e\x9bf\x7f"
+
+
+class LookingTestCase(QueueTestCase):
+    def fill(self, count: int, command="true", **fields) -> list:
+        """Enqueue jobs in this process, which is quicker."""
+        with self.store() as store:
+            return store.enqueue([jobspec.new_job({"command": command, **fields}, time.time())] * count)
+
+    def one_in_each_state(self) -> dict:
+        """One job in each of the six states, without any worker: {state: id}."""
+        store = self.store()
+        worker = self.register_worker(store)
+        for state in STATES:
+            store.enqueue([jobspec.new_job({"command": "echo " + state, "id": "is-" + state}, time.time())])
+        endings = {"completed": Outcome("exit", 0), "failed": Outcome("exit", 1), "dead": Outcome("exit", 2)}
+        for id in [job.id for job in store.list()]:
+            state = id[3:]
+            if state == "cancelled":
+                store.cancel(id)
+        claimed = []
+        while True:
+            job = store.claim(worker, None).job
+            if job is None:
+                break
+            claimed.append(job)
+        for job in claimed:
+            state = job.id[3:]
+            if state in endings:
+                verdict = judge(job._replace(attempts=9) if state == "dead" else job, endings[state], time.time())
+                store.settle(job, endings[state], verdict)
+            elif state == "pending":
+                store.settle(job, Outcome("released"), judge(job, Outcome("released"), time.time()))
+        store.unregister(worker)
+        store.close()
+        found = {id: state for id, state in self.rows("SELECT id, state FROM queuectl_jobs")}
+        self.assertEqual(found, {"is-" + state: state for state in STATES})
+        return {state: id for id, state in found.items()}
+
+
+class ListTest(LookingTestCase):
+    def test_it_shows_newest_first_and_all_states_by_default(self):
+        self.one_in_each_state()
+        lines = self.run_cli("list").lines
+        self.assertEqual([line.split()[0] for line in lines[1:]], ["is-" + s for s in reversed(STATES)])
+        self.assertEqual([line.split()[1] for line in lines[1:]], list(reversed(STATES)))
+        self.assertIn("exit 2", "\n".join(lines))
+
+    def test_states_and_queues_narrow_it(self):
+        self.one_in_each_state()
+        self.run_cli("enqueue", "--id", "other", "-q", "mail", "true")
+        for state in STATES:
+            shown = [job["id"] for job in self.run_cli("list", "--state", state, "-q", "default", "--json").json]
+            self.assertEqual(shown, ["is-" + state])
+        two = self.run_cli("list", "-s", "dead", "--state", "pending", "--json").json
+        self.assertEqual([job["id"] for job in two], ["other", "is-dead", "is-pending"])
+        self.assertEqual([job["id"] for job in self.run_cli("list", "--queue", "mail", "--json").json], ["other"])
+        self.assertEqual(self.run_cli("list", "--queue", "nothing", "--json").json, [])
+
+    def test_json_has_every_field_of_a_job_and_nothing_else_on_stdout(self):
+        self.one_in_each_state()
+        jobs = self.run_cli("list", "--json").json
+        self.assertEqual(len(jobs), 6)
+        for job in jobs:
+            self.assertEqual(set(JOB_FIELDS) - set(job), set())
+            self.assertIn(job["state"], STATES)
+            for field in ("created_at", "updated_at", "run_at"):
+                self.assertRegex(job[field], ISO)
+            finished = job["state"] in ("completed", "dead", "cancelled")
+            self.assertEqual(job["finished_at"] is not None, finished)
+            self.assertIsInstance(job["attempts"], int)
+            self.assertIsInstance(job["max_retries"], int)
+        by_state = {job["state"]: job for job in jobs}
+        self.assertEqual((by_state["dead"]["exit_code"], by_state["dead"]["error"]), (2, "exit 2"))
+        self.assertEqual((by_state["completed"]["exit_code"], by_state["completed"]["error"]), (0, None))
+
+    def test_a_table_has_20_jobs_and_says_on_stderr_what_it_left_out(self):
+        self.fill(25)
+        result = self.run_cli("list")
+        self.assertEqual(len(result.lines), 1 + 20)
+        self.assertIn("5 more", result.stderr)
+        self.assertEqual(len(self.run_cli("list", "--limit", "7").lines), 1 + 7)
+        result = self.run_cli("list", "--limit", "0")
+        self.assertEqual((len(result.lines), result.stderr), (1 + 25, ""))
+        result = self.run_cli("list", "--limit", "25")
+        self.assertEqual((len(result.lines), result.stderr), (1 + 25, ""))
+        self.assertEqual(len(self.run_cli("list", "--json").json), 25)
+        self.assertEqual(len(self.run_cli("list", "--json", "-n", "3").json), 3)
+
+    def test_nothing_to_show_is_said_on_stderr(self):
+        for args in (["list"], ["list", "-s", "dead"], ["dlq", "list"], ["worker", "list"]):
+            result = self.run_cli(*args)
+            self.assertEqual(result.stdout, "")
+            self.assertEqual(len(result.stderr.splitlines()), 1)
+            self.assertEqual(self.run_cli(*args, "--json").json, [])
+
+    def test_list_into_head_is_quiet(self):
+        self.fill(20000)
+        for options in ([], ["--json"]):
+            process = self.start_cli(
+                "list", "--limit", "0", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            process.stdout.readline()
+            process.stdout.close()
+            wait_until(lambda process=process: process.poll() is not None)
+            self.assertEqual(process.stderr.read(), b"")
+            self.assertIn(process.returncode, (0, 141, -13))
+
+    def test_a_full_device_is_an_error_and_no_traceback(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        self.fill(5)
+        with open("/dev/full", "wb") as full:
+            process = self.start_cli("list", stdout=full, stderr=subprocess.PIPE)
+            _, stderr = process.communicate(timeout=20)
+        self.assertNotEqual(process.returncode, 0)
+        self.assertNotIn(b"Traceback", stderr)
+
+    def test_colours_are_for_terminals_and_no_color_takes_them_away(self):
+        self.one_in_each_state()
+        self.assertNotIn("\x1b", self.run_cli("list").stdout)
+        import pty
+
+        for environment, coloured in (
+            ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)
+        ):  # fmt: skip
+            ours, theirs = pty.openpty()
+            process = self.start_cli("list", env=environment, stdout=theirs, stderr=theirs)
+            os.close(theirs)
+            shown = b""
+            while True:
+                try:
+                    piece = os.read(ours, 65536)
+                except OSError:  # Linux: the other side has closed.
+                    break
+                if not piece:
+                    break
+                shown += piece
+            os.close(ours)
+            self.assertEqual(process.wait(20), 0)
+            self.assertEqual(b"\x1b[" in shown, coloured, (environment, shown))
+
+    def test_a_table_fits_the_terminal(self):
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        self.fill(2, command="echo " + "wide " * 100)
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        process = self.start_cli("list", env={"TERM": "dumb"}, stdout=theirs, stderr=theirs)
+        self.assertEqual(process.wait(20), 0)
+        shown = os.read(ours, 65536).decode()
+        os.close(theirs)
+        os.close(ours)
+        self.assertEqual(len(shown.splitlines()), 3)
+        for line in shown.splitlines():
+            self.assertLessEqual(len(line), 60)
+
+
+class ControlCharactersTest(LookingTestCase):
+    def test_no_raw_control_character_of_anything_is_shown(self):
+        """Of commands, errors, queues and ids, which foreign SQL may fill with anything."""
+        import sqlite3
+
+        self.store().close()
+        connection = sqlite3.connect(self.db, isolation_level=None)
+        connection.execute(
+            "INSERT INTO queuectl_jobs (id, queue, command, cwd, max_retries) VALUES (?, ?, ?, ?, 0)",
+            (NASTY, NASTY, "echo " + NASTY, "/" + NASTY),
+        )
+        connection.close()
+        self.assertNotEqual(self.run_cli("worker", "start", "--foreground", "--drain", code=None).code, 3)
+        self.assertEqual(self.states(), {"dead": 1})
+        for args in (
+            ["list"], ["list", "--json"], ["show", NASTY], ["show", NASTY, "--json"], ["status"],
+            ["status", "--json"], ["dlq", "list"], ["dlq", "list", "--json"], ["show", NASTY + "x"],
+            ["retry", NASTY + "x"], ["list", "--state", NASTY], ["config", "get", NASTY], [NASTY],
+            ["enqueue", "--id", NASTY, "true"], ["logs", NASTY + "x"], ["wait", NASTY + "x"],
+        ):  # fmt: skip
+            with self.subTest(args=args):
+                result = self.run_cli(*args, code=None)
+                for text in (result.stdout, result.stderr):
+                    raw = [c for c in text if not c.isprintable() and c != "\n"]
+                    self.assertEqual(raw, [], text)
+
+    def test_what_is_looked_for_is_found_under_its_raw_name(self):
+        import json
+
+        self.run_cli("enqueue", "--id", "Größe/作业", "echo ü")
+        self.assertEqual(self.job("Größe/作业")["id"], "Größe/作业")
+        self.assertIn("作业", self.run_cli("list", env={"LC_ALL": "C"}).stdout)
+        result = self.run_cli("list", "--json")
+        self.assertTrue(result.stdout.isascii())
+        self.assertEqual(json.loads(result.stdout)[0]["command"], "echo ü")
+
+
+class ShowTest(LookingTestCase):
+    def test_it_shows_all_about_one_job_with_its_attempts(self):
+        ids = self.one_in_each_state()
+        for state, id in ids.items():
+            text = self.run_cli("show", id).stdout
+            self.assertIn("echo " + state, text)
+            self.assertIn(state, text)
+            job = self.run_cli("show", id, "--json").json
+            self.assertEqual((job["id"], job["state"]), (id, state))
+            self.assertEqual(set(JOB_FIELDS) - set(job), set())
+        (attempt,) = self.job(ids["dead"])["history"]
+        self.assertEqual((attempt["attempt"], attempt["outcome"], attempt["exit_code"]), (1, "exit", 2))
+        self.assertRegex(attempt["started_at"], ISO)
+        self.assertRegex(attempt["finished_at"], ISO)
+
+    def test_an_unknown_job_is_a_no(self):
+        result = self.run_cli("show", "nobody", code=1)
+        self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
+
+
+class StatusTest(LookingTestCase):
+    def test_an_empty_queue_has_a_status(self):
+        result = self.run_cli("status")
+        self.assertTrue(result.stdout)
+        found = self.run_cli("status", "--json").json
+        self.assertEqual(found["jobs"], dict.fromkeys(STATES, 0))
+        self.assertEqual((found["workers"], found["dlq"]), ([], 0))
+
+    def test_it_counts_the_states_and_names_the_dlq(self):
+        self.one_in_each_state()
+        self.run_cli("enqueue", "-q", "mail", "true")
+        found = self.run_cli("status", "--json").json
+        self.assertEqual(found["jobs"], dict(dict.fromkeys(STATES, 1), pending=2))
+        self.assertEqual((found["dlq"], found["queues"]["mail"]["pending"]), (1, 1))
+        text = self.run_cli("status").stdout
+        for word in [*(state.upper() for state in STATES), "mail", "dlq list"]:
+            self.assertIn(word, text)
+
+    def test_it_shows_what_each_live_worker_runs_and_no_dead_one(self):
+        workers = self.start_workers("-c", "2", "-q", "mail")
+        self.run_cli("enqueue", "--id", "long", "-q", "mail", "sleep 60")
+        self.wait_for_state("long", "processing")
+        self.start_workers("-q", "other")
+        store = self.store()
+        store.register("worker", None, 1, "earlier-boot/1", "1", None, "test")
+        listed = self.run_cli("worker", "list", "--json").json
+        self.assertEqual(self.run_cli("status", "--json").json["workers"], listed)
+        self.assertEqual(len(listed), 3)
+        for worker in listed:
+            self.assertEqual(set(WORKER_FIELDS) - set(worker), set())
+            self.assertRegex(worker["started_at"], ISO)
+        busy = [worker for worker in listed if worker["job"]]
+        self.assertEqual([(w["job"], w["state"]) for w in busy], [("long", "busy")])
+        self.assertIn((busy[0]["id"], busy[0]["pid"]), workers)
+        self.assertEqual({w["state"] for w in listed if not w["job"]}, {"idle"})
+        self.assertEqual(sorted(w["queues"][0] for w in listed), ["mail", "mail", "other"])
+        for args in (["status"], ["worker", "list"]):
+            text = self.run_cli(*args).stdout
+            self.assertRegex(text, r"%d +busy +long" % busy[0]["pid"])
+
+    def test_jobs_that_wait_for_a_worker_are_mentioned(self):
+        self.fill(3)
+        self.assertIn("worker start", self.run_cli("status").stderr)
+
+
+class WaitTest(LookingTestCase):
+    def test_it_ends_when_the_job_has_ended_and_passes_on_its_exit_code(self):
+        self.start_workers()
+        for code in (0, 1, 3, 124, 255):
+            id = self.enqueue("--max-retries", "0", "--", "sleep 0.1; exit %d" % code)
+            self.assertEqual(self.run_cli("wait", id, code=code).stdout, "")
+        killed = self.enqueue("--max-retries", "0", "--", "kill -9 $$")
+        self.assertIn("SIGKILL", self.run_cli("wait", killed, code=137).stderr)
+        timed_out = self.enqueue("--max-retries", "0", "--timeout", "0.1", "--", "sleep 60")
+        self.run_cli("wait", timed_out, code=1)
+        self.run_cli("wait", killed, timed_out, code=1)
+
+    def test_a_retry_is_waited_out(self):
+        self.start_workers()
+        id = self.enqueue("--backoff-base", "0.1", "--", "[ $QUEUECTL_ATTEMPT = 2 ]")
+        self.run_cli("wait", id)
+        self.assertEqual(self.state(id), "completed")
+
+    def test_it_waits_for_all_that_are_unfinished_by_default(self):
+        self.run_cli("wait")
+        self.fill(30)
+        self.start_workers()
+        self.run_cli("wait")
+        self.assertEqual(self.states(), {"completed": 30})
+
+    def test_running_out_of_time_exits_124(self):
+        id = self.enqueue("true")
+        began = time.monotonic()
+        result = self.run_cli("wait", id, "--timeout", "200ms", code=124)
+        self.assertGreaterEqual(time.monotonic() - began, 0.2)
+        self.assertEqual(len(result.stderr.splitlines()), 1)
+        self.run_cli("wait", "--timeout", "0", code=124)
+        self.run_cli("wait", "--timeout", "x", code=2)
+
+    def test_unknown_and_cancelled_jobs_are_a_no(self):
+        self.assertIn("nobody", self.run_cli("wait", "nobody", code=1).stderr)
+        id = self.enqueue("true")
+        self.run_cli("cancel", id)
+        self.assertIn("cancelled", self.run_cli("wait", id, code=1).stderr)
+
+    def test_an_interrupt_exits_130_without_a_word(self):
+        import signal
+
+        id = self.enqueue("true")
+        process = self.start_cli("wait", id, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        # It opens the database before it waits: it holds it open then.
+        wait_until(lambda: _holds(process.pid, self.db))
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 130)
+        self.assertNotIn(b"Traceback", stderr)
+
+
+def _holds(pid: int, path: str) -> bool:
+    folder = "/proc/%d/fd" % pid
+    if not os.path.isdir("/proc/self/fd"):
+        return True
+    try:
+        return any(os.readlink(os.path.join(folder, fd)) == path for fd in os.listdir(folder))
+    except OSError:
+        return False
