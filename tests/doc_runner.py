@@ -1,0 +1,233 @@
+"""Runs the code blocks of a Markdown document, so that no document can show what is not so.
+
+A block is run by the language of its fence, in the order of the document, in one shell session
+whose HOME is empty at first, with `queuectl` and `python3` on PATH:
+
+    console    commands behind "$ " (their further lines behind "> "); all other lines are what the
+               commands print, on stdout and stderr alike, and are compared
+    sh         commands; each must succeed
+    python     a program; it must succeed, and can import queuectl_core
+
+Any other language is not run. In what a console block shows, these may differ from what comes:
+
+    ids        8 letters and digits, such as 4k7rm2xp: any made-up id, but the same one wherever the
+               document shows it, in commands too
+    PIDs       numbers of 5 to 7 digits
+    times      dates, times of day, durations (350ms, 4s, 2m05s), rates
+    blanks     the width of columns
+    …          alone on a line: any lines; at the end of a line: the rest of it
+
+A comment before a fence, invisible to readers, says what else there is to know of the block:
+
+    <!-- not run: REASON -->
+    <!-- needs: PROGRAM … -->      skipped where one of them is not installed
+    <!-- before: COMMANDS -->      run first: what a reader has and a test has not
+
+`DocumentTestCase.stand_in` puts a program on the document's PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+from tests.harness import LONGEST_RUN, PROGRAM, ROOT, QueueTestCase
+
+RUN = ("console", "sh", "python")
+MARK = "\x1e"  # ASCII's record separator: around the exit code, behind what a command printed.
+
+# One fenced block: `section` is the heading above it, `notes` the comments before it, by their word.
+Block = namedtuple("Block", "path line section language text notes")
+
+_PIECE = re.compile(
+    r"^(?P<heading>#+ (?P<title>[^\n]+))$"
+    r"|^<!-- (?P<note>not run|needs|before): (?P<what>.*?) -->$"
+    r"|^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+# What a document cannot know beforehand, and what it may be instead.
+_ID = r"[0-9a-hjkmnp-tv-z]{8}"
+_DURATION = r"(?:\d+ms|\d+s|\d+m\d\ds|\d+h\d\dm|\d+d\d\dh)"
+_VOLATILE = re.compile(
+    r"(?P<moment>\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?)"
+    r"|(?P<clock>\b\d\d:\d\d:\d\d\b)"
+    r"|(?P<duration>\b%s\b)"
+    r"|(?P<rate>\b[\d.]+/s\b)"
+    r"|(?P<pid>\b\d{5,7}\b)"
+    r"|(?P<id>\b(?=[a-z]*\d)(?=\d*[a-z])%s\b)"
+    r"|(?P<lines>^…\n)"
+    r"|(?P<end>^…\Z)"
+    r"|(?P<rest>…$)"
+    r"|(?P<blanks> +)" % (_DURATION, _ID),
+    re.MULTILINE,
+)
+_MAY_BE = {
+    "moment": r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?",
+    "clock": r"\d\d:\d\d:\d\d",
+    "duration": _DURATION,
+    "rate": r"[\d.]+/s",
+    "pid": r"\d+",
+    "lines": r"(?:.*\n)*?",
+    "end": r"(?s:.*)",
+    "rest": r".*",
+    "blanks": r" +",
+}
+
+
+def blocks(path: str) -> list:
+    """The fenced blocks of a document, given by its path in the checkout."""
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        document = file.read()
+    found, section, notes = [], "", {}
+    for piece in _PIECE.finditer(document):
+        if piece["heading"]:
+            section = piece["title"]
+        elif piece["note"]:
+            notes[piece["note"]] = piece["what"]
+        else:
+            line = document.count("\n", 0, piece.start()) + 1
+            found.append(Block(path, line, section, piece["language"], piece["text"], notes))
+            notes = {}
+    return found
+
+
+def commands(block: Block) -> list:
+    """The commands of a console block, each with what is shown of its output: (command, output)."""
+    found = []
+    for line in block.text.splitlines(keepends=True):
+        if line.startswith("$ "):
+            found.append([line[2:], ""])
+        elif line.startswith("> ") and found and not found[-1][1]:
+            found[-1][0] += line[2:]
+        elif found:
+            found[-1][1] += line
+        else:
+            raise AssertionError("%s:%d: output before any command" % (block.path, block.line))
+    return [tuple(pair) for pair in found]
+
+
+class DocumentTestCase(QueueTestCase):
+    """A test that follows a document, as its reader would."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.programs = self.path("bin")
+        self.here = os.path.join(self.home, "demo")  # Where the reader stands.
+        for folder in (self.programs, self.here):
+            os.mkdir(folder)
+        del self.environment["QUEUECTL_DB"]
+        self.environment.update(PYTHONPATH=ROOT, TZ="UTC", LC_ALL="C")
+        self.environment["PATH"] = self.programs + os.pathsep + self.environment["PATH"]
+        python = shlex.quote(sys.executable)
+        self.stand_in("python3", 'exec %s "$@"' % python)
+        self.stand_in("queuectl", 'exec %s %s "$@"' % (python, shlex.quote(PROGRAM)))
+        self._ids = {}
+        self._shell = None
+
+    def stand_in(self, name: str, script: str) -> None:
+        """Put a program on PATH, before any of that name: `script` is its text for /bin/sh."""
+        path = os.path.join(self.programs, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n%s\n" % script)
+        os.chmod(path, 0o755)
+
+    def run_document(self, path: str, section: str | None = None) -> None:
+        """Run all blocks of a document, or those under one of its headings."""
+        ran = 0
+        for block in blocks(path):
+            if section in (None, block.section) and block.language in RUN:
+                ran += 1
+                with self.subTest(place="%s:%d" % (path, block.line)):
+                    self.run_block(block)
+        self.assertGreater(ran, 0, "nothing is run of %s: %s" % (path, section))
+
+    def run_block(self, block: Block) -> None:
+        """Run one block, and hold what it prints against what it shows."""
+        if "not run" in block.notes:
+            self.skipTest("%s:%d: %s" % (block.path, block.line, block.notes["not run"]))
+        for program in block.notes.get("needs", "").split():
+            if not shutil.which(program, path=self.environment["PATH"]):
+                self.skipTest("%s is not installed" % program)
+        if "before" in block.notes:
+            self._succeed(block.notes["before"], block)
+        if block.language == "console":
+            for command, shown in commands(block):
+                self._compare(command, shown, block)
+        elif block.language == "python":
+            self._succeed("python3 - <<'END OF PROGRAM'\n%sEND OF PROGRAM" % block.text, block)
+        else:
+            self._succeed("(set -e\n%s)" % block.text, block)
+
+    def _succeed(self, command: str, block: Block) -> None:
+        code, came = self._run(command)
+        self.assertEqual(code, 0, "%s:%d\n%s\n%s" % (block.path, block.line, command, came))
+
+    def _compare(self, command: str, shown: str, block: Block) -> None:
+        _, came = self._run(command)
+        lines = [line.rstrip() for line in came.replace(self.home, "/home/you").splitlines()]
+        came = "\n".join(lines)
+        match = re.fullmatch(self._pattern(shown.rstrip("\n")), came)
+        if not match:
+            place = "%s:%d" % (block.path, block.line)
+            self.fail("%s: $ %s--- shown:\n%s--- came:\n%s" % (place, command, shown, came))
+        for name, id in match.groupdict().items():
+            self._ids[name[len("id_") :]] = id
+
+    def _pattern(self, shown: str) -> str:
+        """A regular expression for the output that is shown."""
+        pieces, end, new = [], 0, set()
+        for piece in _VOLATILE.finditer(shown):
+            pieces.append(re.escape(shown[end : piece.start()]))
+            end = piece.end()
+            id = piece["id"]
+            if id is None:
+                pieces.append(_MAY_BE[piece.lastgroup])
+            elif id in self._ids:
+                pieces.append(re.escape(self._ids[id]))
+            else:
+                pieces.append("(?P=id_%s)" % id if id in new else "(?P<id_%s>%s)" % (id, _ID))
+                new.add(id)
+        return "".join(pieces) + re.escape(shown[end:])
+
+    # --- the session -----------------------------------------------------------------------------
+
+    def _run(self, command: str) -> tuple:
+        """Run a command in the session; returns (exit code, what it printed)."""
+        if self._shell is None:
+            self._shell = subprocess.Popen(
+                ["/bin/sh"],
+                cwd=self.here,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            self._started.append(self._shell)
+        for shown, id in self._ids.items():
+            command = command.replace(shown, id)
+        # `$?` of this command is what the next one finds, as in a terminal.
+        script = "{ %s\n} </dev/null; set -- $?; printf '%s%%d%s' $1; (exit $1)\n"
+        self._shell.stdin.write((script % (command, MARK, MARK)).encode())
+        self._shell.stdin.flush()
+        printed, _, code = self._read(command).rpartition(MARK)[0].rpartition(MARK)
+        return int(code), printed
+
+    def _read(self, command: str) -> str:
+        """All that comes until the second mark."""
+        until, data = time.monotonic() + LONGEST_RUN, b""
+        while data.count(MARK.encode()) < 2:
+            left = until - time.monotonic()
+            ready, _, _ = select.select([self._shell.stdout], [], [], max(0, left))
+            piece = os.read(self._shell.stdout.fileno(), 65536) if ready else b""
+            if not piece:
+                self.fail("it did not end: %s\n%s" % (command, data.decode("utf-8", "replace")))
+            data += piece
+        return data.decode("utf-8", "replace")
