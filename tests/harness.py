@@ -252,6 +252,10 @@ class QueueTestCase(unittest.TestCase):
         self.addCleanup(store.close)
         return store
 
+    def stored_jobs(self, store: Store) -> list:
+        """All jobs as the store reads them, oldest first."""
+        return [store.get(id) for (id,) in self.rows("SELECT id FROM queuectl_jobs ORDER BY seq")]
+
     def register_worker(self, store: Store, queues: str = None) -> int:
         """Add a worker's row that stands for this process, as if it were one; returns its id."""
         pid = os.getpid()

@@ -168,7 +168,7 @@ class LoadedTest(QueueTestCase):
 
     def test_enqueue_loads_no_process_machinery(self):
         heavy = {
-            "subprocess", "multiprocessing", "logging", "shutil", "selectors", "select",
+            "subprocess", "multiprocessing", "logging", "selectors", "select",
             "queuectl_core.worker", "queuectl_core.fleet", "queuectl_core.process", "queuectl_core.render",
             "queuectl_core.identity", "queuectl_core.cli.workers", "queuectl_core.cli.looking",
         }  # fmt: skip

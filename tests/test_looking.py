@@ -31,7 +31,7 @@ class LookingTestCase(QueueTestCase):
         for state in STATES:
             store.enqueue([jobspec.new_job({"command": "echo " + state, "id": "is-" + state}, time.time())])
         endings = {"completed": Outcome("exit", 0), "failed": Outcome("exit", 1), "dead": Outcome("exit", 2)}
-        for id in [job.id for job in store.list()]:
+        for id in [job.id for job in self.stored_jobs(store)]:
             state = id[3:]
             if state == "cancelled":
                 store.cancel(id)

@@ -140,7 +140,7 @@ class SchemaTest(StoreTestCase):
         store.set_config("default.timeout", 90)
         before = time.time()
         self.insert(command="echo from sql > %s" % self.path("out"))
-        (job,) = store.list()
+        (job,) = self.stored_jobs(store)
         self.assertEqual((job.state, job.queue, job.priority, job.attempts), ("pending", "default", 0, 0))
         self.assertEqual((job.max_retries, job.backoff_base, job.backoff_max), (7, 2, 86400))
         self.assertEqual((job.timeout, job.kill_grace, job.output_limit), (90, 10, 1024 * 1024))
@@ -239,9 +239,10 @@ class SchemaTest(StoreTestCase):
         for n in range(20):
             job = store.claim(worker, None).job
             self.finish(store, job, SUCCESS if n % 3 else Outcome("exit", 1))
-        for job in list(store.list(["pending", "failed"]))[:4]:
+        jobs = self.stored_jobs(store)
+        for job in [job for job in jobs if job.state in ("pending", "failed")][:4]:
             store.cancel(job.id)
-        for job in list(store.list(["dead", "cancelled", "completed"]))[:3]:
+        for job in [job for job in jobs if job.state in ("dead", "completed")][:3]:
             store.revive(job.id)
         audit(store)
         total = sum(sum(by_state.values()) for by_state in store.counts().values())
@@ -258,7 +259,7 @@ class EnqueueTest(StoreTestCase):
             with self.assertRaises(DuplicateId):
                 store.enqueue(batch)
         self.assertEqual(store.get("a"), before)
-        self.assertEqual([job.id for job in store.list()], ["a"])
+        self.assertEqual([job.id for job in self.stored_jobs(store)], ["a"])
         self.audit(["a"])
 
     def test_made_up_ids_are_short_typeable_and_unique(self):
@@ -277,7 +278,7 @@ class EnqueueTest(StoreTestCase):
         store.set_config("max-retries", 1)
         store.unset_config("mail.max-retries")
         store.enqueue([new(id="b"), new(id="mail2", queue="mail")])
-        found = {job.id: job.max_retries for job in store.list()}
+        found = {job.id: job.max_retries for job in self.stored_jobs(store)}
         self.assertEqual(found, {"a": 5, "mail": 0, "own": 9, "b": 1, "mail2": 1})
 
     def test_what_sql_files_and_what_enqueue_files_is_the_same(self):
@@ -527,7 +528,7 @@ class ManyTest(StoreTestCase):
         self.connect().execute(
             "INSERT INTO queuectl_jobs (id, command, cwd) VALUES (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
         )
-        self.assertEqual(len(list(store.list())), 1)
+        self.assertEqual(len(list(store.list())), 1)  # Whatever it yields.
         for command in (["list"], ["list", "--json"], ["status"], ["worker", "list"]):
             self.run_cli(*command)
 
