@@ -43,6 +43,9 @@ class Database:
         """
         self.path = os.path.abspath(path)
         self._patience = patience
+        self._open(durable)
+
+    def _open(self, durable: bool) -> None:
         _make_file(self.path)
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)

@@ -14,7 +14,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from . import settings, sql, values
-from .database import PATIENCE, Database
+from .database import PATIENCE, Database, translated
 from .errors import BadInput, DuplicateId, Refused
 from .jobspec import NewJob
 from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job, Outcome, Verdict
@@ -79,8 +79,9 @@ class Store(Database):
                 with self._transaction():
                     ids = self._insert(jobs)
                     woken = self._choose_idle(jobs)
-            except _MadeUpIdTaken:
-                continue
+            except sqlite3.IntegrityError as error:
+                self._refuse(jobs, error)
+                continue  # A made-up id was taken: others are made up.
             self._ring(woken)
             return ids
 
@@ -98,11 +99,10 @@ class Store(Database):
             if any(job.unique_key or job.after or job.stdin is not None for job in jobs):
                 return [self._insert_one(job, row) for job, row in zip(jobs, rows)]
             self._db.executemany(sql.ENQUEUE, rows)
-        except sqlite3.IntegrityError as error:
-            self._refuse(jobs)
-            if "queuectl_jobs.id" in str(error):
-                raise _MadeUpIdTaken from None
-            raise BadInput("refused by the database: %s" % error) from None
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:  # Not by _execute: a full disk, in the midst of a batch.
+            raise translated(error, self.path) from None
         return [row[0] for row in rows]
 
     def _insert_one(self, job: NewJob, row: tuple) -> str:
@@ -135,11 +135,13 @@ class Store(Database):
         self._execute(sql.ADD_INPUT, {"job": seq, "data": data})
         self._execute(sql.NOTE_INPUT, {"job": seq, "bytes": len(data)})
 
-    def _refuse(self, jobs: Sequence[NewJob]) -> None:
-        """Raise DuplicateId for the first job whose given id is taken, in the file or in `jobs`."""
-        # Rows of this statement that went in before the failing one are still there.
-        self._execute("ROLLBACK")
-        self._execute("BEGIN IMMEDIATE")
+    def _refuse(self, jobs: Sequence[NewJob], error: sqlite3.IntegrityError) -> None:
+        """Say why the database refused `jobs`; returns only where it refused an id that we made up.
+
+        Raises DuplicateId for the first job whose given id is taken, in the file or in `jobs`.
+        """
+        if "queuectl_jobs.id" not in str(error):
+            raise BadInput("refused by the database: %s" % error) from None
         seen = set()
         for job in jobs:
             if job.id is None:
@@ -655,10 +657,6 @@ class Store(Database):
         """Go back to the default of a canonical key; False when it was not set."""
         with self._transaction():
             return self._execute(sql.CONFIG_UNSET, {"key": key}).rowcount > 0
-
-
-class _MadeUpIdTaken(Exception):
-    """A made-up id exists already: make up another."""
 
 
 def _row(job: NewJob, made_up: str, defaults: tuple, now: float) -> tuple:

@@ -1,0 +1,261 @@
+"""Queue, the library: a queue of its own, or inside the transactions of an application."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import queuectl_core
+from queuectl_core import Queue
+from queuectl_core.errors import BadInput, DatabaseFull, DatabaseUnusable, DuplicateId, Refused, WaitTimedOut
+from tests.harness import ROOT, QueueTestCase, wait_until
+
+
+class QueueTest(QueueTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.queue = Queue(self.db)
+        self.addCleanup(self.queue.close)
+
+    def test_a_job_is_enqueued_run_and_waited_for(self):
+        self.start_workers()
+        id = self.queue.enqueue("echo one; exit 3", max_retries=0, cwd="/")
+        job = self.queue.wait(id, timeout=20)
+        self.assertEqual((job.id, job.state, job.exit_code, job.error), (id, "dead", 3, "exit 3"))
+        self.assertEqual(self.queue.get(id), job)
+        self.assertEqual(self.run_cli("logs", id).stdout, "one\n")
+        self.audit([id])
+
+    def test_several_words_are_run_as_they_are(self):
+        self.start_workers()
+        id = self.queue.enqueue(["printf", "%s|", "My File", "it's", "$HOME"])
+        self.queue.wait(id, timeout=20)
+        self.assertEqual(self.run_cli("logs", id).stdout, "My File|it's|$HOME|")
+
+    def test_it_says_of_a_job_what_the_command_line_says(self):
+        first = self.queue.enqueue("true")
+        id = self.queue.enqueue(
+            "cat", id="mine", queue="mail", priority=-3, delay="5m", after=[first], unique="once",
+            stdin=b"\xff\0", env={"A": "1"}, cwd=self.home, max_retries=0, backoff_base=1.5, timeout=90,
+            bury_on=2, retry_only_on="64-78",
+        )  # fmt: skip
+        said = self.job(id)
+        expected = {
+            "id": "mine", "queue": "mail", "priority": -3, "after": [first], "unique_key": "once",
+            "stdin": 2, "env": {"A": "1"}, "cwd": self.home, "max_retries": 0, "backoff_base": 1.5,
+            "timeout": 90, "bury_on": "2", "retry_only_on": "64-78", "state": "pending",
+        }  # fmt: skip
+        self.assertEqual({field: said[field] for field in expected}, expected)
+        self.assertGreater(self.queue.get(id).run_at, self.queue.get(id).created_at + 290)
+        self.assertEqual(self.job(first)["cwd"], os.getcwd())
+        self.assertEqual(self.queue.enqueue("true", unique="once"), id)
+
+    def test_a_job_that_can_never_run_ends_the_wait(self):
+        first = self.queue.enqueue("true")
+        second = self.queue.enqueue("true", after=[first])
+        self.assertEqual(self.queue.cancel(first).state, "cancelled")
+        self.assertEqual(self.queue.wait(second, timeout=20).state, "pending")
+
+    def test_a_running_job_is_cancelled(self):
+        self.start_workers()
+        id = self.queue.enqueue("sleep 60")
+        self.wait_for_state(id, "processing")
+        self.queue.cancel(id)
+        self.assertEqual(self.queue.wait(id, timeout=20).state, "cancelled")
+
+    def test_what_is_wrong_is_said_by_the_error(self):
+        id = self.queue.enqueue("true", id="job-one")
+        connection = sqlite3.connect(self.db)
+        self.addCleanup(connection.close)
+        for kind, call in (
+            (DuplicateId, lambda: self.queue.enqueue("true", id=id)),
+            (BadInput, lambda: self.queue.enqueue("")),
+            (BadInput, lambda: self.queue.enqueue([])),
+            (BadInput, lambda: self.queue.enqueue("true", timeout=-1)),
+            (BadInput, lambda: self.queue.enqueue("true", env={"A=B": "1"})),
+            (Refused, lambda: self.queue.enqueue("true", after=["nobody"])),
+            (Refused, lambda: self.queue.get("nobody")),
+            (Refused, lambda: self.queue.get("job")),  # In a program an id is an id, not a prefix.
+            (Refused, lambda: self.queue.cancel("job")),
+            (WaitTimedOut, lambda: self.queue.wait(id, timeout=0)),
+            (DatabaseUnusable, lambda: Queue(self.write("notes", "no database\n" * 100))),
+            (TypeError, lambda: Queue(self.db, connection=connection)),
+            (TypeError, lambda: self.queue.enqueue("true", prority=1)),
+        ):
+            with self.assertRaises(kind):
+                call()
+        self.queue.cancel(id)
+        with self.assertRaises(Refused):
+            self.queue.cancel(id)
+        self.assertEqual(self.rows("SELECT id FROM queuectl_jobs"), [(id,)])
+
+    def test_without_a_path_it_is_the_queue_of_the_command_line(self):
+        script = "from queuectl_core import Queue\nwith Queue() as queue: print(queue.enqueue('true'))"
+        for environment in (self.environment, {**self.environment, "QUEUECTL_DB": "", "HOME": self.home}):
+            printed = subprocess.run(
+                [sys.executable, "-c", script], env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True
+            ).stdout
+            self.assertEqual([printed.decode().strip()], list(self.jobs_in(environment)))
+
+    def jobs_in(self, environment):
+        return [job["id"] for job in self.run_cli("list", "--json", env=environment).json]
+
+    def test_the_package_has_this_one_name(self):
+        self.assertIs(queuectl_core.Queue, Queue)
+        with self.assertRaises(AttributeError):
+            queuectl_core.Quiu  # noqa: B018
+
+
+def dictionary(cursor, row):
+    return {column[0]: value for column, value in zip(cursor.description, row)}
+
+
+class ConnectionTest(QueueTestCase):
+    """An application's own database file, with the queue's tables beside its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        Queue(self.db).close()
+        self.run_sql("CREATE TABLE orders (name TEXT)")
+
+    def run_sql(self, statement: str) -> None:
+        self.rows(statement)
+
+    def connect(self, **options) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.db, **options)
+        self.addCleanup(connection.close)
+        return connection
+
+    def saved(self) -> tuple:
+        """What everybody else sees: (how many orders, how many jobs)."""
+        return self.rows("SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM queuectl_jobs)")[0]
+
+    def test_the_job_is_there_if_and_only_if_the_transaction_commits(self):
+        for options, begin in (({}, None), ({"isolation_level": None}, "BEGIN"), ({}, "BEGIN IMMEDIATE")):
+            before = self.saved()
+            connection = self.connect(**options)
+            for end in (connection.rollback, connection.commit):
+                if begin:
+                    connection.execute(begin)
+                connection.execute("INSERT INTO orders VALUES ('one')")
+                Queue(connection=connection).enqueue("true")
+                self.assertTrue(connection.in_transaction)
+                self.assertEqual(self.saved(), before)
+                end()
+            self.assertEqual(self.saved(), (before[0] + 1, before[1] + 1))
+        self.audit()
+
+    def test_outside_a_transaction_it_is_as_any_statement_of_the_connection(self):
+        connection = self.connect()
+        Queue(connection=connection).enqueue("true")
+        self.assertTrue(connection.in_transaction)
+        self.assertEqual(self.saved(), (0, 0))
+        connection.commit()
+        self.assertEqual(self.saved(), (0, 1))
+        Queue(connection=self.connect(isolation_level=None)).enqueue("true")
+        self.assertEqual(self.saved(), (0, 2))
+        if sys.version_info >= (3, 12):
+            Queue(connection=self.connect(autocommit=True)).enqueue("true")
+            self.assertEqual(self.saved(), (0, 3))
+            connection = self.connect(autocommit=False)
+            Queue(connection=connection).enqueue("true")
+            self.assertEqual(self.saved(), (0, 3))
+            connection.commit()
+            self.assertEqual(self.saved(), (0, 4))
+
+    def test_a_refusal_undoes_nothing_of_the_application(self):
+        connection = self.connect()
+        queue = Queue(connection=connection)
+        connection.execute("INSERT INTO orders VALUES ('one')")
+        queue.enqueue("true", id="a")
+        for kind, fields in ((DuplicateId, {"id": "a"}), (Refused, {"after": ["a", "nobody"]})):
+            with self.assertRaises(kind):
+                queue.enqueue("true", **fields)
+            self.assertTrue(connection.in_transaction)
+        connection.commit()
+        self.assertEqual(self.saved(), (1, 1))
+        with self.assertRaises(DuplicateId):
+            queue.enqueue("true", id="a")  # Nothing was open: nothing is left open.
+        self.assertFalse(connection.in_transaction)
+
+    def test_a_full_disk_is_said_and_adds_nothing(self):
+        connection = self.connect()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute("PRAGMA max_page_count = %d" % pages)
+        connection.execute("INSERT INTO orders VALUES ('one')")
+        with self.assertRaises(DatabaseFull):
+            Queue(connection=connection).enqueue("cat", stdin=b"x" * 1000000)
+        connection.commit()
+        self.assertEqual(self.saved()[1], 0)
+        self.audit()
+
+    def test_no_setting_of_the_connection_is_changed_nor_in_the_way(self):
+        def settings(connection):
+            pragmas = ("synchronous", "journal_mode", "foreign_keys", "recursive_triggers", "busy_timeout")
+            told = [sqlite3.Cursor(connection).execute("PRAGMA " + name).fetchall() for name in pragmas]
+            return told, connection.row_factory, connection.text_factory, connection.isolation_level
+
+        for row_factory in (None, sqlite3.Row, dictionary):
+            for text_factory in (str, bytes):
+                connection = self.connect(isolation_level="IMMEDIATE")
+                connection.execute("PRAGMA recursive_triggers = ON")
+                connection.row_factory, connection.text_factory = row_factory, text_factory
+                before = settings(connection)
+                queue = Queue(connection=connection)
+                first = queue.enqueue("echo one")
+                id = queue.enqueue("cat", stdin="text", after=[first], unique=first)
+                job = queue.get(id)
+                self.assertEqual((job.id, job.command, job.waits_for), (id, "cat", 1))
+                queue.cancel(first)
+                connection.commit()
+                queue.close()
+                self.assertEqual(settings(connection), before)  # And it is still open.
+        self.audit()
+
+    def test_an_idle_worker_starts_the_job_within_half_a_second_of_the_commit(self):
+        self.start_workers()
+        connection = self.connect()
+        connection.execute("INSERT INTO orders VALUES ('one')")
+        id = Queue(connection=connection).enqueue("true", cwd="/")
+        connection.commit()
+        # Generous: the machine may be busy. The worker looks every 0.4 s.
+        self.assertEqual(Queue(connection=connection).wait(id, timeout=5).state, "completed")
+
+    def test_nobody_waits_for_what_is_not_committed(self):
+        connection = self.connect()
+        queue = Queue(connection=connection)
+        id = queue.enqueue("true")
+        with self.assertRaisesRegex(Refused, "transaction"):
+            queue.wait(id, timeout=10)
+
+    def test_a_connection_without_a_queue_is_refused_and_left_as_it_is(self):
+        other = sqlite3.connect(self.path("other.db"))
+        self.addCleanup(other.close)
+        memory = sqlite3.connect(":memory:")
+        self.addCleanup(memory.close)
+        for connection in (other, memory):
+            with self.assertRaises(DatabaseUnusable):
+                Queue(connection=connection)
+            self.assertEqual(connection.execute("SELECT count(*) FROM sqlite_master").fetchone(), (0,))
+        self.run_sql("UPDATE queuectl_meta SET value = 999 WHERE key = 'schema'")
+        with self.assertRaisesRegex(DatabaseUnusable, "newer"):
+            Queue(connection=self.connect())
+
+    def test_two_applications_may_enqueue_at_once(self):
+        script = (
+            "import sqlite3, sys; sys.path.insert(0, %r)\n"
+            "from queuectl_core import Queue\n"
+            "connection = sqlite3.connect(%r, timeout=30)\n"
+            "for number in range(20):\n"
+            "    connection.execute('BEGIN IMMEDIATE')\n"
+            "    Queue(connection=connection).enqueue('true')\n"
+            "    connection.execute('INSERT INTO orders VALUES (1)')\n"
+            "    connection.commit()\n"
+        ) % (ROOT, self.db)
+        started = [subprocess.Popen([sys.executable, "-c", script], env=self.environment) for _ in range(3)]
+        self.assertEqual([process.wait(60) for process in started], [0, 0, 0])
+        self.assertEqual(self.saved(), (60, 60))
+        self.start_workers("--drain")
+        wait_until(lambda: self.states() == {"completed": 60})
