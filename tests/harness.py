@@ -132,7 +132,7 @@ class QueueTestCase(unittest.TestCase):
     # --- running the program ---------------------------------------------------------------------
 
     def run_cli(
-        self, *args, input=None, code: int = 0, env: dict = None, cwd: str = None
+        self, *args, input=None, code: int = 0, env: dict | None = None, cwd: str | None = None
     ) -> CommandResult:
         """Run a command to its end; `code` is the exit code that it must have (None: any).
 
@@ -166,7 +166,9 @@ class QueueTestCase(unittest.TestCase):
             self.assertEqual(result.code, code, said)
         return result
 
-    def start_cli(self, *args, env: dict = None, cwd: str = None, **options) -> subprocess.Popen:
+    def start_cli(
+        self, *args, env: dict | None = None, cwd: str | None = None, **options
+    ) -> subprocess.Popen:
         """Start a command and return its Popen, whose streams are bytes. The rest is Popen's."""
         environment = dict(self.environment)
         for name, value in (env or {}).items():
@@ -183,7 +185,7 @@ class QueueTestCase(unittest.TestCase):
         self._started.append(process)
         return process
 
-    def start_workers(self, *args, env: dict = None) -> list:
+    def start_workers(self, *args, env: dict | None = None) -> list:
         """Run `worker start` with `args`; returns (id, PID) of each worker."""
         result = self.run_cli("worker", "start", *args, env=env)
         workers = []
@@ -242,9 +244,7 @@ class QueueTestCase(unittest.TestCase):
 
     def wait_until_all_finished(self, timeout: float = 30) -> None:
         """Wait until no job waits or runs."""
-        wait_until(
-            lambda: set(self.states()) <= set(FINISHED), timeout, lambda: "left: %s" % self.states()
-        )
+        wait_until(lambda: set(self.states()) <= set(FINISHED), timeout, lambda: "left: %s" % self.states())
 
     def store(self, **options) -> Store:
         """The store, opened in this process; closed when the test ends."""
@@ -256,7 +256,7 @@ class QueueTestCase(unittest.TestCase):
         """All jobs as the store reads them, oldest first."""
         return [store.get(id) for (id,) in self.rows("SELECT id FROM queuectl_jobs ORDER BY seq")]
 
-    def register_worker(self, store: Store, queues: str = None) -> int:
+    def register_worker(self, store: Store, queues: str | None = None) -> int:
         """Add a worker's row that stands for this process, as if it were one; returns its id."""
         pid = os.getpid()
         return store.register("worker", None, pid, boot(), birth(pid), queues, "test")
@@ -390,7 +390,9 @@ def _audit_job(job, attempts) -> None:
     for attempt in attempts:
         is_open = attempt["outcome"] is None
         runs = state == "processing" and attempt["attempt"] == last
-        _expect(is_open == runs, "%s is %s: attempt %s: %s", id, state, attempt["attempt"], attempt["outcome"])
+        _expect(
+            is_open == runs, "%s is %s: attempt %s: %s", id, state, attempt["attempt"], attempt["outcome"]
+        )
         if runs:
             _expect(attempt["worker"] == job["worker"], "%s: two workers", id)
     for before, after in zip(attempts, attempts[1:]):
@@ -411,7 +413,7 @@ def _audit_job(job, attempts) -> None:
 
 def _buries_early(job) -> bool:
     """Whether the job says of some exit codes that no retry is worth it."""
-    return any(job[column] for column in ("bury_on", "retry_only_on") if column in job.keys())
+    return job["bury_on"] is not None or job["retry_only_on"] is not None
 
 
 def _audit_counts(connection, jobs) -> None:

@@ -204,7 +204,9 @@ class SurroundingsTest(QueueTestCase):
         result = self.run_cli("--help", env={"HOME": None, "QUEUECTL_DB": None})
         self.assertTrue(result.stdout)
         self.run_cli("enqueue", "true", env={"HOME": None})
-        result = self.run_cli("list", env={"HOME": "", "QUEUECTL_DB": None, "XDG_STATE_HOME": None}, code=None)
+        result = self.run_cli(
+            "list", env={"HOME": "", "QUEUECTL_DB": None, "XDG_STATE_HOME": None}, code=None
+        )
         self.assertIn(result.code, (0, 3))
 
     def test_any_locale_will_do(self):
@@ -223,7 +225,10 @@ class SurroundingsTest(QueueTestCase):
         line = "cd %s && rmdir %s && exec %s %s " % (gone, gone, sys.executable, PROGRAM)
         for command, code in (("list", 0), ("enqueue true", 2), ("enqueue --cwd / true", 0)):
             process = subprocess.Popen(
-                ["/bin/sh", "-c", line + command], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                ["/bin/sh", "-c", line + command],
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
             _, stderr = process.communicate(timeout=30)
             self.assertEqual((process.returncode, b"Traceback" in stderr), (code, False), stderr)
@@ -233,7 +238,8 @@ class SurroundingsTest(QueueTestCase):
     def test_many_commands_at_once_are_all_answered(self):
         commands = [["enqueue", "true"], ["list", "--json"], ["status"], ["config", "set", "timeout", "5"]]
         started = [
-            self.start_cli(*command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for command in commands * 4
+            self.start_cli(*command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for command in commands * 4
         ]
         for process in started:
             _, stderr = process.communicate(timeout=60)

@@ -37,7 +37,8 @@ class OneJobTest(QueueTestCase):
     def test_options_say_the_same_as_json(self):
         self.run_cli(
             "enqueue", "--id", "a", "-q", "mail", "-p", "-3", "--max-retries", "0", "--backoff-base", "1.5",
-            "--timeout", "5m", "--run-at", "2030-01-31T08:00:00Z", "--cwd", "/", "-e", "A=1", "--env", "B=x=y",
+            "--timeout", "5m", "--run-at", "2030-01-31T08:00:00Z", "--cwd", "/",
+            "-e", "A=1", "--env", "B=x=y",
             "--", "true",
         )  # fmt: skip
         self.run_cli(
@@ -106,7 +107,8 @@ class OneJobTest(QueueTestCase):
         self.assertEqual(self.state(delayed), "pending")
 
     def test_a_variable_is_given_or_taken_from_here(self):
-        id = self.enqueue("-e", "GIVEN=a b", "-e", "TAKEN", "-e", "EMPTY=", "echo $GIVEN,$TAKEN,$EMPTY,$OTHER",
+        id = self.enqueue("-e", "GIVEN=a b", "-e", "TAKEN", "-e", "EMPTY=",
+                          "echo $GIVEN,$TAKEN,$EMPTY,$OTHER",
                           env={"TAKEN": "from here", "OTHER": "not"})  # fmt: skip
         self.refuses("-e", "NOT_SET_ANYWHERE", "true")
         self.refuses("-e", "=x", "true")
@@ -154,7 +156,9 @@ class OneJobTest(QueueTestCase):
         self.assertEqual((self.state(id), self.state(as_json)), ("completed", "completed"))
 
     def test_a_job_knows_its_id_and_attempt(self):
-        self.run_cli("enqueue", "--id", "me", "echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT $QUEUECTL_QUEUE $QUEUECTL_DB")
+        self.run_cli(
+            "enqueue", "--id", "me", "echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT $QUEUECTL_QUEUE $QUEUECTL_DB"
+        )
         self.start_workers("--drain")
         self.wait_for_state("me", "completed")
         self.assertEqual(self.run_cli("logs", "me").stdout, "me 1 default %s\n" % self.db)
@@ -163,11 +167,13 @@ class OneJobTest(QueueTestCase):
         self.enqueue("true")
         for args in (
             [], ["echo", "hi"], ["--"], ["true", "--", "true"], ["--file", "x", "true"], ["-0", "true"], [""],
-            ["  "], ["--id", "", "true"], ["--id", "a b", "true"], ["--id", "a,b", "true"], ["-q", "", "true"],
+            ["  "], ["--id", "", "true"], ["--id", "a b", "true"], ["--id", "a,b", "true"],
+            ["-q", "", "true"],
             ["-q", "a,b", "true"], ["-p", "high", "true"], ["-p", "1.5", "true"], ["--delay", "-1", "true"],
             ["--delay", "soon", "true"], ["--run-at", "yesterday", "true"], ["--run-at", "-5", "true"],
             ["--delay", "1", "--run-at", "+1", "true"], ["--max-retries", "-1", "true"],
-            ["--max-retries", "x", "true"], ["--max-retries", "1e3", "true"], ["--backoff-base", "nan", "true"],
+            ["--max-retries", "x", "true"], ["--max-retries", "1e3", "true"],
+            ["--backoff-base", "nan", "true"],
             ["--backoff-base", "inf", "true"], ["--backoff-base", "-1", "true"], ["--timeout", "-1", "true"],
             ["--timeout", "1e999", "true"], ["--unknown", "true"], ["--tim", "5", "true"], ["{"],
             ['{"command":"true","max_retires":1}'], ['[{"command":"true"}]'], ["--id", "x", "-"],
@@ -185,7 +191,14 @@ class OneJobTest(QueueTestCase):
 
 class ManyJobsTest(QueueTestCase):
     def test_a_stream_of_shell_lines_and_json_is_enqueued_in_order(self):
-        lines = ["echo one", '{"id":"two","command":"echo two","queue":"q"}', "", "   ", "echo three\r", "# note"]
+        lines = [
+            "echo one",
+            '{"id":"two","command":"echo two","queue":"q"}',
+            "",
+            "   ",
+            "echo three\r",
+            "# note",
+        ]
         result = self.run_cli("enqueue", "-p", "7", "-", input="\n".join(lines))  # The last one unended.
         ids = result.lines
         self.assertEqual((len(ids), ids[1]), (4, "two"))
@@ -209,7 +222,11 @@ class ManyJobsTest(QueueTestCase):
         self.assertEqual([self.job(id)["command"] for id in ids], ["echo a\necho b", "echo c"])
 
     def test_a_bad_line_ends_it_with_its_number_and_what_was_printed_is_what_is_there(self):
-        for bad, code in (('{"command":', 2), ('{"command":"true","timeot":1}', 2), ('{"id":"first","command":"x"}', 1)):
+        for bad, code in (
+            ('{"command":', 2),
+            ('{"command":"true","timeot":1}', 2),
+            ('{"id":"first","command":"x"}', 1),
+        ):
             db = self.path("%d.db" % len(bad))
             lines = ['{"id":"first","command":"true"}', "", "echo two", bad, "echo never", "echo never"]
             result = self.run_cli("--db", db, "enqueue", "-", input="\n".join(lines) + "\n", code=code)
@@ -234,7 +251,9 @@ class ManyJobsTest(QueueTestCase):
             process.stdin.write(b"echo %d\n" % n)
             process.stdin.flush()
             id = process.stdout.readline().decode().strip()
-            self.assertEqual(self.rows("SELECT command FROM queuectl_jobs WHERE id = ?", id), [("echo %d" % n,)])
+            self.assertEqual(
+                self.rows("SELECT command FROM queuectl_jobs WHERE id = ?", id), [("echo %d" % n,)]
+            )
             # No lock is held while it waits for input.
             self.run_cli("enqueue", "--id", "other%d" % n, "true")
         process.stdin.close()
@@ -265,7 +284,11 @@ class ManyJobsTest(QueueTestCase):
 
     def test_a_broken_pipe_of_the_reader_ends_quietly(self):
         process = self.start_cli(
-            "enqueue", "--file", self.write("jobs", "true\n" * 20000), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            "enqueue",
+            "--file",
+            self.write("jobs", "true\n" * 20000),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         process.stdout.readline()
         process.stdout.close()

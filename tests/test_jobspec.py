@@ -20,14 +20,17 @@ def read(text, **defaults):
 class AcceptedTest(unittest.TestCase):
     def test_the_missions_job_is_read(self):
         made = read('{"id":"job1","command":"sleep 2"}')
-        self.assertEqual((made.id, made.command, made.queue, made.cwd), ("job1", "sleep 2", "default", "/here"))
+        self.assertEqual(
+            (made.id, made.command, made.queue, made.cwd), ("job1", "sleep 2", "default", "/here")
+        )
         self.assertIsNone(made.max_retries)
         self.assertIsNone(made.run_at)
 
     def test_every_field_arrives_where_it_belongs(self):
         made = read(
             {
-                "id": "a", "command": "true", "queue": "mail", "priority": -5, "cwd": "/tmp", "env": {"A": "ü"},
+                "id": "a", "command": "true", "queue": "mail", "priority": -5, "cwd": "/tmp",
+                "env": {"A": "ü"},
                 "max_retries": 0, "backoff_base": 1.5, "backoff_max": "1h", "timeout": "5m", "kill_grace": 2,
                 "output_limit": "64k", "run_at": "2030-01-31T08:00:00Z",
             }
@@ -48,7 +51,9 @@ class AcceptedTest(unittest.TestCase):
         self.assertEqual(read({"command": "true", "run_at": "+5m"}).run_at, NOW + 300)
 
     def test_null_leaves_a_field_open(self):
-        made = read({"command": "true", "id": None, "timeout": None, "env": None, "run_at": None, "cwd": None})
+        made = read(
+            {"command": "true", "id": None, "timeout": None, "env": None, "run_at": None, "cwd": None}
+        )
         self.assertEqual((made.id, made.timeout, made.env, made.run_at, made.cwd), (None,) * 4 + ("/here",))
 
     def test_the_json_wins_over_the_options(self):
@@ -100,7 +105,9 @@ class RefusedTest(unittest.TestCase):
         for number in ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "-1", "9" * 5000, "1" + "0" * 400):
             for field in ("timeout", "priority", "max_retries", "backoff_base", "run_at", "delay"):
                 if (field, number) != ("priority", "-1"):
-                    self.refused('{"command": "true", "%s": %s}' % (field, number), "^(%s|not valid JSON)" % field)
+                    self.refused(
+                        '{"command": "true", "%s": %s}' % (field, number), "^(%s|not valid JSON)" % field
+                    )
 
     def test_nesting_without_end_is_refused(self):
         for text in ("[" * 200000, '{"env":' * 100000, '{"command":' + "[" * 100000 + "]" * 100000 + "}"):
@@ -115,7 +122,8 @@ class RefusedTest(unittest.TestCase):
 
     def test_a_nul_is_refused_wherever_it_stands(self):
         for field, value in (
-            ("command", "a\0"), ("id", "a\0"), ("queue", "a\0"), ("cwd", "/a\0"), ("env", {"A": "\0"}), ("env", {"\0": ""})
+            ("command", "a\0"), ("id", "a\0"), ("queue", "a\0"), ("cwd", "/a\0"), ("env", {"A": "\0"}),
+            ("env", {"\0": ""}),
         ):  # fmt: skip
             self.refused({"command": "true", field: value}, "^" + field)
 
@@ -159,7 +167,8 @@ class RefusedTest(unittest.TestCase):
     def test_what_queuectl_sets_cannot_be_set(self):
         for field, value in (
             ("state", "completed"), ("state", "processing"), ("state", "dead"), ("state", 1), ("attempts", 1),
-            ("attempts", False), ("attempts", "0"), ("created_at", "2001-01-01T00:00:00Z"), ("created_at", "x"),
+            ("attempts", False), ("attempts", "0"), ("created_at", "2001-01-01T00:00:00Z"),
+            ("created_at", "x"),
             ("updated_at", "2090-01-01T00:00:00Z"), ("started_at", iso(NOW)), ("finished_at", iso(NOW)),
             ("exit_code", 0), ("error", ""), ("error", "x"), ("worker", 1),
         ):  # fmt: skip

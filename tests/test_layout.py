@@ -64,7 +64,7 @@ def imports(name: str, path: str) -> set:
 
 
 def room(name: str) -> str:
-    return name.split(".")[0]
+    return name.split(".", maxsplit=1)[0]
 
 
 class ImportsTest(unittest.TestCase):
@@ -75,10 +75,10 @@ class ImportsTest(unittest.TestCase):
             for target in imports(name, path):
                 if target == "" or room(target) == room(name):
                     continue
-                self.assertIn(room(target), LEVELS, "%s imports %s, which is not in the list" % (name, target))
-                self.assertLess(
-                    LEVELS[room(target)], LEVELS[room(name)], "%s imports %s" % (name, target)
+                self.assertIn(
+                    room(target), LEVELS, "%s imports %s, which is not in the list" % (name, target)
                 )
+                self.assertLess(LEVELS[room(target)], LEVELS[room(name)], "%s imports %s" % (name, target))
 
     def test_every_module_of_the_design_is_there(self):
         there = {room(name) for name in modules()}
@@ -89,7 +89,9 @@ class ImportsTest(unittest.TestCase):
         found = modules()
         for name, path in found.items():
             if room(name) == "worker":
-                self.assertFalse({room(target) for target in imports(name, path)} & {"store", "sql", "database"})
+                self.assertFalse(
+                    {room(target) for target in imports(name, path)} & {"store", "sql", "database"}
+                )
             if room(name) in ("store", "database"):
                 self.assertNotIn("worker", {room(target) for target in imports(name, path)})
 
@@ -102,7 +104,9 @@ class ImportsTest(unittest.TestCase):
                 texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
                 for text in texts:
                     if isinstance(text, str):
-                        self.assertNotRegex(text, r"\b(SELECT .* FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM)\b", name)
+                        self.assertNotRegex(
+                            text, r"\b(SELECT .* FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM)\b", name
+                        )
 
     def test_the_sql_holds_strings_only(self):
         with open(os.path.join(PACKAGE, "sql.py")) as file:
@@ -161,7 +165,12 @@ class LoadedTest(QueueTestCase):
         import subprocess
 
         result = subprocess.run(
-            [sys.executable, "-c", script], env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, timeout=30
+            [sys.executable, "-c", script],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            timeout=30,
+            check=False,
         )
         self.assertEqual(result.returncode, 0)
         return set(self.read("loaded").split())
@@ -217,7 +226,6 @@ class LoadedTest(QueueTestCase):
         self.stop_workers()
         self.audit([*ids, cancelled])
 
-
     def test_what_a_worker_imports_late_is_loaded_by_then(self):
         """Imports inside functions are for commands: a worker must find their modules in memory."""
         import subprocess
@@ -230,6 +238,7 @@ class LoadedTest(QueueTestCase):
             ],
             stdout=subprocess.PIPE,
             timeout=30,
+            check=False,
         )  # fmt: skip
         loaded = set(result.stdout.decode().split())
         for name, path in modules().items():

@@ -123,7 +123,9 @@ class BackoffTest(unittest.TestCase):
 
     def test_no_base_and_no_n_overflows(self):
         for base, n, cap in itertools.product(
-            (0, 0.5, 1, 1.0001, 2, 10, 1e9), (1, 2, 16, 17, 1023, 1024, 1e6, 2**31, 10**30), (0, 1, 86400, 3e9)
+            (0, 0.5, 1, 1.0001, 2, 10, 1e9),
+            (1, 2, 16, 17, 1023, 1024, 1e6, 2**31, 10**30),
+            (0, 1, 86400, 3e9),
         ):
             wait = backoff(base, int(n), cap)
             self.assertTrue(0 <= wait <= cap, (base, n, cap, wait))
@@ -172,9 +174,7 @@ class GuardsTest(QueueTestCase):
         """Try a move on a job by the store's verb for it; whether it was made."""
         if move == "claim":
             # A failed job waits for its time first.
-            self.execute(
-                store, "UPDATE queuectl_jobs SET ready = 1 WHERE ready = 0 AND seq = ?", job.seq
-            )
+            self.execute(store, "UPDATE queuectl_jobs SET ready = 1 WHERE ready = 0 AND seq = ?", job.seq)
             return store.claim(self.worker, None).job is not None
         if move == "cancel" and job.state != "processing":
             verb = store.cancel

@@ -44,13 +44,15 @@ class LookingTestCase(QueueTestCase):
         for job in claimed:
             state = job.id[3:]
             if state in endings:
-                verdict = judge(job._replace(attempts=9) if state == "dead" else job, endings[state], time.time())
+                verdict = judge(
+                    job._replace(attempts=9) if state == "dead" else job, endings[state], time.time()
+                )
                 store.settle(job, endings[state], verdict)
             elif state == "pending":
                 store.settle(job, Outcome("released"), judge(job, Outcome("released"), time.time()))
         store.unregister(worker)
         store.close()
-        found = {id: state for id, state in self.rows("SELECT id, state FROM queuectl_jobs")}
+        found = dict(self.rows("SELECT id, state FROM queuectl_jobs"))
         self.assertEqual(found, {"is-" + state: state for state in STATES})
         return {state: id for id, state in found.items()}
 
@@ -67,11 +69,15 @@ class ListTest(LookingTestCase):
         self.one_in_each_state()
         self.run_cli("enqueue", "--id", "other", "-q", "mail", "true")
         for state in STATES:
-            shown = [job["id"] for job in self.run_cli("list", "--state", state, "-q", "default", "--json").json]
+            shown = [
+                job["id"] for job in self.run_cli("list", "--state", state, "-q", "default", "--json").json
+            ]
             self.assertEqual(shown, ["is-" + state])
         two = self.run_cli("list", "-s", "dead", "--state", "pending", "--json").json
         self.assertEqual([job["id"] for job in two], ["other", "is-dead", "is-pending"])
-        self.assertEqual([job["id"] for job in self.run_cli("list", "--queue", "mail", "--json").json], ["other"])
+        self.assertEqual(
+            [job["id"] for job in self.run_cli("list", "--queue", "mail", "--json").json], ["other"]
+        )
         self.assertEqual(self.run_cli("list", "--queue", "nothing", "--json").json, [])
 
     def test_json_has_every_field_of_a_job_and_nothing_else_on_stdout(self):
@@ -326,7 +332,7 @@ class WaitTest(LookingTestCase):
         # It opens the database before it waits: it holds it open then.
         wait_until(lambda: _holds(process.pid, self.db))
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=20)
+        _stdout, stderr = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 130)
         self.assertNotIn(b"Traceback", stderr)
 

@@ -46,7 +46,9 @@ class KeptTest(OutputTestCase):
 
     def test_what_was_printed_can_be_read_while_the_job_runs(self):
         self.start_workers()
-        self.run_cli("enqueue", "--id", "job", "--", "echo early; until [ -e go ]; do sleep 0.02; done; echo late")
+        self.run_cli(
+            "enqueue", "--id", "job", "--", "echo early; until [ -e go ]; do sleep 0.02; done; echo late"
+        )
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_output"), message="nothing was flushed")
         self.assertEqual(self.printed(), b"early\n")
         self.audit(["job"])
@@ -130,7 +132,11 @@ class BufferTest(unittest.TestCase):
                 output.add(dice.choice((1, 2)), data)
                 whole += data
             self.store(output, kept)
-            expected = whole if len(whole) <= limit else whole[: limit // 2] + whole[len(whole) - (limit - limit // 2) :]
+            expected = (
+                whole
+                if len(whole) <= limit
+                else whole[: limit // 2] + whole[len(whole) - (limit - limit // 2) :]
+            )
             told = b"".join(kept[position] for position in sorted(kept))
             self.assertEqual(told, expected, "seed %d, limit %d" % (seed, limit))
             self.assertEqual(output.dropped, len(whole) - len(expected), seed)
@@ -163,7 +169,9 @@ class EndTest(OutputTestCase):
         self.audit()
 
     def test_an_escaped_grandchild_that_holds_the_pipes_does_not_hang_the_worker(self):
-        self.run_job("setsid sh -c 'echo $$ > pid; exec sleep 60' & until [ -s pid ]; do sleep 0.01; done; echo done")
+        self.run_job(
+            "setsid sh -c 'echo $$ > pid; exec sleep 60' & until [ -s pid ]; do sleep 0.01; done; echo done"
+        )
         self.assertEqual(self.printed(), b"done\n")
         pid = int(self.read("pid"))
         self.assertFalse(process_is_gone(pid))  # It escaped on purpose: a daemon may be started so.
@@ -185,7 +193,8 @@ class EndTest(OutputTestCase):
         self.assertTrue(process_is_gone(int(self.read("pid"))))
 
     def test_a_timeout_ends_the_job_with_its_children_and_not_only_the_shell(self):
-        self.run_job("sleep 60 & echo $! > pid; setsid sh -c 'echo $$ > escaped; exec sleep 60' & echo begun; sleep 60; :",
+        self.run_job("sleep 60 & echo $! > pid; setsid sh -c 'echo $$ > escaped; exec sleep 60' & echo begun;"
+                     " sleep 60; :",
                      "--timeout", "400ms", state="dead")  # fmt: skip
         for name in ("pid", "escaped"):
             self.assertTrue(process_is_gone(int(self.read(name))), name)

@@ -106,7 +106,9 @@ class DeadLetterQueueTest(QueueTestCase):
         wait_until(lambda: not self.processes())
 
     def test_it_holds_dead_jobs_only(self):
-        self.assertEqual([job["id"] for job in self.run_cli("dlq", "list", "--json").json], ["dead2", "dead1", "dead0"])
+        self.assertEqual(
+            [job["id"] for job in self.run_cli("dlq", "list", "--json").json], ["dead2", "dead1", "dead0"]
+        )
         self.assertNotIn("ok", self.run_cli("dlq", "list").stdout)
         self.assertIn("dead letter queue: 3", self.run_cli("status").stdout)
         self.assertEqual(self.run_cli("status", "--json").json["dlq"], 3)
@@ -267,7 +269,8 @@ class ConfigTest(QueueTestCase):
         for args in (
             ["set", "max-retrys", "1"], ["set", "zzz", "1"], ["set", "", "1"], ["set", "max-retries", "-1"],
             ["set", "max-retries", "1.5"], ["set", "max-retries", "x"], ["set", "max-retries", ""],
-            ["set", "max-retries", "99999999999"], ["set", "backoff-base", "nan"], ["set", "backoff-base", "inf"],
+            ["set", "max-retries", "99999999999"], ["set", "backoff-base", "nan"],
+            ["set", "backoff-base", "inf"],
             ["set", "backoff-base", "-1"], ["set", "timeout", "-5s"], ["set", "timeout", "soon"],
             ["set", "output-limit", "-1"], ["set", "output-limit", "1.5m"], ["set", "output-limit", "²"],
             ["set", "kill-grace", "1e999"], ["set", "a,b.timeout", "1"], ["set", ".timeout", "1"],

@@ -66,11 +66,13 @@ class FileTest(StoreTestCase):
 
     def test_ten_processes_may_make_the_same_file_at_once(self):
         started = [
-            self.start_cli("enqueue", "--id", "job%d" % n, "--", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.start_cli(
+                "enqueue", "--id", "job%d" % n, "--", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
             for n in range(10)
         ]
         for process in started:
-            stdout, stderr = process.communicate(timeout=60)
+            _stdout, stderr = process.communicate(timeout=60)
             self.assertEqual((process.returncode, stderr), (0, b""))
         self.audit(["job%d" % n for n in range(10)])
         self.assertEqual(len(self.rows("SELECT * FROM queuectl_meta WHERE key = 'schema'")), 1)
@@ -85,7 +87,12 @@ class FileTest(StoreTestCase):
         connection.close()
         with open(self.db, "rb") as file:
             before = file.read()
-        for command in (["enqueue", "true"], ["list"], ["worker", "start"], ["config", "set", "timeout", "1"]):
+        for command in (
+            ["enqueue", "true"],
+            ["list"],
+            ["worker", "start"],
+            ["config", "set", "timeout", "1"],
+        ):
             result = self.run_cli(*command, code=3)
             self.assertEqual(result.stdout, "")
             self.assertIn("newer", result.stderr)
@@ -184,7 +191,8 @@ class SchemaTest(StoreTestCase):
         now = time.time()
         impossible = (
             {"command": None}, {"command": ""}, {"command": "x" * 131072}, {"command": 7},
-            {"command": "true", "id": ""}, {"command": "true", "id": "x" * 201}, {"command": "true", "id": None},
+            {"command": "true", "id": ""}, {"command": "true", "id": "x" * 201},
+            {"command": "true", "id": None},
             {"command": "true", "state": "runing"}, {"command": "true", "state": "processing"},
             {"command": "true", "state": "completed", "ready": None},
             {"command": "true", "state": "dead", "ready": None},
@@ -324,7 +332,9 @@ class ClaimTest(StoreTestCase):
     def test_priority_counts_across_queues(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a", queue="x"), new(id="b", queue="y", priority=1), new(id="c", queue="x", priority=2)])
+        store.enqueue(
+            [new(id="a", queue="x"), new(id="b", queue="y", priority=1), new(id="c", queue="x", priority=2)]
+        )
         self.assertEqual(self.claim_all(store, worker), ["c", "b", "a"])
 
     def test_a_worker_takes_jobs_of_its_queues_only(self):
@@ -454,7 +464,9 @@ class ClaimTest(StoreTestCase):
         self.assertEqual(store.get("a").state, "dead")
         store.revive("a", only_dead=True)
         found = store.get("a")
-        self.assertEqual((found.state, found.attempts, found.error, found.exit_code), ("pending", 0, None, None))
+        self.assertEqual(
+            (found.state, found.attempts, found.error, found.exit_code), ("pending", 0, None, None)
+        )
         self.finish(store, store.claim(worker, None).job)
         self.assertEqual([a.outcome for a in store.attempts(found)], ["exit", "exit"])
         self.assertEqual([a.exit_code for a in store.attempts(found)], [3, 0])
@@ -494,13 +506,16 @@ class ManyTest(StoreTestCase):
             "while claim.job:\n"
             "    print(claim.job.id)\n"
             "    done = Outcome('exit', 0)\n"
-            "    _, claim = store.settle(claim.job, done, judge(claim.job, done, time.time()), claim_for=None)\n"
+            "    verdict = judge(claim.job, done, time.time())\n"
+            "    _, claim = store.settle(claim.job, done, verdict, claim_for=None)\n"
             "store.unregister(me)\n"
         ) % (os.path.dirname(PROGRAM), self.db)
         store = self.store()
         ids = store.enqueue([new()] * 400)
         started = [
-            subprocess.Popen([sys.executable, "-c", script % (n % 2)], stdout=subprocess.PIPE, env=self.environment)
+            subprocess.Popen(
+                [sys.executable, "-c", script % (n % 2)], stdout=subprocess.PIPE, env=self.environment
+            )
             for n in range(4)
         ]
         claimed = []
@@ -526,7 +541,8 @@ class ManyTest(StoreTestCase):
     def test_output_and_errors_that_are_no_utf8_break_no_reader(self):
         store = self.store()
         self.connect().execute(
-            "INSERT INTO queuectl_jobs (id, command, cwd) VALUES (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
+            "INSERT INTO queuectl_jobs (id, command, cwd) VALUES"
+            " (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
         )
         self.assertEqual(len(list(store.list())), 1)  # Whatever it yields.
         for command in (["list"], ["list", "--json"], ["status"], ["worker", "list"]):

@@ -69,7 +69,8 @@ class MomentTest(ValuesTestCase):
 
     def test_what_is_no_time_is_refused(self):
         for bad in (
-            "", "now", "tomorrow", "2030-13-01T00:00:00Z", "2030-02-30", "-5", "+", "+-5", "+abc", "nan", "inf",
+            "", "now", "tomorrow", "2030-13-01T00:00:00Z", "2030-02-30", "-5", "+", "+-5", "+abc", "nan",
+            "inf",
             "1e5", "1.2.3", "²", "9" * 400, 10**400, -1, math.nan, math.inf, True, None, [], {},
             "2030-01-31T08:00:00ZZ", "2030-01-31T08:00:00+99:00", "99999999999999",
         ):  # fmt: skip
@@ -87,7 +88,24 @@ class SizeTest(ValuesTestCase):
         self.assertEqual(values.size(7, "here"), 7)
 
     def test_what_is_no_size_is_refused(self):
-        for bad in ("", "k", "-1", "1.5m", "1t", "1kk", "1 k", "2g", "²", "٣", "9" * 5000, -1, 2**31, 1.5, True, None):
+        for bad in (
+            "",
+            "k",
+            "-1",
+            "1.5m",
+            "1t",
+            "1kk",
+            "1 k",
+            "2g",
+            "²",
+            "٣",
+            "9" * 5000,
+            -1,
+            2**31,
+            1.5,
+            True,
+            None,
+        ):
             self.refused(values.size, bad, "here")
 
 
@@ -99,7 +117,24 @@ class NumberTest(ValuesTestCase):
         self.assertEqual(values.whole(5, "here", 0), 5)
 
     def test_what_is_no_whole_number_is_refused(self):
-        for bad in ("", "1.0", "1e3", "five", "-1", "--1", "٣", "²", "9" * 5000, 1.0, 1.5, -1, True, None, 2**31, []):
+        for bad in (
+            "",
+            "1.0",
+            "1e3",
+            "five",
+            "-1",
+            "--1",
+            "٣",
+            "²",
+            "9" * 5000,
+            1.0,
+            1.5,
+            -1,
+            True,
+            None,
+            2**31,
+            [],
+        ):
             self.refused(values.whole, bad, "here", 0)
 
     def test_factors_are_finite_and_not_negative(self):
@@ -160,7 +195,16 @@ class ShownTest(unittest.TestCase):
             self.assertEqual(values.span(seconds), text)
 
     def test_what_is_quoted_in_a_message_is_one_short_printable_line(self):
-        for value in ("a\nb", "\x1b[2J", "x" * 10000, ["y" * 10000], "\u202e", {"a": "\n"}, "\udcff", 10**1000):
+        for value in (
+            "a\nb",
+            "\x1b[2J",
+            "x" * 10000,
+            ["y" * 10000],
+            "\u202e",
+            {"a": "\n"},
+            "\udcff",
+            10**1000,
+        ):
             text = values.quote(value)
             self.assertTrue(text.isprintable(), text)
             self.assertLessEqual(len(text), 60)
@@ -168,7 +212,13 @@ class ShownTest(unittest.TestCase):
 
 class SettingsTest(unittest.TestCase):
     def test_every_spelling_of_a_key_is_the_same_key(self):
-        for spelling in ("max-retries", "max_retries", "MAX_RETRIES", "default_max_retries", "default-max-retries"):
+        for spelling in (
+            "max-retries",
+            "max_retries",
+            "MAX_RETRIES",
+            "default_max_retries",
+            "default-max-retries",
+        ):
             self.assertEqual(settings.canonical(spelling), "max-retries")
         for spelling in ("backoff-base", "backoff_base", "default_base_backoff"):
             self.assertEqual(settings.canonical(spelling), "backoff-base")

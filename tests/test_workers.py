@@ -17,6 +17,12 @@ def epoch(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
 
 
+def let_pass(seconds: float) -> None:
+    """Where what must *not* happen is looked for: give it the time in which it would."""
+    until = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() > until)
+
+
 class WorkersTestCase(QueueTestCase):
     def live(self) -> list:
         """The workers as `worker list --json` shows them."""
@@ -145,8 +151,8 @@ class StartTest(WorkersTestCase):
 
         self.enqueue("true")
         self.wait_until_all_finished()
-        before, began = ticks(), time.monotonic()
-        wait_until(lambda: time.monotonic() - began > 1)
+        before = ticks()
+        let_pass(1)
         self.assertLess(ticks() - before, os.sysconf("SC_CLK_TCK") // 4)
 
 
@@ -293,8 +299,7 @@ class SignalTest(WorkersTestCase):
             id = self.busy_job("sleep 60", "-q", "q%d" % first, id="job%d" % first)
             os.kill(pid, first)
             # Two signals of a kind at once are one to the kernel: the first must have been seen.
-            began = time.monotonic()
-            wait_until(lambda: time.monotonic() - began > 0.2)
+            let_pass(0.2)
             self.assertEqual(self.state(id), "processing")
             os.kill(pid, second)
             self.wait_for_no_worker([pid])
@@ -392,16 +397,23 @@ class ForegroundTest(WorkersTestCase):
 class EnvironmentTest(WorkersTestCase):
     def test_an_env_file_reaches_the_jobs_and_is_stored_nowhere(self):
         secret = "s3cr3t-%d" % os.getpid()
-        lines = ["# comment", "", "SECRET=" + secret, "SPACES= a  b ", "QUOTES=\"x\"", "EMPTY=", "TAKEN", "ABSENT"]
+        lines = [
+            "# comment",
+            "",
+            "SECRET=" + secret,
+            "SPACES= a  b ",
+            'QUOTES="x"',
+            "EMPTY=",
+            "TAKEN",
+            "ABSENT",
+        ]
         path = self.write("env", "\n".join(lines))
         self.start_workers("--env-file", path, env={"TAKEN": "from-here"})
-        id = self.enqueue("printf '%s|' \"$SPACES\" \"$QUOTES\" \"$EMPTY\" \"$TAKEN\" \"${ABSENT-none}\" ${#SECRET}")
+        id = self.enqueue('printf \'%s|\' "$SPACES" "$QUOTES" "$EMPTY" "$TAKEN" "${ABSENT-none}" ${#SECRET}')
         own = self.enqueue("-e", "SECRET=own", "echo $SECRET")
         self.wait_for_state(id, "completed")
         self.wait_for_state(own, "completed")
-        self.assertEqual(
-            self.run_cli("logs", id).stdout, ' a  b |"x"||from-here|none|%d|' % len(secret)
-        )
+        self.assertEqual(self.run_cli("logs", id).stdout, ' a  b |"x"||from-here|none|%d|' % len(secret))
         self.assertEqual(self.run_cli("logs", own).stdout, "own\n")
         self.stop_workers()
         for name in os.listdir(self.folder):
@@ -412,7 +424,9 @@ class EnvironmentTest(WorkersTestCase):
         self.assertNotIn(secret, shown)
 
     def test_a_bad_line_of_an_env_file_is_not_shown(self):
-        result = self.run_cli("worker", "start", "--env-file", self.write("env", "A=1\nMY SECRET=hush\n"), code=2)
+        result = self.run_cli(
+            "worker", "start", "--env-file", self.write("env", "A=1\nMY SECRET=hush\n"), code=2
+        )
         self.assertIn("line 2", result.stderr)
         self.assertNotIn("hush", result.stderr)
 
@@ -424,7 +438,8 @@ class EnvironmentTest(WorkersTestCase):
             os.set_inheritable(fd, True)
         process = self.start_cli("worker", "start", stdout=subprocess.PIPE, close_fds=False)
         process.communicate(timeout=20)
-        id = self.enqueue("wc -c; for fd in 3 4 5 6 7 8 9 %d %d; do [ -e /dev/fd/$fd ] && echo open $fd; done; true"
+        id = self.enqueue("wc -c; for fd in 3 4 5 6 7 8 9 %d %d; do"
+                          " [ -e /dev/fd/$fd ] && echo open $fd; done; true"
                           % (reader, writer))  # fmt: skip
         self.wait_for_state(id, "completed")
         lines = self.run_cli("logs", id).lines
@@ -435,7 +450,7 @@ class EnvironmentTest(WorkersTestCase):
     def test_a_job_runs_in_a_session_and_group_of_its_own_with_default_signals(self):
         if not os.path.exists("/proc/self/status"):
             self.skipTest("needs /proc")
-        ((_, pid),) = self.start_workers()
+        ((_, _pid),) = self.start_workers()
         id = self.enqueue("echo $$; ps -o pid=,pgid=,sid= -p $$; grep -E 'Sig(Ign|Blk)' /proc/self/status")
         self.wait_for_state(id, "completed")
         lines = self.run_cli("logs", id).lines
@@ -484,7 +499,8 @@ class RescueTest(WorkersTestCase):
         ((_, pid),) = self.start_workers()
         # A child in a session of its own, and one that cleared its environment.
         self.busy_job(
-            "setsid sh -c 'echo $$ > escaped.pid; sleep 60' & env -i sh -c 'echo $$ > bare.pid; exec sleep 60' & sleep 60",
+            "setsid sh -c 'echo $$ > escaped.pid; sleep 60' &"
+            " env -i sh -c 'echo $$ > bare.pid; exec sleep 60' & sleep 60",
             "--max-retries", "0",
         )  # fmt: skip
         wait_until(lambda: self.read("escaped.pid") and self.read("bare.pid"))
@@ -576,6 +592,19 @@ class RescueTest(WorkersTestCase):
         self.stop_workers("--now")
         self.assertIsNone(stranger.poll())
 
+    def test_workers_that_a_job_started_outlive_it(self):
+        """They are no part of the attempt: whoever ends it leaves them and their jobs alone."""
+        self.start_workers("-q", "default")
+        start = "%s %s worker start -q other" % (sys.executable, PROGRAM)
+        self.run_cli("enqueue", "--id", "starter", "--", start + "; touch started; sleep 60")
+        wait_until(lambda: os.path.exists(self.path("started")), message="no worker was started")
+        self.busy_job("until [ -e go ]; do sleep 0.02; done", "-q", "other")
+        self.run_cli("cancel", "starter")
+        self.write("go", "")
+        self.wait_for_state("long", "completed")
+        self.assertEqual(len(self.job("long")["history"]), 1)
+        self.assertEqual(len(self.live()), 2)
+
     def test_a_live_worker_is_never_rescued_however_long_it_runs(self):
         self.start_workers("-c", "2")
         self.busy_job("sleep 2.5; echo done")
@@ -591,8 +620,7 @@ class RescueTest(WorkersTestCase):
         os.kill(pid, signal.SIGSTOP)
         try:
             self.start_workers()
-            began = time.monotonic()
-            wait_until(lambda: time.monotonic() - began > 2.2)
+            let_pass(2.2)
             self.assertEqual(self.state("long"), "processing")
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -664,14 +692,14 @@ class ManyTest(WorkersTestCase):
 
     def test_workers_killed_at_random_lose_no_job_and_overlap_none(self):
         """Each job takes a lock of its own while it runs; a second holder would be seen."""
-        command = (
-            "mkdir d$QUEUECTL_JOB_ID.$QUEUECTL_ATTEMPT; sleep 0.03; echo $QUEUECTL_JOB_ID >> ran;"
-        )
+        command = "mkdir d$QUEUECTL_JOB_ID.$QUEUECTL_ATTEMPT; sleep 0.03; echo $QUEUECTL_JOB_ID >> ran;"
         ids = self.enqueue_lines([command] * 60, "--backoff-base", "0.01", "--max-retries", "20")
         self.start_workers("-c", "3")
         for round in range(5):
             target = 8 * (round + 1)
-            wait_until(lambda: self.read("ran").count("\n") >= target, message="they do not run")
+            wait_until(
+                lambda target=target: self.read("ran").count("\n") >= target, message="they do not run"
+            )
             for worker in self.live()[:2]:
                 try:
                     os.kill(worker["pid"], signal.SIGKILL)
