@@ -12,6 +12,7 @@ the next rescuer does the same again.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -204,6 +205,7 @@ class Supervisor:
         """Supervise to the end; returns the exit code."""
         began = time.time()
         alarm = self._listen()
+        gc.freeze()  # Or each worker's collector would copy the pages that they all share.
         with self._store() as store:
             self._id = _register(store, "supervisor", None, self._plan.queues)
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import select
 import signal
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from .identity import group_lives
 from .lifecycle import Outcome
 
 CHUNK = 65536
+MOST_IN_PIPE = 1024 * 1024  # Linux lets a user's pipe hold this much.
 # A process group cannot be waited for: looked at this often (seconds) until it is gone.
 GROUP_POLL = 0.02
 # Signals that a parent may have told us to ignore, and that a job expects to work.
@@ -131,7 +133,6 @@ class Command:
                 reader, writer = os.pipe()
                 self._pipes[reader] = stream
                 writers.append(writer)
-                os.set_blocking(reader, False)
             self.pid = _spawn(argv, cwd, environment, (stdin, *writers))
         except (OSError, ValueError) as error:
             self._close()
@@ -158,18 +159,14 @@ class Command:
             return self._kill_at
         return self._times_out_at
 
-    def read(self, fd: int) -> int:
-        """Take in one chunk of output from a pipe; returns how many bytes there were."""
-        try:
-            data = os.read(fd, CHUNK)
-        except BlockingIOError:
-            return 0
+    def read(self, fd: int) -> None:
+        """Take in one chunk of output from a pipe that is readable, or its end."""
+        data = os.read(fd, CHUNK)
         if data:
             self.output.add(self._pipes[fd], data)
         else:
             os.close(fd)
             del self._pipes[fd]
-        return len(data)
 
     def end(self, reason: str) -> None:
         """Ask it to end, for `reason` (an Outcome's kind): SIGTERM now, SIGKILL after the grace."""
@@ -193,8 +190,9 @@ class Command:
             return
         if self._group_is_left(now):
             return
-        self._drain()
-        self._close()
+        if self._pipes:
+            self._drain()
+            self._close()
         self.outcome = self._judge_end()
 
     def _reap(self, now: float) -> bool:
@@ -233,11 +231,18 @@ class Command:
             return False
 
     def _drain(self) -> None:
-        # One pipe's worth: an escaped grandchild may print for ever.
-        for fd in list(self._pipes):
-            for _ in range(32):
-                if not self.read(fd):
-                    break
+        """Take in what is left in the pipes: one pipe's worth, since who escaped may print on."""
+        poll = select.poll()
+        for fd in self._pipes:
+            poll.register(fd, select.POLLIN)
+        for _ in range(MOST_IN_PIPE // CHUNK):
+            readable = poll.poll(0) if self._pipes else ()
+            if not readable:
+                return
+            for fd, _ in readable:
+                self.read(fd)
+                if fd not in self._pipes:
+                    poll.unregister(fd)
 
     def _close(self) -> None:
         for fd in self._pipes:
@@ -261,7 +266,7 @@ def _spawn(
     `streams` are the descriptors that it gets as 0, 1 and 2.
     """
     # posix_spawn uses vfork on every Python; subprocess forks before 3.10, at half the speed.
-    # It knows no working directory, so we go there and come back.
+    # It knows no working directory, so we go there ourselves.
     try:
         os.chdir(cwd)
     except OSError as error:
@@ -278,8 +283,6 @@ def _spawn(
         )
     except NotImplementedError:
         return _spawn_by_subprocess(argv, environment, streams)
-    finally:
-        os.chdir("/")
 
 
 def _spawn_by_subprocess(

@@ -154,10 +154,10 @@ MIGRATIONS = {
         },
         "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
         "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
-        # Not of pending jobs: they are the bulk of a batch, and are found through `ready`.
-        "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, seq) WHERE state <> 'pending'",
-        "CREATE INDEX queuectl_jobs_finished ON queuectl_jobs (state, finished_at)"
-        " WHERE finished_at IS NOT NULL",
+        # For all but pending jobs, which are the bulk of a batch. Running and failed ones have no end:
+        # they are in the order of seq, finished ones in that of their ends.
+        "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, finished_at)"
+        " WHERE state <> 'pending'",
         "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0",
         """
         CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
@@ -388,6 +388,8 @@ PROMOTE = """
         (SELECT seq FROM queuectl_jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 200)
 """
 NEXT_DUE = "SELECT run_at FROM queuectl_jobs WHERE ready = 0 ORDER BY run_at LIMIT 1"
+# What a claim has to know first, in one statement.
+WANTED_AND_DUE = "SELECT wanted, (%s) FROM queuectl_workers WHERE id = :id" % NEXT_DUE
 
 # Seconds between two starts in a queue, from `QUEUE.rate` as in '10/min'; NULL: no rate.
 _INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
@@ -490,7 +492,7 @@ LEFT_TO_WAIT_FOR = """
 """
 DIED_SINCE = """
     SELECT 1 FROM queuectl_jobs
-    WHERE state = 'dead' AND finished_at >= :since AND finished_at IS NOT NULL
+    WHERE state = 'dead' AND state <> 'pending' AND finished_at >= :since
       AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
     LIMIT 1
 """
@@ -574,22 +576,24 @@ JOBS_BY_PREFIX = """
     SELECT id FROM queuectl_jobs WHERE id >= :prefix AND id < :prefix || char(1114111) LIMIT 2
 """
 JOBS_BY_IDS = "SELECT %s FROM queuectl_jobs WHERE id IN (%%s)" % JOB_COLUMNS
-# `%s` is a WHERE clause made of the conditions below, joined by AND.
+# `%s` is a WHERE clause made of the conditions below, joined by AND, and an order.
 LIST = """
     SELECT %s, %s FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
-    %%s ORDER BY job.seq DESC LIMIT :limit
+    %%s LIMIT :limit
 """ % (", ".join("job." + name for name in Job._fields), REASON)
 LIST_STATES = "job.state IN (%s)"
 LIST_INDEXED = "job.state <> 'pending'"  # Lets SQLite use queuectl_jobs_state.
 LIST_QUEUE = "job.queue = :queue"
 LIST_SEQ = "job.seq = :seq"
+LIST_BY_SEQ = "ORDER BY job.seq DESC"
+LIST_BY_END = "ORDER BY job.finished_at DESC, job.seq DESC"
 UNFINISHED_IDS = """
     SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) ORDER BY seq
 """ % _list(UNFINISHED)
 # Jobs that ended since a moment, in the order of their ends.
 FINISHED_SINCE = """
     SELECT %s FROM queuectl_jobs
-    WHERE state IN %s AND finished_at >= :since AND finished_at IS NOT NULL ORDER BY finished_at
+    WHERE state IN %s AND state <> 'pending' AND finished_at >= :since ORDER BY finished_at
 """ % (JOB_COLUMNS, _list(FINISHED))
 # Whether a job waits, directly or not, for one that is dead or cancelled.
 IS_STUCK = """
@@ -615,7 +619,7 @@ OUTPUT = """
     WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
 """
 DEAD = """
-    SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY seq
+    SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY finished_at, seq
 """
 
 # --- pruning ------------------------------------------------------------------------------------
@@ -624,7 +628,7 @@ DEAD = """
 # still wait for stays.
 PRUNABLE = """
     SELECT id, seq FROM queuectl_jobs AS job
-    WHERE state = :state AND finished_at < :before AND finished_at IS NOT NULL
+    WHERE state = :state AND state <> 'pending' AND finished_at < :before
       AND (:queue IS NULL OR queue = :queue)
       AND NOT EXISTS (SELECT 1 FROM queuectl_dependencies WHERE needs = job.seq AND met = 0)
     ORDER BY finished_at LIMIT :limit

@@ -196,11 +196,11 @@ class Store(Database):
         return self._one(sql.CLAIMABLE, {"queues": queues, "now": now}) is not None
 
     def _claim(self, worker: int, queues: str | None, idle: bool, config: Config) -> Claim:
-        wanted = self._one(sql.WANTED, {"id": worker})
+        rows = self._rows(sql.WANTED_AND_DUE, {"id": worker})
+        wanted, next_due = rows[0] if rows else (None, None)
         if wanted != "run":
             return Claim(None, wanted, None, {})
         now = self._clock()
-        next_due = self._one(sql.NEXT_DUE)
         if next_due is not None and next_due <= now:
             self._execute(sql.PROMOTE, {"now": now})
         job = self._take(worker, queues, now)
@@ -592,7 +592,10 @@ class Store(Database):
     def list(
         self, states: Sequence[str] = (), queue: str | None = None, limit: int | None = None
     ) -> Iterator[tuple[Job, str | None]]:
-        """(job, why it waits), newest first; all states and queues unless some are named."""
+        """(job, why it waits), newest first; all states and queues unless some are named.
+
+        The jobs of one finished state are in the order of their ends, others in that of enqueue.
+        """
         conditions = []
         parameters: dict[str, object] = {"limit": -1 if limit is None else limit, "queue": queue}
         if states:
@@ -604,6 +607,8 @@ class Store(Database):
         if queue is not None:
             conditions.append(sql.LIST_QUEUE)
         where = "WHERE " + " AND ".join(conditions) if conditions else ""
+        by_end = len(states) == 1 and states[0] in FINISHED
+        where += " " + (sql.LIST_BY_END if by_end else sql.LIST_BY_SEQ)
         return ((_job(row[:-1]), row[-1]) for row in self._execute(sql.LIST % where, parameters))
 
     def reason(self, job: Job) -> str | None:

@@ -125,6 +125,7 @@ class Worker:
 
     def _idle(self, claim):
         """Sleep until the bell rings, a job is due or the database changes; then claim."""
+        os.chdir("/")  # Out of the last job's directory: it may have to be unmounted.
         due_in = POLL if claim.next_due is None else claim.next_due - self._clock()
         _, rang = self._inbox.wait(max(0.0, min(POLL, due_in)), [])
         self._check_health()
@@ -136,7 +137,6 @@ class Worker:
 
     def _work(self, job: Job):
         """Run one attempt, settle it, and return the next claim."""
-        self._orders.say("claim %s (attempt %d)" % (job.id, job.attempts))
         output = Output(job.output_limit)
         outcome = self._attempt(job, output)
         verdict = judge(job, outcome, self._clock())
@@ -146,8 +146,7 @@ class Worker:
             self._orders.queues if self._inbox.wanted == "run" else "",
         )  # fmt: skip
         if settled:
-            reason = ": %s" % verdict.error if verdict.error else ""
-            self._orders.say("%s %s%s" % (verdict.move, job.id, reason))
+            self._orders.say("%s %s: %s" % (verdict.move, job.id, verdict.error or "exit 0"))
         else:
             self._orders.say("%s is not ours any more; what it did does not count" % job.id)
         return claim or self._claim()
@@ -216,7 +215,10 @@ class Worker:
     def _record(self, job: Job, command: Command, identified: bool) -> bool:
         """Keep what the job printed so far and, once, who its command is."""
         fresh, stale = command.output.pending()
-        who = () if identified else (command.pid, birth(command.pid))
+        who = ()
+        if not identified:
+            who = (command.pid, birth(command.pid))
+            self._orders.say("claim %s: attempt %d, pid %d" % (job.id, job.attempts, command.pid))
         if fresh or stale or who:
             try:
                 self._store.record(job, fresh, stale, *who)
