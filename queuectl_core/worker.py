@@ -8,6 +8,7 @@ passed in, and so is the clock.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -30,6 +31,9 @@ RETRY_WRITE = 0.5  # Seconds between two tries when there is no room to write.
 STRENGTH = {"run": 0, "stop": 1, "stop-now": 2, None: 3}
 # What a command is ended for (an outcome's kind), by what is asked of the worker that runs it.
 END_FOR = {"stop-now": "released", "cancelled": "cancelled", "evicted": "evicted"}
+
+# The claim of a worker that was signalled to stop, without looking.
+NO_CLAIM = namedtuple("NoClaim", "job wanted next_due")(None, "stop", None)
 
 # What a fleet gives to each of its workers: its queues (comma-separated; None: all), whether to
 # leave once nothing is left to do, the jobs' environment (bytes to bytes), and two callables:
@@ -120,6 +124,8 @@ class Worker:
                 claim = self._idle(claim)
 
     def _claim(self, idle: bool = False):
+        if self._inbox.wanted != "run":
+            return NO_CLAIM
         self._seen_version = self._persist(self._store.data_version)
         return self._persist(self._store.claim, self._id, self._orders.queues, idle)
 
@@ -231,8 +237,6 @@ class Worker:
     def _environment(self, job: Job, token: str) -> dict[bytes, bytes]:
         environment = dict(self._orders.environment)
         if job.env:
-            import json
-
             for key, value in json.loads(job.env).items():
                 environment[os.fsencode(key)] = value.encode("utf-8", "surrogateescape")
         environment[b"QUEUECTL_JOB_ID"] = job.id.encode("utf-8", "surrogateescape")
