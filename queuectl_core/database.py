@@ -14,6 +14,7 @@ import time
 from . import sql, values
 from .errors import DatabaseBusy, DatabaseFull, DatabaseUnusable
 
+OLDEST_SQLITE = (3, 31)
 PATIENCE = 60.0  # seconds that a command waits for a write lock
 SHORTEST_NAP = 0.0001
 LONGEST_NAP = 0.02
@@ -41,6 +42,10 @@ class Database:
         `durable`: what was committed survives a power cut. `patience`: seconds to wait for a lock.
         Raises DatabaseUnusable, with words, when it cannot be used; it is never made anew then.
         """
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise DatabaseUnusable(
+                "needs SQLite 3.31 or later; this Python has %s" % sqlite3.sqlite_version
+            )
         self.path = os.path.abspath(path)
         self._patience = patience
         self._open(durable)

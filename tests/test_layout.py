@@ -15,12 +15,13 @@ ORDER = (
     "errors",
     "values",
     "lifecycle",
-    "settings jobspec identity bell",
+    "settings jobspec identity bell sources",
     "sql process",
     "database",
     "store",
     "worker render",
     "fleet",
+    "bundle",
     "cli",
 )
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}

@@ -13,7 +13,7 @@ from collections import namedtuple
 from importlib import import_module
 
 from .. import __version__
-from ..errors import BadInput, QueueError, Refused
+from ..errors import BadInput, DatabaseUnusable, QueueError, Refused
 
 # One command: its name (two words for a noun's verb), the module and function that handle it, and
 # a line of help. The function `NAME_arguments` beside the handler describes its arguments.
@@ -44,6 +44,7 @@ COMMANDS = {
         Command("config get", "config", "config_get", "print the value of a key"),
         Command("config list", "config", "config_list", "list all keys and their values"),
         Command("config unset", "config", "config_unset", "go back to a key's default"),
+        Command("bundle", "shipping", "bundle", "write the whole program as one executable file"),
     )
 }
 
@@ -242,6 +243,9 @@ def main() -> None:
         _complain(error)
     except KeyboardInterrupt:
         code = 130
+    except ImportError as error:  # Some Pythons are built without SQLite.
+        code = DatabaseUnusable.exit_code
+        _complain(DatabaseUnusable("%s lacks what queuectl needs: %s" % (sys.executable, error)))
     except BrokenPipeError:
         code = 0  # `queuectl list | head`: the reader has seen enough.
     except OSError as error:

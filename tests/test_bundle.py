@@ -1,0 +1,187 @@
+"""One file for any server: the bundle runs like the checkout it was made from, wherever it is put."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+import zipfile
+
+from tests.harness import IS_ROOT, LONGEST_RUN, ROOT, CommandResult, QueueTestCase, wait_until
+
+PYENV = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+
+
+def other_pythons() -> dict:
+    """The Pythons on this machine but ours, by (major, minor); those that cannot run it too."""
+    found = {}
+    paths = glob.glob("/usr/bin/python[23].[0-9]*") + glob.glob(PYENV + "/versions/*/bin/python[23].[0-9]*")
+    for path in sorted(paths):
+        version = os.path.basename(path)[len("python") :]
+        if version.replace(".", "").isdigit():
+            found[tuple(map(int, version.split(".")))] = path
+    found.pop(sys.version_info[:2], None)
+    return found
+
+
+class BundleTestCase(QueueTestCase):
+    def bundle(self, name: str = "queuectl", *options) -> str:
+        """Make a bundle in the test's folder; returns its path."""
+        result = self.run_cli("bundle", self.path(name), *options)
+        self.assertEqual(result.lines, [self.path(name)])
+        return self.path(name)
+
+    def run_file(self, *words, code=0, env=()) -> CommandResult:
+        """Run a program as a shell does; `env` adds to the test's environment."""
+        process = subprocess.run(
+            words,
+            env={**self.environment, **dict(env)},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=LONGEST_RUN,
+        )
+        result = CommandResult(process.returncode, process.stdout, process.stderr)
+        self.assertNotIn("Traceback", result.stderr)
+        if code is not None:
+            self.assertEqual(result.code, code, result)
+        return result
+
+
+class SameBytesTest(BundleTestCase):
+    def test_a_checkout_and_a_bundle_and_a_package_make_the_same_file(self):
+        first = self.bundle()
+        elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+        self.run_file(sys.executable, first, "bundle", "from-bundle", env=elsewhere)
+        package = self.path("site")
+        shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(package, "queuectl_core"))
+        start = "import sys; sys.argv[0] = 'queuectl'; from queuectl_core.cli import main; main()"
+        self.run_file(
+            sys.executable, "-O", "-c", start, "bundle", "from-package", env={"PYTHONPATH": package}
+        )
+        for other in ("from-bundle", "from-package"):
+            with open(first, "rb") as one, open(self.path(other), "rb") as two:
+                self.assertTrue(one.read() == two.read(), other)
+
+    def test_a_changed_source_changes_file_and_version(self):
+        copy = self.path("copy")
+        shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(copy, "queuectl_core"))
+        with open(os.path.join(copy, "queuectl_core", "bell.py"), "a") as file:
+            file.write("# Changed.\n")
+        tell = "from queuectl_core.sources import version; print(version())"
+        versions = [
+            self.run_file(sys.executable, "-c", tell, env={"PYTHONPATH": path}).stdout
+            for path in (ROOT, self.bundle(), copy)
+        ]
+        self.assertEqual(versions[0], versions[1])
+        self.assertNotEqual(versions[0], versions[2])
+
+    def test_it_holds_the_source_and_the_bytecode_of_every_module(self):
+        names = set(zipfile.ZipFile(self.bundle()).namelist())
+        for folder, _, files in os.walk(os.path.join(ROOT, "queuectl_core")):
+            for name in files:
+                if name.endswith(".py"):
+                    source = os.path.relpath(os.path.join(folder, name), ROOT)
+                    self.assertLessEqual({source, source + "c"}, names)
+
+    def test_the_bytecode_is_what_runs(self):
+        tell = "import queuectl_core.store as store; print(store.__file__)"
+        loaded = self.run_file(sys.executable, "-c", tell, env={"PYTHONPATH": self.bundle()})
+        self.assertTrue(loaded.stdout.endswith("queuectl_core/store.pyc\n"), loaded.stdout)
+
+
+class AnywhereTest(BundleTestCase):
+    def try_out(self, *program) -> None:
+        """One job's way through the program `program`."""
+        id = self.run_file(*program, "enqueue", "--", "echo", "it works").lines[0]
+        self.run_file(*program, "worker", "start", "--drain", "--foreground")
+        self.assertEqual(self.run_file(*program, "logs", id).stdout, "it works\n")
+
+    def test_runs_by_itself_under_any_name_and_through_a_link(self):
+        python = os.path.join(self.folder, "bin")
+        os.mkdir(python)
+        os.symlink(sys.executable, os.path.join(python, "python3"))
+        self.environment["PATH"] = python + ":" + self.environment["PATH"]
+        os.rename(self.bundle(), self.path("any other name"))
+        os.symlink("any other name", self.path("q"))
+        self.try_out(self.path("any other name"))
+        self.try_out("./q")
+
+    def test_python_option_is_its_first_line(self):
+        bundle = self.bundle("queuectl", "--python", sys.executable + " -I")
+        with open(bundle, "rb") as file:
+            self.assertEqual(file.readline().decode(), "#!%s -I\n" % sys.executable)
+        self.try_out(bundle)
+        self.run_cli("bundle", self.path("x"), "--python", "a\nb", code=2)
+        self.run_cli("bundle", self.path("no/such/folder"), code=1)
+
+    def test_runs_on_every_python_and_tells_one_that_is_too_old(self):
+        bundle = self.bundle()
+        pythons = other_pythons()
+        if not pythons:
+            self.skipTest("there is no other Python")
+        for version, python in pythons.items():
+            with self.subTest(python=python):
+                if version >= (3, 8):
+                    self.try_out(python, bundle)
+                    continue
+                for program in (bundle, os.path.join(ROOT, "queuectl.py")):
+                    result = self.run_file(python, program, "list", code=3)
+                    self.assertRegex(
+                        result.stderr, r"^queuectl: needs Python 3\.8 or later; this is [\d.]+\n$"
+                    )
+
+    def test_needs_no_writable_home_and_no_writable_folder(self):
+        folder = self.path("readonly")
+        os.mkdir(folder)
+        shutil.copy(self.bundle(), folder)
+        os.chmod(folder, 0o500)
+        os.chmod(self.home, 0o500)
+        self.try_out(sys.executable, os.path.join(folder, "queuectl"))
+        self.assertEqual(os.listdir(folder) + os.listdir(self.home), ["queuectl"])
+
+    @unittest.skipUnless(IS_ROOT and shutil.which("unshare"), "needs root and unshare, to mount")
+    def test_runs_from_a_read_only_file_system(self):
+        folder = self.path("mounted")
+        os.mkdir(folder)
+        script = (
+            'mount -t tmpfs tmpfs "$1" && cp "$2" "$1" && mount -o remount,ro "$1"'
+            ' && "$3" "$1/queuectl" enqueue --id here true'
+            ' && "$3" "$1/queuectl" worker start --drain --foreground'
+        )
+        words = ("sh", folder, self.bundle(), sys.executable)
+        result = self.run_file("unshare", "--mount", "sh", "-c", script, *words, code=None)
+        if "mount:" in result.stderr:
+            self.skipTest("this machine lets nobody mount")
+        self.assertEqual(result.code, 0, result)
+        self.assertEqual(self.state("here"), "completed")
+
+
+class UpgradeTest(BundleTestCase):
+    def test_replacing_the_file_breaks_no_running_worker(self):
+        bundle = self.bundle()
+        self.run_file(sys.executable, bundle, "worker", "start", "-c", "2")
+        # Another zip, with all in other places: what is loaded from it now is garbage.
+        with zipfile.ZipFile(self.path("new"), "w") as archive:
+            archive.writestr("__main__.py", "raise SystemExit('the new one')\n" * 1000)
+        os.rename(self.path("new"), bundle)
+        self.run_file(sys.executable, bundle, "list", code=1)
+        ids = [
+            self.enqueue("--id", "ok", "-e", "A=1", "--stdin", "cat; echo $A", input="in\n"),
+            self.enqueue("--id", "bad", "--max-retries", "1", "--backoff-base", "0.1", "--", "exit 1"),
+            self.enqueue("--id", "slow", "--max-retries", "0", "--timeout", "0.2", "--", "sleep 60"),
+            self.enqueue("--id", "nowhere", "--max-retries", "0", "--cwd", "/no/such/folder", "true"),
+            self.enqueue("--id", "killer", "--max-retries", "0", "--", "kill -9 $PPID; sleep 60"),
+        ]
+        self.wait_until_all_finished()
+        self.assertEqual(self.job("killer")["error"], "worker lost")
+        self.assertEqual(self.run_cli("logs", "ok").stdout, "in\n1\n")
+        wait_until(lambda: len(self.run_cli("worker", "list", "--json").json) == 2)
+        self.stop_workers()
+        self.audit(ids)
+
+
+if __name__ == "__main__":
+    unittest.main()
