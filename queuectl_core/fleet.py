@@ -5,9 +5,9 @@ growing delay when it keeps dying young. A worker that leaves of its own will (i
 everything is drained) is not replaced. The supervisor is not needed: when it is killed, its workers
 go on, listen to `stop` as before, and rescue each other.
 
-Rescue, in this order: make sure that nothing of the lost attempt runs any more, then settle the
-attempt as lost, then remove the worker's row. Whoever is killed in between leaves a state from which
-the next rescuer does the same again.
+Rescue, in this order: make sure that nothing of the lost attempt runs any more, here or where its
+runner took it, then settle the attempt as lost, then remove the worker's row. Whoever is killed in
+between leaves a state from which the next rescuer does the same again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import time
 from collections import namedtuple
 from multiprocessing.connection import wait
 
-from . import __version__, bell
+from . import __version__, bell, runner, settings
 from .errors import DatabaseUnusable, QueueError
 from .identity import TOKEN_VARIABLE, birth, boot, end_leftovers, is_alive, send
-from .lifecycle import Outcome, judge
+from .lifecycle import Job, Outcome, judge
+from .process import CannotStart
 from .store import Store, Worker as Row
 from .worker import Inbox, Orders, Worker
 
@@ -48,8 +49,11 @@ def is_running(store: Store, row: Row) -> bool:
     return (row.role == "supervisor" or bell.ring(store.path, row.id)) if alive is None else alive
 
 
-def rescue(store: Store) -> list[str]:
-    """Settle the attempts of all workers that are gone; returns the ids of their jobs."""
+def rescue(store: Store, remote: Remote | None = None) -> list[str]:
+    """Settle the attempts of all workers that are gone; returns the ids of their jobs.
+
+    Those of queues with a runner-kill are left to who has a `remote`: the workers.
+    """
     holders = store.holders()  # Before the rows: a worker registers before it claims.
     if not holders:
         return []
@@ -58,24 +62,96 @@ def rescue(store: Store) -> list[str]:
         id
         for holder in holders
         if holder not in rows or not is_running(store, rows[holder])
-        for id in rescue_worker(store, holder, rows.get(holder))
+        for id in rescue_worker(store, holder, rows.get(holder), remote)
     ]
 
 
-def rescue_worker(store: Store, worker: int, row: Row | None) -> list[str]:
+def rescue_worker(
+    store: Store, worker: int, row: Row | None, remote: Remote | None = None
+) -> list[str]:
     """Settle what a worker that is gone was doing, and remove its row (None: it has none)."""
     rescued: list[str] = []
     for job in store.held_by(worker):
-        if row is None or row.boot == boot():
-            pid, its_birth = store.command_of(job)
-            if not end_leftovers(store.token(job), pid, its_birth):
-                return rescued  # It still runs: never two at once. Tried again at the next look.
+        line = settings.of_queue(store.config(), job.queue, "runner-kill")
+        if line:
+            is_over = remote is not None and remote.end(store, job, row, line)
+        else:
+            is_over = _end_here(store, job, row)
+        if not is_over:
+            return rescued  # It still runs: never two at once. Tried again at the next look.
         outcome = Outcome("lost")
         if store.settle(job, outcome, judge(job, outcome, time.time()))[0]:
             rescued.append(job.id)
     store.unregister(worker)
     bell.remove_of(store.path, worker)
     return rescued
+
+
+def _end_here(store: Store, job: Job, row: Row | None) -> bool:
+    """End what the lost attempt left running on this machine; False: something still runs."""
+    if row is not None and row.boot != boot():
+        return True
+    return end_leftovers(store.token(job), *store.command_of(job))
+
+
+class Remote:
+    """Ends lost attempts that may run on other machines, by the runner-kill of their queues.
+
+    Of the living workers that take a queue the one with the lowest id does it: it has the
+    environment for that, and a cluster is not asked a thousand times. (Where no such worker lives,
+    a command does.) Nobody waits for a runner-kill: one that still runs is looked at at the next look.
+    """
+
+    def __init__(self, worker: int | None, environment: dict[bytes, bytes], say) -> None:
+        """`worker` is who we are, None for a command; `say(line)` is told what happens."""
+        self._worker = worker
+        self._environment = environment
+        self._say = say
+        self._kills: dict[str, runner.Kill] = {}
+
+    def look(self, store: Store) -> bool:
+        """Rescue what can be rescued by now; returns whether a runner-kill is under way."""
+        for id in rescue(store, self):
+            self._say("rescue %s" % id)
+        return bool(self._kills)
+
+    def end(self, store: Store, job: Job, row: Row | None, line: str) -> bool:
+        """Whether nothing of the lost attempt runs any more, by the runner-kill `line`."""
+        token = store.token(job)
+        try:
+            if token in self._kills:
+                return self._is_done(store, job, token)
+            # Only who is in charge ends what runs here: a runner-kill bears the same mark.
+            if self._is_in_charge(store, job.queue) and _end_here(store, job, row):
+                environment = runner.environment(self._environment, job, token, store.path)
+                self._kills[token] = runner.Kill(line, job, environment)
+        except CannotStart as error:
+            self._tell(store, job, runner.failure(str(error)))
+        return False
+
+    def _is_in_charge(self, store: Store, queue: str) -> bool:
+        takers = [
+            row.id for row in live_workers(store) if not row.queues or queue in row.queues.split(",")
+        ]
+        return self._worker == min(takers, default=None)
+
+    def _is_done(self, store: Store, job: Job, token: str) -> bool:
+        kill = self._kills[token]
+        for fd in kill.command.fds:
+            kill.command.read(fd)
+        kill.command.check()
+        if kill.command.outcome is None:
+            return False
+        del self._kills[token]
+        if kill.failure:
+            self._tell(store, job, kill.failure)
+        return kill.failure is None
+
+    def _tell(self, store: Store, job: Job, failure: str) -> None:
+        if job.error == failure:
+            return  # It is said already.
+        self._say("%s %s; trying again" % (job.id, failure))
+        store.note(job, failure)
 
 
 def sweep(store: Store) -> list[str]:
@@ -123,7 +199,8 @@ def _work(plan: Plan, supervisor: int, report: int, verbose: bool) -> None:
         os.write(report, b"%d %d\n" % (id, os.getpid()))
         os.close(report)
     say = _speaker("worker %d" % id) if verbose else _be_quiet
-    orders = Orders(plan.queues, plan.drain, plan.environment, rescue, say)
+    remote = Remote(id, plan.environment, say)
+    orders = Orders(plan.queues, plan.drain, plan.environment, remote.look, say)
     say("started, pid %d" % os.getpid())
     try:
         stayed_itself = Worker(store, id, orders, inbox).run()

@@ -136,7 +136,8 @@ class Command:
             self.pid = _spawn(argv, cwd, environment, (stdin, *writers))
         except (OSError, ValueError) as error:
             self._close()
-            raise CannotStart(getattr(error, "strerror", None) or str(error)) from None
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CannotStart("%s: %s" % (os.fsdecode(argv[0]), reason)) from None
         except CannotStart:
             self._close()
             raise

@@ -23,6 +23,26 @@ def _limit(value: object, place: str) -> int:
     return values.whole(value, place, 1)
 
 
+def _line(value: object, place: str) -> str:
+    text = str(value).strip()
+    if not text.isprintable():
+        raise BadInput("%s: must be one line of printable text: %s" % (place, values.quote(text)))
+    return text
+
+
+def _runner(value: object, place: str) -> str:
+    import shlex
+
+    text = _line(value, place)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise BadInput("%s: %s: %s" % (place, str(error).lower(), values.quote(text))) from None
+    if not words or not words[0]:
+        raise BadInput("%s: must be a command for the job's own to follow, as in /bin/sh -c" % place)
+    return text
+
+
 SETTINGS = {
     setting.key: setting
     for setting in (
@@ -45,6 +65,8 @@ SETTINGS = {
         Setting(
             "defer-limit", 20, _count, "defer_limit", "how often exit 75 (not now) uses up no retry"
         ),
+        Setting("runner", "/bin/sh -c", _runner, None, "what jobs run under: their command follows it"),
+        Setting("runner-kill", "", _line, None, "ends for certain what a job's runner started elsewhere"),
         Setting(
             "keep-completed", "forever", values.retention, None, "prune completed jobs that are older"
         ),
@@ -89,9 +111,9 @@ def parse(key: str, value: str) -> int | float | str:
 
 def resolve(config: dict[str, int | float | str], queue: str) -> dict[str, int | float | str]:
     """The value of each job setting, by column, for a new job of `queue`."""
-    return {
-        setting.column: config.get(
-            "%s.%s" % (queue, setting.key), config.get(setting.key, setting.default)
-        )
-        for setting in JOB_SETTINGS
-    }
+    return {setting.column: of_queue(config, queue, setting.key) for setting in JOB_SETTINGS}
+
+
+def of_queue(config: dict[str, int | float | str], queue: str, key: str):
+    """The value of `key` for `queue`: its own, else that of all queues, else the default."""
+    return config.get("%s.%s" % (queue, key), config.get(key, SETTINGS[key].default))

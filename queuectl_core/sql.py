@@ -450,6 +450,11 @@ END_ATTEMPT = """
         error = :error, dropped = :dropped
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
 """
+# Why an attempt that ended is not settled yet, for people to read; its settlement overwrites it.
+NOTE = """
+    UPDATE queuectl_jobs SET error = :error, updated_at = :now
+    WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
+"""
 # Who the running command is: for a rescuer, in case the worker dies.
 IDENTIFY_ATTEMPT = """
     UPDATE queuectl_attempts SET pid = :pid, birth = :birth

@@ -321,6 +321,12 @@ class Store(Database):
                 self._execute(sql.IDENTIFY_ATTEMPT, {**owner, "pid": pid, "birth": birth})
             self._write_output(job, fresh, stale)
 
+    def note(self, job: Job, error: str) -> None:
+        """Say of an attempt that it cannot be settled yet, and why; it is the job's error until it is."""
+        owner = {"job": job.seq, "attempt": job.last_attempt, "worker": job.worker}
+        with self._transaction():
+            self._execute(sql.NOTE, {**owner, "error": error, "now": self._clock()})
+
     def asked(self, job: Job) -> str | None:
         """What is asked of the worker that runs `job`, the strongest first.
 

@@ -8,7 +8,6 @@ passed in, and so is the clock.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -16,9 +15,10 @@ import tempfile
 import time
 from collections import namedtuple
 
+from . import runner, settings
 from .bell import Bell
-from .errors import DatabaseBusy, DatabaseFull
-from .identity import TOKEN_VARIABLE, birth, end_leftovers
+from .errors import DatabaseBusy, DatabaseFull, QueueError
+from .identity import birth, end_leftovers
 from .lifecycle import Job, Outcome, judge
 from .process import CannotStart, Command, Output
 
@@ -29,6 +29,7 @@ HEALTH_CHECK = 2.0  # Seconds between two looks for workers that died.
 RETRY_WRITE = 0.5  # Seconds between two tries when there is no room to write.
 
 STRENGTH = {"run": 0, "stop": 1, "stop-now": 2, None: 3}
+SUCCESS = Outcome("exit", 0)
 # What a command is ended for (an outcome's kind), by what is asked of the worker that runs it.
 END_FOR = {"stop-now": "released", "cancelled": "cancelled", "evicted": "evicted"}
 
@@ -37,7 +38,8 @@ NO_CLAIM = namedtuple("NoClaim", "job wanted next_due")(None, "stop", None)
 
 # What a fleet gives to each of its workers: its queues (comma-separated; None: all), whether to
 # leave once nothing is left to do, the jobs' environment (bytes to bytes), and two callables:
-# `rescue()` looks for dead workers, `say(line)` is told what happens.
+# `rescue()` looks for dead workers (and says whether to look again soon), `say(line)` is told what
+# happens.
 Orders = namedtuple("Orders", "queues drain environment rescue say")
 
 
@@ -115,7 +117,7 @@ class Worker:
             wanted = self._stronger(claim.wanted)
             if claim.job:
                 # Whatever is wanted: a claimed job is run and settled. "Now" ends it at once.
-                claim = self._work(claim.job)
+                claim = self._work(claim.job, claim.config)
             elif wanted != "run":
                 return wanted is not None
             elif self._orders.drain and self._persist(self._store.is_drained, self._orders.queues):
@@ -141,10 +143,12 @@ class Worker:
             return self._claim(idle=not rang)
         return claim
 
-    def _work(self, job: Job):
+    def _work(self, job: Job, config: dict):
         """Run one attempt, settle it, and return the next claim."""
         output = Output(job.output_limit)
-        outcome = self._attempt(job, output)
+        outcome = self._attempt(job, output, config)
+        if outcome.kind != "unstarted" and outcome != SUCCESS:
+            self._end_remote(job, config)
         verdict = judge(job, outcome, self._clock())
         fresh, stale = output.pending()
         settled, claim = self._persist(
@@ -157,11 +161,11 @@ class Worker:
             self._orders.say("%s is not ours any more; what it did does not count" % job.id)
         return claim or self._claim()
 
-    def _attempt(self, job: Job, output: Output) -> Outcome:
+    def _attempt(self, job: Job, output: Output, config: dict) -> Outcome:
         """Run the job's command to its end, keeping its output as it comes."""
         token = self._store.token(job)
         try:
-            command = self._start(job, token, output)
+            command = self._start(job, token, output, config)
         except CannotStart as error:
             return Outcome("unstarted", detail=str(error))
         identified = False
@@ -188,11 +192,46 @@ class Worker:
             end_leftovers(token, None, None)
         return command.outcome
 
-    def _start(self, job: Job, token: str, output: Output) -> Command:
+    def _end_remote(self, job: Job, config: dict) -> None:
+        """Run the queue's runner-kill, if there is one, until it succeeds.
+
+        Raises QueueError when it failed and we are to stop at once: who starts next rescues the job.
+        """
+        told = None
+        while True:
+            line = settings.of_queue(config, job.queue, "runner-kill")
+            failure = self._kill(line, job) if line else None
+            if failure is None:
+                return
+            if failure != told:
+                told = failure
+                self._orders.say("%s %s; trying again" % (job.id, failure))
+                self._persist(self._store.note, job, failure)
+            if self._stronger(self._persist(self._store.wanted, self._id)) in ("stop-now", None):
+                raise QueueError("%s is left as it is: it %s" % (job.id, failure))
+            self._inbox.wait(HEALTH_CHECK, [])
+            self._check_health()
+            config = self._persist(self._store.config)  # Perhaps it has been mended.
+
+    def _kill(self, line: str, job: Job) -> str | None:
+        """Run a runner-kill once; returns why it failed, or None."""
+        try:
+            kill = runner.Kill(line, job, self._environment(job, self._store.token(job)))
+        except CannotStart as error:
+            return runner.failure(str(error))
+        command = kill.command
+        while command.outcome is None:
+            due_in = command.due_at() - time.monotonic()
+            for fd in self._inbox.wait(max(0.0, due_in), command.fds)[0]:
+                command.read(fd)
+            command.check()
+        return kill.failure
+
+    def _start(self, job: Job, token: str, output: Output, config: dict) -> Command:
         stdin = self._nothing if job.stdin is None else self._stored_input(job)
         try:
             return Command(
-                [b"/bin/sh", b"-c", job.command.encode("utf-8", "surrogateescape")],
+                runner.argv(config, job, token),
                 self._directory(job),
                 self._environment(job, token),
                 job.timeout,
@@ -235,16 +274,7 @@ class Worker:
         return True
 
     def _environment(self, job: Job, token: str) -> dict[bytes, bytes]:
-        environment = dict(self._orders.environment)
-        if job.env:
-            for key, value in json.loads(job.env).items():
-                environment[os.fsencode(key)] = value.encode("utf-8", "surrogateescape")
-        environment[b"QUEUECTL_JOB_ID"] = job.id.encode("utf-8", "surrogateescape")
-        environment[b"QUEUECTL_ATTEMPT"] = b"%d" % job.last_attempt
-        environment[b"QUEUECTL_QUEUE"] = job.queue.encode("utf-8", "surrogateescape")
-        environment[b"QUEUECTL_DB"] = os.fsencode(self._store.path)
-        environment[TOKEN_VARIABLE.encode()] = token.encode()
-        return environment
+        return runner.environment(self._orders.environment, job, token, self._store.path)
 
     def _directory(self, job: Job) -> bytes:
         # A job that came by foreign SQL may name no directory.
@@ -257,7 +287,8 @@ class Worker:
         if now >= self._next_health_check:
             self._next_health_check = now + HEALTH_CHECK
             try:
-                self._orders.rescue(self._store)
+                if self._orders.rescue(self._store):
+                    self._next_health_check = now + RECORD
                 self._store.retain()
             except (DatabaseBusy, DatabaseFull):
                 pass  # At the next look.

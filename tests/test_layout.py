@@ -17,7 +17,7 @@ ORDER = (
     "lifecycle",
     "settings jobspec identity bell sources",
     "sql process",
-    "database",
+    "database runner",
     "store",
     "worker render",
     "fleet",
@@ -243,7 +243,7 @@ class LoadedTest(QueueTestCase):
         )  # fmt: skip
         loaded = set(result.stdout.decode().split())
         for name, path in modules().items():
-            if room(name) not in ("fleet", "worker", "process", "bell", "identity", "store", "database"):
+            if room(name) not in ("fleet", "worker", "runner", "process", "bell", "identity", "store", "database"):
                 continue
             with open(path) as file:
                 tree = ast.parse(file.read(), path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
@@ -11,6 +12,7 @@ from ..lifecycle import FINISHED
 from . import each, open_store, tell
 
 POLL = 0.01  # seconds
+RESCUE_POLL = 0.2  # seconds, from when it takes long on
 BITE = 1000  # Jobs deleted in one transaction: workers get in between.
 
 
@@ -30,6 +32,7 @@ def _cancel(store, id: str) -> str:
     job = store.cancel(id)
     began = time.monotonic()
     told = False
+    remote = fleet.Remote(None, dict(os.environb), tell)
     while job.state == "processing" and job.cancel:
         waited = time.monotonic() - began
         if waited > 1 and not told:
@@ -38,8 +41,8 @@ def _cancel(store, id: str) -> str:
                 "waiting for job %s to end; after %s it is killed" % (id, values.span(job.kill_grace))
             )
         if waited > 1:
-            fleet.rescue(store)  # Its worker may be gone.
-        time.sleep(POLL)
+            remote.look(store)  # Its worker may be gone.
+        time.sleep(POLL if waited < 1 else RESCUE_POLL)
         job = store.get(job.id)
     return job.id
 

@@ -20,7 +20,8 @@ def config_set(args: Namespace) -> int:
     value = settings.parse(key, args.value)
     with open_store(args) as store:
         store.set_config(key, value)
-    tell("%s = %s, for jobs enqueued from now on" % (key, value))
+    is_of_jobs = settings.SETTINGS[key.rpartition(".")[2]].column
+    tell("%s = %s, %sfrom now on" % (key, value, "for jobs enqueued " if is_of_jobs else ""))
     return 0
 
 

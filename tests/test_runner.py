@@ -1,0 +1,258 @@
+"""Runners: jobs run under a queue's own prefix, and what it started elsewhere is ended for certain.
+
+The stand-in for ssh keeps what it runs out of reach: in another session, child of nobody, without
+a mark in its environment. Ended, it leaves that running, as a dropped connection does.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+from tests.harness import MARK, QueueTestCase, process_is_gone, wait_until
+
+RECORDER = """#!/bin/sh
+printf '%s\\0' "$0" "$@" > "$RECORD"
+exec /bin/sh -c "$3"
+"""
+SSH = """
+import os, sys
+token, command = sys.argv[1], sys.argv[2]
+folder = os.path.dirname(os.path.abspath(__file__))
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    with open(os.path.join(folder, token), "w") as file:
+        file.write(str(os.getpgrp()))
+    os.dup2(writer, 3)
+    there = {"PATH": os.environ["PATH"], "%s": os.environ["%s"]}
+    script = '/bin/sh -c "$1" 3>&-; echo $? >&3'
+    os.execve("/bin/sh", ["sh", "-c", script, "there", command], there)
+os.close(writer)
+os.wait()
+answer = os.read(reader, 100)
+os._exit(int(answer or 255))
+""" % (MARK, MARK)
+# Is true while a process runs. (`kill -0` is true of zombies too, and init may reap late.)
+RUNS = "ps -o stat= -p $pid | grep -q '^[^Z]'"
+# In this folder: ends the remote group of the attempt, if it has begun, and waits until it is gone.
+SSH_KILL = (
+    "cd %%s; test ! -e $QUEUECTL_TOKEN || kill -KILL -$(cat $QUEUECTL_TOKEN) 2>/dev/null;"
+    " for pid in $(cat pids); do while %s; do sleep 0.01; done; done" % RUNS
+)
+
+
+class RunnerTest(QueueTestCase):
+    def set_runner(self, runner: str, queue="far", key="runner") -> None:
+        result = self.run_cli("config", "set", "%s.%s" % (queue, key), runner)
+        self.assertNotIn("enqueued", result.stderr, "it is read when a job starts")
+
+    def record(self) -> list:
+        return self.read("record").split("\0")[:-1]
+
+    def test_the_command_is_the_last_argument_and_token_is_the_mark_of_the_attempt(self):
+        recorder = self.write("the recorder", RECORDER)
+        os.chmod(recorder, 0o700)
+        command = 'printf "%s\\n" "$QUEUECTL_TOKEN" "a  b" \'c\'; cat; echo oops >&2; exit 7'
+        # Before its queue has a runner: that is not copied into jobs.
+        self.run_cli("enqueue", "--id", "a", "-q", "far", "--max-retries", "0", "--stdin", command, input=b"in\xff\0")
+        self.run_cli("enqueue", "--id", "near", "echo $0")
+        self.set_runner("'%s' {token} --name=q-{token}" % recorder)
+        self.start_workers(env={"RECORD": self.path("record")})
+        self.wait_until_all_finished()
+        token = self.run_cli("logs", "a").lines[0]
+        self.assertRegex(token, r"^[0-9a-f]{16}\.1\.1$")
+        self.assertEqual(self.record(), [recorder, token, "--name=q-" + token, command])
+        out = token.encode() + b"\na  b\nc\nin\xff\0"
+        self.assertEqual(self.run_cli("logs", "a").stdout_bytes, out + b"oops\n")
+        self.assertEqual(self.run_cli("logs", "a", "--stderr").stdout, "oops\n")
+        job = self.job("a")
+        self.assertEqual((job["state"], job["exit_code"], job["error"]), ("dead", 7, "exit 7"))
+        self.assertEqual(self.run_cli("logs", "near").lines, ["/bin/sh"], "the other queue's runner was used")
+        self.audit()
+
+    def test_retries_and_the_dlq_work_through_a_runner(self):
+        self.set_runner("env FROM=runner /bin/sh -c")
+        self.run_cli("enqueue", "--id", "a", "-q", "far", "--backoff-base", "0", "--max-retries", "2", "echo $FROM; false")
+        self.start_workers()
+        self.wait_for_state("a", "dead")
+        self.assertEqual([attempt["error"] for attempt in self.job("a")["history"]], ["exit 1"] * 3)
+        self.assertEqual(self.run_cli("logs", "a").lines, ["runner"])
+
+    def test_a_runner_that_cannot_be_started_is_named(self):
+        self.set_runner("no-such-runner sh -c")
+        self.run_cli("enqueue", "--id", "a", "-q", "far", "--max-retries", "0", "true")
+        self.start_workers("--drain")
+        self.wait_for_state("a", "dead")
+        self.assertEqual(self.job("a")["error"], "cannot start: no-such-runner: No such file or directory")
+
+    def test_a_runner_that_is_no_command_is_refused_in_one_line(self):
+        for key, value in (("runner", " "), ("far.runner", "''"), ("runner", "sh -c 'x"), ("far.runner", "a\nb")):
+            result = self.run_cli("config", "set", key, value, code=2)
+            self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+            self.assertIn(key, result.stderr)
+        self.assertEqual(self.run_cli("config", "get", "far.runner").lines, ["/bin/sh -c"])
+        self.run_cli("config", "set", "runner-kill", "a\nb", code=2)
+        self.run_cli("config", "set", "far.runner-kill", "")
+
+
+class RemoteTest(QueueTestCase):
+    """Jobs on a machine that a lost connection leaves to itself."""
+
+    # Says of each earlier attempt that still runs: "twice".
+    COMMAND = (
+        "cd %%s; touch pids; for pid in $(cat pids); do %s && echo $pid >> twice; done;"
+        " echo $$ >> pids; exec sleep 60" % RUNS
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
+        ssh = self.write("ssh.py", SSH)
+        self.run_cli("config", "set", "runner", "%s -IS %s {token}" % (sys.executable, ssh))
+
+    def set_kill(self, line: str) -> None:
+        self.run_cli("config", "set", "runner-kill", line)
+
+    def remote(self, *options, id="a", attempt=1) -> int:
+        """Enqueue a long job; returns the PID of its remote part once that runs."""
+        self.run_cli(
+            "enqueue", "--id", id, "--backoff-base", "0", *options, "--", self.COMMAND % self.folder
+        )
+        return self.pid(attempt)
+
+    def pid(self, attempt: int) -> int:
+        """The PID of the remote part of an attempt, once it runs."""
+        wait_until(lambda: self.read("pids").count("\n") >= attempt, message="no attempt %d" % attempt)
+        return int(self.read("pids").split()[attempt - 1])
+
+    def assert_ended_in_time(self, pid: int) -> None:
+        self.assertTrue(process_is_gone(pid), "its remote part still runs")
+        self.assertEqual(self.read("twice"), "", "two attempts ran at once")
+
+    def test_exit_code_output_and_input_come_through_and_success_asks_for_no_kill(self):
+        self.set_kill("touch %s" % self.path("killed"))
+        self.run_cli("enqueue", "--id", "a", "--stdin", "cat; echo err >&2", input=b"in\xff\n")
+        self.start_workers("--drain")
+        self.wait_for_state("a", "completed")
+        self.assertEqual(self.run_cli("logs", "a", "--stdout").stdout_bytes, b"in\xff\n")
+        self.assertEqual(self.run_cli("logs", "a", "--stderr").stdout, "err\n")
+        self.assertFalse(os.path.exists(self.path("killed")))
+
+    def test_without_a_runner_kill_remote_work_outlives_its_runner(self):
+        """What the other tests are held against: the stand-in does what it is for."""
+        self.start_workers()
+        pid = self.remote()
+        self.run_cli("cancel", "a")
+        self.assertFalse(process_is_gone(pid))
+
+    def test_runner_kill_knows_whose_attempt_it_ends(self):
+        self.set_kill("env > %s" % self.path("env"))
+        self.start_workers()
+        self.run_cli("enqueue", "--id", "a", "-q", "Q", "-e", "HOST=h1", "--max-retries", "0", "exit 3")
+        self.wait_for_state("a", "dead")
+        lines = self.read("env").splitlines()
+        file = self.rows("SELECT value FROM queuectl_meta WHERE key = 'file'")[0][0]
+        for expected in ("JOB_ID=a", "ATTEMPT=1", "QUEUE=Q", "DB=" + self.db, "TOKEN=%s.1.1" % file):
+            self.assertIn("QUEUECTL_" + expected, lines)
+        self.assertIn("HOST=h1", lines, "it needs what the job's own runner was given")
+
+    def test_a_timeout_and_a_cancellation_end_the_remote_part_before_the_job_goes_on(self):
+        self.set_kill(SSH_KILL % self.folder)
+        self.start_workers()
+        self.remote("--timeout", "300ms")
+        self.pid(attempt=2)
+        self.assert_ended_in_time(self.pid(attempt=1))
+        self.assertEqual(self.job("a")["history"][0]["error"], "timed out after 0.3s")
+        self.run_cli("cancel", "a")
+        for pid in map(int, self.read("pids").split()):
+            self.assert_ended_in_time(pid)
+        self.audit()
+
+    def test_stop_now_ends_the_remote_part_and_gives_the_job_back(self):
+        self.set_kill(SSH_KILL % self.folder)
+        self.start_workers()
+        pid = self.remote()
+        self.stop_workers("--now")
+        self.assert_ended_in_time(pid)
+        job = self.job("a")
+        self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
+        self.audit()
+
+    def test_a_lost_connection_ends_the_remote_part_before_the_retry(self):
+        self.set_kill(SSH_KILL % self.folder)
+        self.start_workers()
+        pid = self.remote()
+        (client,) = [pid for (pid,) in self.rows_once("SELECT pid FROM queuectl_attempts WHERE pid > 0")]
+        os.kill(client, signal.SIGKILL)
+        self.pid(attempt=2)
+        self.assert_ended_in_time(pid)
+        self.assertEqual(self.job("a")["history"][0]["error"], "killed by SIGKILL")
+
+    def rows_once(self, statement: str) -> list:
+        return wait_until(lambda: self.rows(statement), message="nothing: " + statement)
+
+    def test_a_killed_workers_remote_part_is_ended_before_the_job_runs_again(self):
+        self.set_kill("sleep 0.3; " + SSH_KILL % self.folder)
+        self.start_workers("-c", "2")
+        pid = self.remote()
+        ((owner,),) = self.rows(
+            "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
+            " ON job.worker = worker.id"
+        )
+        os.kill(owner, signal.SIGKILL)
+        self.pid(attempt=2)
+        self.assert_ended_in_time(pid)
+        self.assertEqual(self.job("a")["history"][0]["error"], "worker lost")
+        self.stop_workers("--now")
+        self.audit()
+
+    def test_a_runner_kill_that_fails_keeps_the_job_and_says_so_until_it_is_mended(self):
+        self.set_kill("echo no route >&2; exit 4")
+        worker = self.start_cli("worker", "start", "--foreground", stderr=subprocess.PIPE)
+        pid = self.remote("--max-retries", "0", "--timeout", "200ms")
+        words = "may still run: runner-kill: exit 4: no route"
+        wait_until(lambda: self.job("a")["error"] == words, message=lambda: self.job("a"))
+        self.assertEqual(self.state("a"), "processing")
+        self.assertIn(words, self.run_cli("list").stdout)
+        self.assertIn("error         " + words, self.run_cli("show", "a").stdout)
+        self.assertFalse(process_is_gone(pid))
+        self.set_kill(SSH_KILL % self.folder)
+        self.wait_for_state("a", "dead")
+        self.assert_ended_in_time(pid)
+        self.assertEqual(self.job("a")["error"], "timed out after 0.2s")
+        self.stop_workers()
+        self.assertIn("a %s; trying again" % words, worker.stderr.read().decode())
+
+    def test_stop_now_leaves_a_job_that_cannot_be_ended_to_whoever_comes_next(self):
+        self.set_kill("exit 4")
+        self.start_workers()
+        pid = self.remote("--max-retries", "0")
+        self.stop_workers("--now")
+        self.assertEqual(self.state("a"), "processing")
+        self.assertFalse(process_is_gone(pid))
+        # A new worker asks again, and no command settles the job on its way.
+        self.start_workers()
+        wait_until(lambda: "exit 4" in str(self.job("a")["error"]), message=lambda: self.job("a"))
+        self.set_kill(SSH_KILL % self.folder)
+        self.wait_for_state("a", "dead")
+        self.assert_ended_in_time(pid)
+        self.assertEqual(self.job("a")["error"], "worker lost")
+
+    def test_cancel_ends_the_remote_part_where_no_worker_is_left_to_do_it(self):
+        self.set_kill(SSH_KILL % self.folder)
+        ((_, worker),) = self.start_workers()
+        pid = self.remote()
+        ((supervisor,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")
+        for process in (supervisor, worker):
+            os.kill(process, signal.SIGKILL)
+        self.run_cli("cancel", "a")
+        self.assertEqual(self.state("a"), "cancelled")
+        self.assert_ended_in_time(pid)
+        self.audit()
+
+
+if __name__ == "__main__":
+    unittest.main()
