@@ -58,7 +58,9 @@ class RunnerTest(QueueTestCase):
         os.chmod(recorder, 0o700)
         command = 'printf "%s\\n" "$QUEUECTL_TOKEN" "a  b" \'c\'; cat; echo oops >&2; exit 7'
         # Before its queue has a runner: that is not copied into jobs.
-        self.run_cli("enqueue", "--id", "a", "-q", "far", "--max-retries", "0", "--stdin", command, input=b"in\xff\0")
+        self.run_cli(
+            "enqueue", "--id", "a", "-q", "far", "--max-retries", "0", "--stdin", command, input=b"in\xff\0"
+        )
         self.run_cli("enqueue", "--id", "near", "echo $0")
         self.set_runner("'%s' {token} --name=q-{token}" % recorder)
         self.start_workers(env={"RECORD": self.path("record")})
@@ -76,7 +78,8 @@ class RunnerTest(QueueTestCase):
 
     def test_retries_and_the_dlq_work_through_a_runner(self):
         self.set_runner("env FROM=runner /bin/sh -c")
-        self.run_cli("enqueue", "--id", "a", "-q", "far", "--backoff-base", "0", "--max-retries", "2", "echo $FROM; false")
+        settings = ("--backoff-base", "0", "--max-retries", "2")
+        self.run_cli("enqueue", "--id", "a", "-q", "far", *settings, "echo $FROM; false")
         self.start_workers()
         self.wait_for_state("a", "dead")
         self.assertEqual([attempt["error"] for attempt in self.job("a")["history"]], ["exit 1"] * 3)
@@ -90,10 +93,10 @@ class RunnerTest(QueueTestCase):
         self.assertEqual(self.job("a")["error"], "cannot start: no-such-runner: No such file or directory")
 
     def test_a_runner_that_is_no_command_is_refused_in_one_line(self):
-        for key, value in (("runner", " "), ("far.runner", "''"), ("runner", "sh -c 'x"), ("far.runner", "a\nb")):
-            result = self.run_cli("config", "set", key, value, code=2)
+        for value in (" ", "''", "sh -c 'x", "a\nb"):
+            result = self.run_cli("config", "set", "far.runner", value, code=2)
             self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
-            self.assertIn(key, result.stderr)
+            self.assertIn("far.runner", result.stderr)
         self.assertEqual(self.run_cli("config", "get", "far.runner").lines, ["/bin/sh -c"])
         self.run_cli("config", "set", "runner-kill", "a\nb", code=2)
         self.run_cli("config", "set", "far.runner-kill", "")
