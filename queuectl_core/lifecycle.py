@@ -18,7 +18,6 @@ dead job. Everything here is pure: no I/O and no clock.
 
 from __future__ import annotations
 
-import signal
 from collections import namedtuple
 
 STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
@@ -134,6 +133,8 @@ def describe(job: Job, outcome: Outcome) -> tuple[int | None, str | None]:
 
 def signal_name(number: int) -> str:
     """SIGSEGV for 11; "signal 40" for one without a name."""
+    import signal  # Not needed to enqueue.
+
     try:
         return signal.Signals(number).name
     except ValueError:
