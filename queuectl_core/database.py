@@ -109,6 +109,10 @@ class Database:
         """A number that changes when another connection has committed something. Cheap."""
         return self._one("PRAGMA data_version")
 
+    def changes(self) -> int:
+        """How many rows this connection has changed since it was opened, committed or not."""
+        return self._db.total_changes
+
     def bound_wal(self) -> None:
         """Keep the WAL at some 16 MiB; for the long-lived connections of workers.
 

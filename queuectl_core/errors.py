@@ -17,12 +17,16 @@ class Refused(QueueError):
     exit_code = 1
 
 
-class DuplicateId(Refused):
-    """A job of this id exists already; `id` says which."""
+class JobRefused(Refused):
+    """A job cannot be enqueued; `index` says which of those that were given."""
 
-    def __init__(self, text: str, id: str) -> None:
+    def __init__(self, text: str, index: int) -> None:
         super().__init__(text)
-        self.id = id
+        self.index = index
+
+
+class DuplicateId(JobRefused):
+    """A job of this id exists already."""
 
 
 class BadInput(QueueError):

@@ -89,22 +89,33 @@ def escape(text: object) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout. The last column is cut where the terminal ends.
+    """Print a table on stdout; on a terminal, its widest columns are cut until it fits.
 
     A column whose head starts with ">" is aligned to the right. None is shown as "-".
     """
     right = [head.startswith(">") for head in heads]
     lines = [[head.lstrip(">") for head in heads]]
     lines += [["-" if cell is None else escape(cell) for cell in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*lines)]
-    room = terminal_width()
+    widths = _fitting([max(map(_width, column)) for column in zip(*lines)], terminal_width())
     for number, line in enumerate(lines):
-        cells = [
-            _pad(cell, width, to_right) for cell, width, to_right in zip(line, widths, right)
-        ]
-        text = "  ".join((*cells[:-1], cells[-1] if right[-1] else line[-1]))
-        shown = _cut(text, room).rstrip()
-        print(_coloured(shown, line, bold=number == 0))
+        cells = [_cut(cell, width) for cell, width in zip(line, widths)]
+        padded = [_pad(cell, width, to_right) for cell, width, to_right in zip(cells, widths, right)]
+        text = "  ".join((*padded[:-1], padded[-1] if right[-1] else cells[-1]))
+        print(_coloured(text.rstrip(), line, bold=number == 0))
+
+
+def _fitting(widths: list[int], room: int | None) -> list[int]:
+    """The widths of columns, the widest of them lowered until all fit into `room` columns."""
+    if room is None:
+        return widths
+    room -= 2 * (len(widths) - 1)
+    highest = max(widths)
+    while highest > 1 and sum(min(width, highest) for width in widths) > room:
+        highest -= 1
+    fitting = [min(width, highest) for width in widths]
+    for column, width in enumerate(widths):  # What rounding left over.
+        fitting[column] += min(width - fitting[column], max(0, room - sum(fitting)))
+    return fitting
 
 
 def _pad(cell: str, width: int, to_right: bool) -> str:
@@ -123,9 +134,10 @@ def _width(text: str) -> int:
     )
 
 
-def _cut(text: str, room: int | None) -> str:
-    if room is None or _width(text) <= room:
+def _cut(text: str, room: int) -> str:
+    if _width(text) <= room:
         return text
+    text = text[:room]
     while _width(text) > room - 1:
         text = text[:-1]
     return text + "…"

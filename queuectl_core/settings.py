@@ -48,7 +48,7 @@ SETTINGS = {
     for setting in (
         Setting("max-retries", 3, _count, "max_retries", "how many times a failed job is run again"),
         Setting(
-            "backoff-base", 2, values.factor, "backoff_base", "wait BASE ** n seconds after the n-th failure"
+            "backoff-base", 2, values.factor, "backoff_base", "wait BASE ** n seconds after failure n"
         ),
         Setting("backoff-max", 86400, values.duration, "backoff_max", "the longest such wait"),
         Setting("timeout", 0, values.duration, "timeout", "how long an attempt may run; 0 is no limit"),
@@ -60,17 +60,17 @@ SETTINGS = {
             1024 * 1024,
             values.size,
             "output_limit",
-            "bytes of output kept per attempt, from its beginning and its end",
+            "bytes of output kept of an attempt, its first and last",
         ),
         Setting(
-            "defer-limit", 20, _count, "defer_limit", "how often exit 75 (not now) uses up no retry"
+            "defer-limit", 20, _count, "defer_limit", "how often exit 75 (not now) uses no retry"
         ),
         Setting("runner", "/bin/sh -c", _runner, None, "what jobs run under: their command follows it"),
         Setting("runner-kill", "", _line, None, "ends for certain what a job's runner started elsewhere"),
         Setting(
-            "keep-completed", "forever", values.retention, None, "prune completed jobs that are older"
+            "keep-completed", "forever", values.retention, None, "prune completed jobs older than this"
         ),
-        Setting("keep-dead", "forever", values.retention, None, "prune dead jobs that are older"),
+        Setting("keep-dead", "forever", values.retention, None, "prune dead jobs older than this"),
         Setting("limit", "none", _limit, None, "of a queue: how many of its jobs run at once"),
         Setting("rate", "none", values.rate, None, "of a queue: how many jobs start, as in 10/min"),
     )

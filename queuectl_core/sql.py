@@ -345,7 +345,8 @@ ENQUEUE = """
 HOLDER_OF_KEY = """
     SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND state IN %s
 """ % _list(UNFINISHED)
-ADD_INPUT = "INSERT OR REPLACE INTO queuectl_inputs (job, data) VALUES (:job, :data)"
+DROP_INPUT = "DELETE FROM queuectl_inputs WHERE job = :job"
+ADD_INPUT = "INSERT INTO queuectl_inputs (job, data) VALUES (:job, :data)"
 NOTE_INPUT = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"
 INPUT = "SELECT data FROM queuectl_inputs WHERE job = :job"
 # One of `--after`: met where the other has completed already.
@@ -353,12 +354,10 @@ ADD_DEPENDENCY = """
     INSERT INTO queuectl_dependencies (job, needs, met)
     SELECT :job, seq, state = 'completed' FROM queuectl_jobs WHERE seq = :needs
 """
+_UNMET = "(SELECT count(*) FROM queuectl_dependencies WHERE job = :job AND met = 0)"
 WAIT_FOR_THEM = """
-    UPDATE queuectl_jobs SET ready = NULL, waits_for =
-        (SELECT count(*) FROM queuectl_dependencies WHERE job = queuectl_jobs.seq AND met = 0)
-    WHERE seq = :job
-        AND EXISTS (SELECT 1 FROM queuectl_dependencies WHERE job = queuectl_jobs.seq AND met = 0)
-"""
+    UPDATE queuectl_jobs SET ready = NULL, waits_for = %s WHERE seq = :job AND %s > 0
+""" % (_UNMET, _UNMET)
 NEEDS = """
     SELECT needed.id, needed.state, link.met FROM queuectl_dependencies AS link
     JOIN queuectl_jobs AS needed ON needed.seq = link.needs WHERE link.job = :job ORDER BY link.needs
@@ -492,7 +491,8 @@ LEFT_TO_WAIT_FOR = """
     SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
     JOIN queuectl_queues AS queue ON queue.name = needed.queue
     GROUP BY need.job
-    HAVING max(needed.state IN ('dead', 'cancelled') OR queue.paused) = 0
+    HAVING max(needed.state IN ('dead', 'cancelled') OR needed.state <> 'processing' AND (queue.paused
+        OR EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused'))) = 0
     LIMIT 1
 """
 DIED_SINCE = """
@@ -513,11 +513,13 @@ CANCEL_WAITING = """
 WANT_CANCEL = """
     UPDATE queuectl_jobs SET cancel = 1, updated_at = :now WHERE seq = :job AND state = 'processing'
 """
+# Counted anew: what a cancelled job waited for may have been deleted.
 REVIVE = """
-    UPDATE queuectl_jobs SET state = %s, ready = CASE WHEN waits_for = 0 THEN 1 END, attempts = 0,
-        deferrals = 0, run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL, updated_at = :now
+    UPDATE queuectl_jobs SET state = %s, waits_for = %s, ready = CASE %s WHEN 0 THEN 1 END,
+        attempts = 0, deferrals = 0, run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL,
+        updated_at = :now
     WHERE seq = :job AND %s
-""" % (_to("revive"), _from("revive"))
+""" % (_to("revive"), _UNMET, _UNMET, _from("revive"))
 
 EDIT = """
     UPDATE queuectl_jobs SET queue = :queue, priority = :priority, command = :command, cwd = :cwd,
@@ -600,6 +602,16 @@ FINISHED_SINCE = """
     SELECT %s FROM queuectl_jobs
     WHERE state IN %s AND state <> 'pending' AND finished_at >= :since ORDER BY finished_at
 """ % (JOB_COLUMNS, _list(FINISHED))
+# Jobs that run, or whose attempt ended since a moment. (One that was deferred or released is pending
+# again, and not among them.)
+TRIED_SINCE = """
+    SELECT %s FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending'
+    UNION ALL
+    SELECT %s FROM queuectl_jobs WHERE state = 'failed' AND state <> 'pending' AND updated_at >= :since
+    UNION ALL
+    SELECT %s FROM queuectl_jobs WHERE state IN %s
+        AND finished_at >= :since AND finished_at IS NOT NULL AND started_at IS NOT NULL
+""" % (JOB_COLUMNS, JOB_COLUMNS, JOB_COLUMNS, _list(FINISHED))
 # Whether a job waits, directly or not, for one that is dead or cancelled.
 IS_STUCK = """
     WITH RECURSIVE need (seq) AS (
@@ -629,19 +641,23 @@ DEAD = """
 
 # --- pruning ------------------------------------------------------------------------------------
 
+# A job that others wait for. (What is cancelled waits for nothing.)
+_WAITED_FOR = """EXISTS (
+        SELECT 1 FROM queuectl_dependencies AS link JOIN queuectl_jobs AS waiter ON waiter.seq = link.job
+        WHERE link.needs = job.seq AND link.met = 0 AND waiter.state <> 'cancelled')"""
+IS_WAITED_FOR = "SELECT 1 FROM queuectl_jobs AS job WHERE seq = :job AND %s" % _WAITED_FOR
 # Finished jobs of one state that ended before a moment, oldest end first; one that others
-# still wait for stays.
+# wait for stays.
 PRUNABLE = """
     SELECT id, seq FROM queuectl_jobs AS job
     WHERE state = :state AND state <> 'pending' AND finished_at < :before
       AND (:queue IS NULL OR queue = :queue)
-      AND NOT EXISTS (SELECT 1 FROM queuectl_dependencies WHERE needs = job.seq AND met = 0)
+      AND NOT %s
     ORDER BY finished_at LIMIT :limit
-"""
+""" % _WAITED_FOR
 DELETE = """
-    DELETE FROM queuectl_jobs WHERE seq = :job AND state IN %s
-      AND NOT EXISTS (SELECT 1 FROM queuectl_dependencies WHERE needs = :job AND met = 0)
-""" % _list(FINISHED)
+    DELETE FROM queuectl_jobs AS job WHERE seq = :job AND state IN %s AND NOT %s
+""" % (_list(FINISHED), _WAITED_FOR)
 
 # --- configuration ------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from . import settings, sql, values
 from .database import PATIENCE, Database, translated
-from .errors import BadInput, DuplicateId, Refused
+from .errors import BadInput, DuplicateId, JobRefused, Refused
 from .jobspec import NewJob
 from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job, Outcome, Verdict
 
@@ -71,8 +71,8 @@ class Store(Database):
 
         What a job leaves open (id, time, settings) is filled in. A job whose unique key an
         unfinished job has already is not added: that one's id is returned in its place. Raises
-        DuplicateId for an id that exists, Refused for one in `after` that does not. Idle workers of
-        the jobs' queues are woken.
+        DuplicateId for an id that exists, JobRefused for one in `after` that does not. Idle workers
+        of the jobs' queues are woken.
         """
         while True:
             try:
@@ -97,7 +97,7 @@ class Store(Database):
             rows.append(_row(job, made_up, settings_of[queue], now))
         try:
             if any(job.unique_key or job.after or job.stdin is not None for job in jobs):
-                return [self._insert_one(job, row) for job, row in zip(jobs, rows)]
+                return [self._insert_one(index, job, row) for index, (job, row) in enumerate(zip(jobs, rows))]
             self._db.executemany(sql.ENQUEUE, rows)
         except sqlite3.IntegrityError:
             raise
@@ -105,7 +105,7 @@ class Store(Database):
             raise translated(error, self.path) from None
         return [row[0] for row in rows]
 
-    def _insert_one(self, job: NewJob, row: tuple) -> str:
+    def _insert_one(self, index: int, job: NewJob, row: tuple) -> str:
         """Insert a job that has more to it than its row; returns its id."""
         if job.unique_key:
             holder = self._rows(sql.HOLDER_OF_KEY, {"key": job.unique_key})
@@ -113,27 +113,33 @@ class Store(Database):
                 return self._keep_or_replace(job, row, *holder[0])
         seq: int = self._db.execute(sql.ENQUEUE, row).lastrowid  # type: ignore[assignment]
         for id in job.after or ():
-            needed = self.get(id)
+            try:
+                needed = self.get(id)
+            except Refused as refusal:
+                raise JobRefused(str(refusal), index) from None
             if needed.seq == seq:
-                raise Refused("job %s cannot wait for itself" % id)
+                raise JobRefused("job %s cannot wait for itself" % id, index)
             self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
         if job.after:
             self._execute(sql.WAIT_FOR_THEM, {"job": seq})
         if job.stdin is not None:
-            self._add_input(seq, job.stdin)
+            self._set_input(seq, job.stdin)
         return row[0]
 
     def _keep_or_replace(self, job: NewJob, row: tuple, id: str, state: str) -> str:
         if job.replace and state in WAITING:
+            old = self.get(id)
             fields = dict(zip(NewJob._fields, row))
-            self._edit(self.get(id), {name: fields[name] for name in EDITABLE if name in fields})
-            if job.stdin is not None:
-                self._add_input(self.get(id).seq, job.stdin)
+            fields["run_at"] = fields["run_at"] or self._clock()
+            self._edit(old, {name: fields[name] for name in EDITABLE})
+            self._set_input(old.seq, job.stdin)
         return id
 
-    def _add_input(self, seq: int, data: bytes) -> None:
-        self._execute(sql.ADD_INPUT, {"job": seq, "data": data})
-        self._execute(sql.NOTE_INPUT, {"job": seq, "bytes": len(data)})
+    def _set_input(self, seq: int, data: bytes | None) -> None:
+        self._execute(sql.DROP_INPUT, {"job": seq})
+        if data is not None:
+            self._execute(sql.ADD_INPUT, {"job": seq, "data": data})
+        self._execute(sql.NOTE_INPUT, {"job": seq, "bytes": None if data is None else len(data)})
 
     def _refuse(self, jobs: Sequence[NewJob], error: sqlite3.IntegrityError) -> None:
         """Say why the database refused `jobs`; returns only where it refused an id that we made up.
@@ -143,11 +149,11 @@ class Store(Database):
         if "queuectl_jobs.id" not in str(error):
             raise BadInput("refused by the database: %s" % error) from None
         seen = set()
-        for job in jobs:
+        for index, job in enumerate(jobs):
             if job.id is None:
                 continue
             if job.id in seen or self.find(job.id):
-                raise DuplicateId("job %s exists already" % job.id, job.id)
+                raise DuplicateId("job %s exists already" % job.id, index)
             seen.add(job.id)
 
     def _choose_idle(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
@@ -474,8 +480,7 @@ class Store(Database):
         return job.id
 
     def _edit(self, job: Job, changes: dict[str, object]) -> bool:
-        fields = {name: getattr(job, name) for name in EDITABLE}
-        fields.update({name: value for name, value in changes.items() if value is not None})
+        fields = {**{name: getattr(job, name) for name in EDITABLE}, **changes}
         for name in ("command", "cwd"):
             if isinstance(fields[name], str):
                 fields[name] = values.storable(fields[name])
@@ -501,14 +506,19 @@ class Store(Database):
         self._ring(chosen)
         return job.id
 
-    def purge(self, id: str) -> str:
-        """Delete a job in the DLQ for good; returns its id. Raises Refused for any other."""
+    def purge(self, id: str, dry_run: bool = False) -> str:
+        """Delete a job in the DLQ for good; returns its id. Raises Refused for any other.
+
+        With `dry_run`, only say what would become of it.
+        """
         with self._transaction():
             job = self.get(id)
             if job.state != "dead":
                 raise Refused("job %s is not in the DLQ: it is %s" % (job.id, job.state))
-            if not self._execute(sql.DELETE, {"job": job.seq}).rowcount:
+            if self._one(sql.IS_WAITED_FOR, {"job": job.seq}):
                 raise Refused("other jobs wait for job %s: cancel these first" % job.id)
+            if not dry_run:
+                self._execute(sql.DELETE, {"job": job.seq})
         return job.id
 
     def prune(
@@ -621,13 +631,17 @@ class Store(Database):
         """Why a job that waits is not running; None for one that does not wait."""
         return self._rows(sql.LIST % ("WHERE " + sql.LIST_SEQ), {"seq": job.seq, "limit": 1})[0][-1]
 
-    def unfinished_ids(self, queue: str | None = None) -> list[str]:
+    def unfinished_ids(self, queue: str | None = None) -> Sequence[str]:
         """The ids of all jobs that are not finished, oldest first."""
         return [row[0] for row in self._rows(sql.UNFINISHED_IDS, {"queue": queue})]
 
-    def finished_since(self, moment: float) -> list[Job]:
+    def finished_since(self, moment: float) -> Sequence[Job]:
         """The jobs that ended at `moment` (epoch seconds) or later, in the order of their ends."""
         return [_job(row) for row in self._rows(sql.FINISHED_SINCE, {"since": moment})]
+
+    def tried_since(self, moment: float) -> Sequence[Job]:
+        """The jobs that run, and those whose attempt ended at `moment` (epoch seconds) or later."""
+        return [_job(row) for row in self._rows(sql.TRIED_SINCE, {"since": moment})]
 
     def is_stuck(self, job: Job) -> bool:
         """Whether a job waits for one that is dead or cancelled, directly or through others."""

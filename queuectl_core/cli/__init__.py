@@ -187,8 +187,17 @@ def run(words: list[str]) -> int:
     # Were -0 an option of argparse, it would take -3 for one too: --priority -3.
     ours = ["--null" if word == "-0" else word for word in ours]
     at = _command_place(ours)
-    if at is not None and ours[at] in ALIASES:
-        ours[at : at + 1] = ALIASES[ours[at]]
+    if at is not None and ours[at] == "help":
+        ours[at : at + 1] = []
+        ours.append("--help")
+        at = _command_place(ours)
+    if at is not None:
+        ours[at : at + 1] = ALIASES.get(ours[at], [ours[at]])
+        nouns = list(dict.fromkeys(name.split()[0] for name in COMMANDS))
+        if ours[at] not in nouns:
+            from ..values import nearest, quote
+
+            raise BadInput("no such command: %s (%s)" % (quote(ours[at]), nearest(ours[at], nouns)))
     parser = parser_for(ours)
     args = parser.parse_args(ours)
     if args.noun is None:
@@ -232,11 +241,16 @@ def _say(text: str) -> None:
 
 
 def each(ids: list[str], act) -> int:
-    """Do `act(id)` for each id and print what it returns, the full id; 1 if any was refused."""
+    """Do `act(id)` for each id and print what it returns, the full id; 1 if any was refused.
+
+    Where it returns None, nothing is printed.
+    """
     code = 0
     for id in dict.fromkeys(ids):
         try:
-            print(act(id), flush=True)
+            done = act(id)
+            if done is not None:
+                print(done, flush=True)
         except Refused as refusal:
             _say("queuectl: %s" % refusal)
             code = refusal.exit_code

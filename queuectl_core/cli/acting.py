@@ -8,7 +8,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput
-from ..lifecycle import FINISHED
+from ..lifecycle import FINISHED, Job
 from . import each, open_store, tell
 
 POLL = 0.01  # seconds
@@ -17,34 +17,52 @@ BITE = 1000  # Jobs deleted in one transaction: workers get in between.
 
 
 def cancel_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="a job that is not finished")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a job that is not finished")
+    parser.add_argument("--all", action="store_true", help="all jobs that are not finished")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all jobs of this queue that are not finished")
 
 
 def cancel(args: Namespace) -> int:
     with open_store(args) as store:
-        return each(args.ids, lambda id: _cancel(store, id))
+        ids = _ids(args, "jobs", store.unfinished_ids)
+        ending: list[Job] = []
+        code = each(ids, lambda id: _cancel(store, id, ending))
+        # All are told before the first is waited for: they end side by side.
+        return max(code, each([job.id for job in ending], lambda id: _wait_for_end(store, id)))
 
 
-def _cancel(store, id: str) -> str:
-    """Cancel one job; returns its id when it does not run any more."""
+def _cancel(store, id: str, ending: list[Job]) -> str | None:
+    """Cancel one job; returns its id or, where it runs still, adds it to `ending`."""
+    job = store.cancel(id)
+    if job.state != "processing":
+        return job.id
+    ending.append(job)
+    return None
+
+
+def _wait_for_end(store, id: str) -> str:
+    """Wait until a job that is to be cancelled runs no more; returns its id.
+
+    Raises Refused where it ended by itself before.
+    """
     from .. import fleet
 
-    job = store.cancel(id)
+    job = store.get(id)
     began = time.monotonic()
     told = False
     remote = fleet.Remote(None, dict(os.environb), tell)
-    while job.state == "processing" and job.cancel:
+    while job.state != "cancelled":
+        if not job.cancel:
+            job = store.cancel(id)  # Its worker released it, or it ended: that is refused here.
         waited = time.monotonic() - began
         if waited > 1 and not told:
             told = True
-            tell(
-                "waiting for job %s to end; after %s it is killed" % (id, values.span(job.kill_grace))
-            )
+            tell("waiting for job %s to end; after %s it is killed" % (id, values.span(job.kill_grace)))
         if waited > 1:
             remote.look(store)  # Its worker may be gone.
         time.sleep(POLL if waited < 1 else RESCUE_POLL)
-        job = store.get(job.id)
-    return job.id
+        job = store.get(id)
+    return id
 
 
 def retry_arguments(parser: ArgumentParser) -> None:
@@ -81,7 +99,7 @@ def dlq_retry_arguments(parser: ArgumentParser) -> None:
 
 def dlq_retry(args: Namespace) -> int:
     with open_store(args) as store:
-        return each(_dead_ids(store, args), lambda id: store.revive(id, only_dead=True))
+        return each(_ids(args, "dead jobs", store.dead_ids), lambda id: store.revive(id, only_dead=True))
 
 
 def dlq_purge_arguments(parser: ArgumentParser) -> None:
@@ -91,57 +109,50 @@ def dlq_purge_arguments(parser: ArgumentParser) -> None:
 
 def dlq_purge(args: Namespace) -> int:
     with open_store(args) as store:
-        if args.dry_run:
-            return each(_dead_ids(store, args), lambda id: store.get(id).id)
-        return each(_dead_ids(store, args), store.purge)
+        ids = _ids(args, "dead jobs", store.dead_ids)
+        return each(ids, lambda id: store.purge(id, args.dry_run))
 
 
-def _dead_ids(store, args: Namespace) -> list[str]:
-    """The ids given, or those in the DLQ that --all or --queue names."""
+def _ids(args: Namespace, what: str, ids_of) -> list[str]:
+    """The ids given, or those that --all or --queue means: `ids_of(queue)`."""
     if bool(args.ids) == (args.all or args.queue is not None):
-        raise BadInput("give the ids of dead jobs, or --all, or --queue")
+        raise BadInput("give the ids of %s, or --all, or --queue" % what)
     if args.ids:
         return args.ids
-    queue = None if args.queue is None else values.name(args.queue, "--queue")
-    ids = store.dead_ids(queue)
+    ids = ids_of(None if args.queue is None else values.name(args.queue, "--queue"))
     if not ids:
-        tell("the DLQ is empty")
+        tell("there are none")
     return ids
 
 
 # --- changing ------------------------------------------------------------------------------------
 
-EDIT_OPTIONS = {
-    "command": "--command",
-    "queue": "--queue",
-    "priority": "--priority",
-    "delay": "--delay",
-    "run_at": "--run-at",
-    "max_retries": "--max-retries",
-    "backoff_base": "--backoff-base",
-    "timeout": "--timeout",
-    "bury_on": "--bury-on",
-    "retry_only_on": "--retry-only-on",
-    "cwd": "--cwd",
-}
+# Options of enqueue that edit has too.
+EDITABLE = (
+    "queue priority delay run_at max_retries backoff_base timeout bury_on retry_only_on cwd"
+).split()
 
 
 def edit_arguments(parser: ArgumentParser) -> None:
+    from .enqueue import add_field
+
     parser.add_argument("id", metavar="ID", help="a job that is pending or waits for its retry")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", default=SUPPRESS)
-    parser.add_argument("-p", "--priority", metavar="N", default=SUPPRESS)
-    for option in EDIT_OPTIONS.values():
-        if option not in ("--queue", "--priority"):
-            parser.add_argument(option, metavar="VALUE", default=SUPPRESS, help="as of enqueue")
+    parser.add_argument("--command", metavar="LINE", default=SUPPRESS, help="the shell line that it runs")
+    for field in EDITABLE:
+        add_field(parser, field)
 
 
 def edit(args: Namespace) -> int:
     from .. import jobspec
+    from .enqueue import OPTIONS, directory
 
-    given = {name: getattr(args, name) for name in EDIT_OPTIONS if hasattr(args, name)}
+    places = {"command": "--command", **OPTIONS}
+    given = {name: getattr(args, name) for name in ("command", *EDITABLE) if hasattr(args, name)}
     if not given:
         raise BadInput("say what to change (see 'queuectl edit --help')")
-    checked = jobspec.new_job({"command": "-", **given}, time.time(), EDIT_OPTIONS)
+    if "cwd" in given:
+        given["cwd"] = directory(given["cwd"])
+    checked = jobspec.new_job({"command": "-", **given}, time.time(), places)
     names = {"run_at" if name == "delay" else name for name in given}
     with open_store(args) as store:
         print(store.edit(args.id, {name: getattr(checked, name) for name in names}))
@@ -152,7 +163,7 @@ def edit(args: Namespace) -> int:
 
 
 def pause_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("queue", nargs="?", metavar="QUEUE", help="default: all queues")
+    parser.add_argument("queue", nargs="?", metavar="QUEUE", help="this queue only (default: all queues)")
 
 
 def pause(args: Namespace) -> int:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from .. import settings
 from . import open_store, tell
 
-KEY_HELP = "a key: %s; QUEUE.KEY for the jobs of one queue" % ", ".join(settings.SETTINGS)
+KEY_HELP = "one of 'config list', or QUEUE.KEY for one queue"
 
 
 def config_set_arguments(parser: ArgumentParser) -> None:

@@ -9,35 +9,47 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from .. import jobspec, values
-from ..errors import BadInput, DuplicateId, QueueError
+from ..errors import BadInput, JobRefused, QueueError, Refused
 from . import open_store
 
 CHUNK = 1024 * 1024
 LONGEST_LINE = 16 * 1024 * 1024
+NOBODY_READS = 141  # As a shell calls SIGPIPE: not all of the input has been enqueued.
 
-# Options that are a field of the job as they stand, and how messages call them.
-OPTIONS = {
-    "id": "--id",
-    "queue": "--queue",
-    "priority": "--priority",
-    "delay": "--delay",
-    "run_at": "--run-at",
-    "max_retries": "--max-retries",
-    "backoff_base": "--backoff-base",
-    "timeout": "--timeout",
-    "cwd": "--cwd",
-    "after": "--after",
-    "unique_key": "--unique",
-    "bury_on": "--bury-on",
-    "retry_only_on": "--retry-only-on",
+# Options that are a field of the job as they stand: the field, its option, what it is given, help.
+FIELDS = {
+    "id": ("--id", "ID", "the job's id (default: one is made up)"),
+    "queue": ("-q --queue", "QUEUE", "the queue (default: default)"),
+    "priority": ("-p --priority", "N", "jobs of a higher one run first (default: 0)"),
+    "cwd": ("--cwd", "DIR", "the working directory (default: this one)"),
+    "delay": ("--delay", "DURATION", "not before this has passed: 90, 90s, 5m, 2h or 1d"),
+    "run_at": ("--run-at", "TIME", "not before this time: ISO 8601, an epoch, or +5m"),
+    "after": (
+        "--after",
+        "ID[,ID]",
+        "not before these jobs have completed; - reads their ids from standard input, a line each",
+    ),
+    "unique_key": (
+        "--unique",
+        "KEY",
+        "while an unfinished job has this key, add nothing and print that one's id",
+    ),
+    "timeout": ("--timeout", "DURATION", "end an attempt that runs for longer; 0 is no limit"),
+    "max_retries": ("--max-retries", "N", "how often a failed job is run again"),
+    "backoff_base": ("--backoff-base", "N", "wait N ** n seconds after the n-th failure"),
+    "bury_on": ("--bury-on", "CODES", "exit codes that are not worth a retry, as in 2,64-78"),
+    "retry_only_on": ("--retry-only-on", "CODES", "the only exit codes that are worth a retry"),
 }
+# How messages call them.
+OPTIONS = {field: names.split()[-1] for field, (names, _, _) in FIELDS.items()}
 
 EXAMPLES = """\
 examples:
   queuectl enqueue 'sleep 2; echo done'
   queuectl enqueue --timeout 5m --max-retries 1 -- convert 'My Picture.jpg' small.png
   queuectl enqueue '{"id": "job1", "command": "sleep 2", "priority": 5}'
-  find . -name '*.log' -printf 'gzip "%p"\\n' | queuectl enqueue -
+  find . -name '*.log' | queuectl enqueue --each 'gzip {}' -
+  queuectl enqueue --file pages | queuectl enqueue --after - -- ./make-index
 """
 
 
@@ -49,37 +61,13 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="JOB",
-        help="a JSON object, a shell command, or - to read many from standard input; behind --"
+        help="a JSON object, a shell line, or - to read many from standard input; behind --"
         " a command: one word is a shell line, several are run as they are",
     )
-
-    # Left out of the namespace unless given: an option is a field of the job only then.
-    def option(*names: str, metavar: str, help: str) -> None:
-        field = next(field for field, option in OPTIONS.items() if option in names)
-        parser.add_argument(*names, dest=field, metavar=metavar, default=SUPPRESS, help=help)
-
-    option("--id", metavar="ID", help="the job's id (default: one is made up)")
-    option("-q", "--queue", metavar="QUEUE", help="the queue (default: default)")
-    option("-p", "--priority", metavar="N", help="higher runs first (default: 0)")
-    option("--delay", metavar="DURATION", help="not before this has passed: 90, 90s, 5m, 2h, 1d")
-    option("--run-at", metavar="TIME", help="not before this time: ISO 8601, an epoch, or +5m")
-    option("--max-retries", metavar="N", help="how often a failed job is run again")
-    option("--backoff-base", metavar="N", help="wait N ** n seconds after the n-th failure")
-    option("--timeout", metavar="DURATION", help="end an attempt that runs longer; 0 is no limit")
-    option("--after", metavar="ID[,ID]", help="not before these jobs have completed")
-    option("--unique", metavar="KEY", help="add nothing while an unfinished job has this key; print its id")
-    parser.add_argument(
-        "--replace", action="store_true", help="with --unique: update the job that waits instead"
-    )
-    option("--bury-on", metavar="CODES", help="exit codes not worth a retry, as in 2,64-78")
-    option("--retry-only-on", metavar="CODES", help="the only exit codes that are worth a retry")
-    option("--cwd", metavar="DIR", help="the working directory (default: this one)")
-    parser.add_argument(
-        "--stdin",
-        action="store_true",
-        help="keep standard input (at most 64 MiB) and give it to the job as its own",
-    )
-    parser.add_argument(
+    job = parser.add_argument_group("the job")
+    for field in ("id", "queue", "priority", "cwd"):
+        add_field(job, field)
+    job.add_argument(
         "-e",
         "--env",
         action="append",
@@ -88,30 +76,52 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         help="set a variable for the job; without =V it is taken from here. It is stored in the"
         " file: secrets belong into worker start --env-file",
     )
-    parser.add_argument(
-        "-F", "--file", metavar="FILE", help="read many jobs, a line each: JSON or shell lines"
+    job.add_argument(
+        "--stdin",
+        action="store_true",
+        help="keep standard input (at most 64 MiB) and give it to the job as its own",
     )
-    parser.add_argument(
-        "--null", action="store_true", help="(or -0) with - or --file: separated by NUL, not newline"
+    when = parser.add_argument_group("when it runs")
+    for field in ("delay", "run_at", "after", "unique_key"):
+        add_field(when, field)
+    when.add_argument(
+        "--replace", action="store_true", help="with --unique: put this in the place of one that waits"
     )
-    parser.add_argument(
+    how_often = parser.add_argument_group("how long and how often (default: as the config keys say)")
+    for field in ("timeout", "max_retries", "backoff_base", "bury_on", "retry_only_on"):
+        add_field(how_often, field)
+    many = parser.add_argument_group("many jobs (the options above are defaults for each)")
+    many.add_argument("-F", "--file", metavar="FILE", help="read them from FILE; - is standard input")
+    many.add_argument(
         "--each",
         metavar="COMMAND",
-        help="with - or --file: run this for each line: {} is the line, quoted, {.} the same without"
-        " its extension, {#} its number",
+        help="the lines are no jobs, but make one each of COMMAND: {} is the line, quoted; {.} without its"
+        " extension, {/} its last part, {//} its folder, {/.} its last part without its extension;"
+        " {#} its number",
     )
-    parser.add_argument(
-        "--atomic", action="store_true", help="with - or --file: enqueue all lines or none"
+    many.add_argument(
+        "--null", action="store_true", help="(or -0) they end with NUL, not newline: find -print0"
     )
+    many.add_argument("--atomic", action="store_true", help="enqueue all of them or none")
+
+
+def add_field(parser, field: str) -> None:
+    """Add the option of a job's field; it is in the namespace only where it was given."""
+    names, metavar, help = FIELDS[field]
+    parser.add_argument(*names.split(), dest=field, metavar=metavar, default=SUPPRESS, help=help)
 
 
 def enqueue(args: Namespace) -> int:
     fields = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
-    fields["cwd"] = _cwd(fields.get("cwd"))
+    fields["cwd"] = directory(fields.get("cwd"))
     if args.replace:
         if "unique_key" not in fields:
             raise BadInput("--replace: goes with --unique")
         fields["replace"] = True
+    if fields.get("after") == "-":
+        if args.stdin or args.words == ["-"] or args.file == "-":
+            raise BadInput("--after -: standard input is for something else already")
+        fields["after"] = values.decode(_standard_input("--after")).split()
     if args.env:
         fields["env"] = dict(map(_variable, args.env))
     sources = (args.file is not None) + bool(args.words) + (args.rest is not None)
@@ -126,9 +136,9 @@ def enqueue(args: Namespace) -> int:
         if getattr(args, option):
             raise BadInput("--%s: goes with - or --file" % option)
     if args.stdin:
-        fields["stdin"] = _standard_input()
+        fields["stdin"] = _standard_input("--stdin")
     job = _one_job(args, fields)
-    _print_ids(open_store(args).enqueue([job]))
+    _acknowledge(open_store(args), [job])
     return 0
 
 
@@ -151,7 +161,8 @@ def _joined(words: list[str]) -> str:
     return shlex.join(words)
 
 
-def _cwd(given: object) -> str:
+def directory(given: object) -> str:
+    """The absolute path of `given`, or of the working directory for None. Raises BadInput."""
     try:
         here = values.decode(os.getcwdb())
     except OSError as error:
@@ -161,7 +172,8 @@ def _cwd(given: object) -> str:
     return os.path.normpath(os.path.join(here, str(given))) if given is not None else here
 
 
-def _standard_input() -> bytes:
+def _standard_input(option: str) -> bytes:
+    """All of it, or the beginning that is too long already."""
     pieces, size = [], 0
     try:
         while size <= values.LARGEST_INPUT:
@@ -171,7 +183,7 @@ def _standard_input() -> bytes:
             pieces.append(piece)
             size += len(piece)
     except OSError as error:
-        raise BadInput("--stdin: %s" % error.strerror) from None
+        raise BadInput("%s: %s" % (option, error.strerror)) from None
     return b"".join(pieces)
 
 
@@ -186,9 +198,27 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _print_ids(ids: list[str]) -> None:
-    sys.stdout.write("\n".join(ids) + "\n")
-    sys.stdout.flush()
+def _acknowledge(store, jobs: list[jobspec.NewJob]) -> None:
+    """Enqueue jobs and print their ids. Ctrl-C comes before both or after both, never in between."""
+    from signal import SIGINT, signal
+
+    before = store.changes()
+    interrupts = []
+
+    def interrupt(number: int, frame: object) -> None:
+        if store.changes() == before:  # It waits for the lock.
+            raise KeyboardInterrupt
+        interrupts.append(number)
+
+    former = signal(SIGINT, interrupt)
+    try:
+        ids = store.enqueue(jobs)
+        sys.stdout.write("\n".join(ids) + "\n")
+        sys.stdout.flush()
+    finally:
+        signal(SIGINT, former)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 # --- many ----------------------------------------------------------------------------------------
@@ -200,9 +230,12 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
     So a slow producer sees each line committed as it comes, and a fast one gets large transactions;
     no lock is ever held while waiting for input. A bad line ends it: those before it are enqueued.
     """
-    for field in ("id", "unique_key", "stdin"):
-        if field in fields or (field == "stdin" and args.stdin):
-            option = OPTIONS.get(field, "--stdin")
+    for option, is_given in (
+        ("--id", "id" in fields),
+        ("--unique", "unique_key" in fields and args.each is None),
+        ("--stdin", args.stdin),
+    ):
+        if is_given:
             raise BadInput("%s: goes with one job only" % option)
     template = None if args.each is None else values.command(args.each, "--each")
     fd = _open(args.file)
@@ -216,23 +249,18 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
                 raise problem
             while jobs:
                 try:
-                    _print_ids(store.enqueue(jobs))
+                    _acknowledge(store, jobs)
                     break
-                except DuplicateId as refusal:
-                    at = _index_of(refusal.id, jobs, store)
-                    problem = DuplicateId("line %d: %s" % (numbers[at], refusal), refusal.id)
+                except JobRefused as refusal:
+                    problem = Refused("line %d: %s" % (numbers[refusal.index], refusal))
                     if args.atomic:
                         raise problem from None
-                    jobs = jobs[:at]
+                    jobs = jobs[: refusal.index]
+                except BrokenPipeError:
+                    return NOBODY_READS
             if problem:
                 raise problem
     return 0
-
-
-def _index_of(id: str, jobs: list[jobspec.NewJob], store) -> int:
-    """Which of `jobs` must not go in: the first of this id or, where it is new, the second."""
-    found = [index for index, job in enumerate(jobs) if job.id == id]
-    return found[0] if store.find(id) else found[1]
 
 
 def _open(path: str | None) -> int:
@@ -246,7 +274,10 @@ def _open(path: str | None) -> int:
 
 
 def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, bytes]]]:
-    """The numbered records that each read completes; blank ones are left out."""
+    """The numbered records that each read completes; blank ones are left out.
+
+    With NUL, they are as they come: a blank may be a file's name.
+    """
     number, rest = 0, b""
     while True:
         try:
@@ -257,9 +288,9 @@ def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, bytes]]]:
         rest = pieces.pop() if data else b""
         if len(rest) > LONGEST_LINE:
             raise BadInput("line %d: longer than 16 MiB" % (number + len(pieces) + 1))
-        yield [
-            (number + index, piece) for index, piece in enumerate(pieces, 1) if piece.strip()
-        ]
+        if separator == b"\n":
+            pieces = [piece.rstrip(b"\r") if piece.strip() else b"" for piece in pieces]
+        yield [(number + index, piece) for index, piece in enumerate(pieces, 1) if piece]
         number += len(pieces)
         if not data:
             return
@@ -275,10 +306,10 @@ def _parse(
     # Shell lines differ in nothing but their command.
     pattern = jobspec.new_job({**fields, "command": "-"}, now, OPTIONS)
     for number, raw in records:
-        text = values.decode(raw[:-1] if raw.endswith(b"\r") else raw)
+        text = values.decode(raw)
         try:
             if template is not None:
-                job = pattern._replace(command=values.command(_fill(template, text, number), "command"))
+                job = _each(pattern, template, text, number)
             elif text.lstrip().startswith("{"):
                 job = jobspec.from_json(text, fields, now, OPTIONS)
             else:
@@ -290,12 +321,27 @@ def _parse(
     return numbers, jobs, None
 
 
-def _fill(template: str, line: str, number: int) -> str:
-    """The command for one line; a template that names nothing gets the line behind it."""
+def _each(pattern: jobspec.NewJob, template: str, line: str, number: int) -> jobspec.NewJob:
+    """The job for one line; a template that names nothing gets the line behind it."""
     import re
     import shlex
 
     base, _ = os.path.splitext(line)
-    meanings = {"{}": shlex.quote(line), "{.}": shlex.quote(base), "{#}": str(number)}
-    filled, found = re.subn(r"\{[.#]?\}", lambda match: meanings[match.group()], template)
-    return filled if found else "%s %s" % (template, meanings["{}"])
+    folder, name = os.path.split(line)
+    meanings = {
+        "{}": line,
+        "{.}": base,
+        "{/}": name,
+        "{//}": folder or ".",
+        "{/.}": os.path.splitext(name)[0],
+        "{#}": str(number),
+    }
+
+    def fill(text: str, quote) -> str:
+        return re.sub(r"\{(?:\.|/|//|/\.|#)?\}", lambda match: quote(meanings[match.group()]), text)
+
+    filled = fill(template, shlex.quote)
+    if filled == template:
+        filled = "%s %s" % (template, shlex.quote(line))
+    key = pattern.unique_key and values.key(fill(pattern.unique_key, str), "--unique")
+    return pattern._replace(command=values.command(filled, "command"), unique_key=key)

@@ -15,14 +15,14 @@ POLL = 0.02  # seconds
 
 
 def logs_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", nargs="?", metavar="ID", help="the job; with -f all that run by default")
+    parser.add_argument("id", nargs="?", metavar="ID", help="the job (default, with -f: all that run)")
     parser.add_argument(
         "-f",
         "--follow",
         action="store_true",
         help="go on until the job is finished, across its retries",
     )
-    parser.add_argument("-n", "--lines", metavar="N", help="begin N lines before the end")
+    parser.add_argument("-n", "--lines", metavar="N", help="begin N lines before the end (default: all)")
     parser.add_argument("--attempt", metavar="N", help="of this attempt (default: the last)")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--stdout", action="store_true", help="only what went to standard output")
@@ -34,10 +34,10 @@ def logs(args: Namespace) -> int:
     number = None if args.attempt is None else values.whole(args.attempt, "--attempt", 1)
     lines = None if args.lines is None else values.whole(args.lines, "--lines", 0)
     if args.id is None:
-        if not args.follow:
-            raise BadInput("give the id of a job, or -f to follow all that run")
+        if not args.follow or number is not None:
+            raise BadInput("give the id of a job, or -f alone to follow all that run")
         with open_store(args) as store:
-            return _follow_all(store, streams)
+            _FollowAll(store, streams, lines).run()
     with open_store(args) as store:
         job = store.get(args.id)
         if number is not None and number > job.last_attempt:
@@ -60,6 +60,11 @@ class _Reader:
         self._streams = streams
         self._position = 0
         self._attempt = attempt
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self._job.id
 
     def read(self) -> bytes:
         """What is new since the last call. A gap where output was not kept is said on stderr."""
@@ -91,7 +96,13 @@ def _write(data: bytes) -> None:
 def _last_lines(data: bytes, count: int | None) -> bytes:
     if count is None:
         return data
-    return b"".join(data.splitlines(keepends=True)[-count:]) if count else b""
+    if count == 0:
+        return b""
+    at = len(data) - 1  # A newline at the very end ends the last line, and begins none.
+    while count and at >= 0:
+        at = data.rfind(b"\n", 0, at)
+        count -= 1
+    return data[at + 1 :]
 
 
 def _follow(store, job: Job, reader: _Reader, fixed: bool) -> None:
@@ -113,29 +124,60 @@ def _sleep_until_change(store, version: int) -> None:
         time.sleep(POLL)
 
 
-def _follow_all(store, streams: tuple[int, ...]) -> int:
-    """Write each line that any job prints, its id before it; until interrupted."""
-    readers: dict[tuple[int, int], _Reader] = {}
-    rests: dict[tuple[int, int], bytes] = {}
-    began = since = time.time()
-    while True:
-        version, now = store.data_version(), time.time()
-        with store.snapshot():
-            running = [job for job, _ in store.list(("processing",))]
-            # What began and ended between two looks.
-            ended = store.finished_since(since) + [job for job, _ in store.list(("failed",), limit=100)]
-            for job in running + [job for job in ended if (job.started_at or 0) >= began]:
-                key = (job.seq, job.last_attempt)
-                if key not in rests:
-                    readers[key] = _Reader(store, job, job.last_attempt, streams)
-                    rests[key] = b""
-                elif key not in readers:
-                    continue
-                *lines, rests[key] = (rests[key] + readers[key].read()).split(b"\n")
-                if job.state != "processing":
-                    lines += [rests[key]] if rests[key] else []
-                    del readers[key]
-                prefix = values.encode(job.id) + b" | "
-                _write(b"".join(prefix + line + b"\n" for line in lines))
-        since = now - 1
-        _sleep_until_change(store, version)
+class _FollowAll:
+    """Writes each line that any job prints from now on, the job's id before it."""
+
+    def __init__(self, store, streams: tuple[int, ...], lines: int | None) -> None:
+        """Of jobs that run already, begin `lines` lines before the end of what they printed."""
+        self._store = store
+        self._streams = streams
+        self._lines = lines
+        self._began = time.time()
+        self._seen: dict[int, int] = {}  # The latest attempt of each job that was looked at.
+        self._open: dict[int, tuple[_Reader, bytes]] = {}  # With the beginning of an unended line.
+
+    def run(self) -> None:
+        """Write until interrupted."""
+        since = self._began
+        while True:
+            version = self._store.data_version()
+            jobs = self._store.tried_since(since)  # Before their output: nothing of an end is missed.
+            since = max([since, *(job.updated_at for job in jobs if job.state != "processing")])
+            for seq in set(self._open).difference(job.seq for job in jobs):
+                self._write_rest(seq)  # It was deferred, released or revived.
+            for job in jobs:
+                self._write_of(job)
+            self._lines = None
+            _sleep_until_change(self._store, version)
+
+    def _write_of(self, job: Job) -> None:
+        """Write what is new of a job's latest attempts."""
+        first = self._seen.get(job.seq, 0) + 1
+        if job.seq not in self._seen:
+            # Only what ended, or goes on, since we began.
+            ended = [attempt.finished_at for attempt in self._store.attempts(job)]
+            first += sum(1 for moment in ended if moment is not None and moment < self._began)
+        for attempt in range(first, job.last_attempt + 1):
+            self._write_rest(job.seq)
+            self._open[job.seq] = _Reader(self._store, job, attempt, self._streams), b""
+        self._seen[job.seq] = job.last_attempt
+        if job.seq in self._open:
+            self._write_new(job.seq)
+            if job.state != "processing":
+                self._write_rest(job.seq)
+
+    def _write_new(self, seq: int) -> None:
+        reader, rest = self._open[seq]
+        *lines, rest = (rest + _last_lines(reader.read(), self._lines)).split(b"\n")
+        self._open[seq] = reader, rest
+        prefix = values.encode(reader.id) + b" | "
+        _write(b"".join(prefix + line + b"\n" for line in lines))
+
+    def _write_rest(self, seq: int) -> None:
+        """Write the last of an attempt that has ended, its last line too, ended or not."""
+        if seq not in self._open:
+            return
+        self._write_new(seq)
+        reader, rest = self._open.pop(seq)
+        if rest:
+            _write(values.encode(reader.id) + b" | " + rest + b"\n")

@@ -11,19 +11,19 @@ from argparse import ArgumentParser, Namespace
 from .. import values
 from ..errors import BadInput, WaitTimedOut
 from ..lifecycle import FINISHED, Job
-from . import open_store, tell
+from . import TALK, open_store, tell
 
 POLL = 0.004  # Seconds; a look at `data_version` costs some ten microseconds.
 RECHECK = 1.0  # Seconds between two looks at all jobs: for what the quick look cannot see.
-BAR_WIDTH = 30
+LONGEST_BAR = 30  # columns
 
 
 def wait_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "ids", nargs="*", metavar="ID", help="a job; - reads ids from standard input, a line each"
+        "ids", nargs="*", metavar="ID", help="a job; - reads ids from standard input as they come"
     )
     parser.add_argument("--all", action="store_true", help="all jobs that are unfinished now (default)")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all that are unfinished in this queue")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all that are unfinished now in this queue")
     parser.add_argument("--timeout", metavar="DURATION", help="wait no longer than this; exit 124 then")
     parser.add_argument(
         "--json", action="store_true", help="print each job as a line of JSON the moment it ends"
@@ -37,11 +37,9 @@ def wait(args: Namespace) -> int:
         raise BadInput("give ids, or --all, or --queue")
     with open_store(args) as store:
         waiting = _Waiting(store, args.json)
-        lines = None
-        if args.ids == ["-"]:
-            lines = _Lines(0)
-        else:
-            waiting.add(args.ids or store.unfinished_ids(queue))
+        lines = _Lines(0) if "-" in args.ids else None
+        ids = [id for id in args.ids if id != "-"] if args.ids else store.unfinished_ids(queue)
+        waiting.add(ids)
         return waiting.wait(lines, None if patience is None else time.monotonic() + patience)
 
 
@@ -53,10 +51,12 @@ class _Waiting:
         self._json = json
         self._left: dict[str, None] = {}
         self._new: list[str] = []
-        self._count = self._failed = 0
+        self._known: set[str] = set()
+        self._failed = 0
         self._last: Job | None = None
         self._since = time.time()
-        self._recheck_at = 0.0
+        self._looked_at = self._recheck_at = self._soonest_recheck = 0.0
+        self._obstacle: str | None = None
         self._bar = _Bar()
 
     def add(self, ids: list[str]) -> None:
@@ -64,67 +64,93 @@ class _Waiting:
         found = {job.id: job for job in self._store.get_many(ids)}
         for id in ids:
             full = id if id in found else self._store.get(id).id
-            if full not in self._left:
+            if full not in self._known:
+                self._known.add(full)
                 self._left[full] = None
-                self._count += 1
                 self._new.append(full)
 
     def wait(self, lines: _Lines | None, until: float | None) -> int:
         """Wait for all, and for those whose ids `lines` brings; returns the exit code."""
         while True:
             version = self._store.data_version()
+            if lines and lines.ready(0):
+                self.add(lines.read())
+                lines = None if lines.at_end else lines
             self._collect()
-            done = self._count - len(self._left)
-            self._bar.show(done, self._failed, self._count)
-            if not self._left and (lines is None or lines.at_end):
+            count, left = len(self._known), len(self._left)
+            self._bar.show(count - left, self._failed, count, self._obstacle)
+            if not left and not lines:
                 self._bar.clear()
                 return self._exit_code()
-            while not self._new and self._is_quiet(version):
-                if until is not None and time.monotonic() >= until:
-                    self._bar.clear()
-                    raise WaitTimedOut("%d of %d jobs are not finished" % (len(self._left), self._count))
-                if lines is None or lines.at_end:
-                    time.sleep(POLL)
-                elif lines.ready(POLL):
-                    self.add(lines.read())
-                    if lines.at_end:
-                        break
+            if until is not None and time.monotonic() >= until:
+                self._bar.clear()
+                raise WaitTimedOut("%d of %d jobs are not finished" % (left, count))
+            self._sleep(version, lines, until)
 
-    def _is_quiet(self, version: int) -> bool:
-        return self._store.data_version() == version and time.monotonic() < self._recheck_at
+    def _sleep(self, version: int, lines: _Lines | None, until: float | None) -> None:
+        """Until something has changed, or it is time to look at all jobs, or `until`."""
+        end = self._recheck_at if until is None else min(self._recheck_at, until)
+        while self._store.data_version() == version and time.monotonic() < end:
+            if lines is None:
+                time.sleep(POLL)
+            elif lines.ready(POLL):
+                return
 
     def _collect(self) -> None:
         """Take out of `left` the jobs that have ended."""
-        now = time.time()
+        ended = self._store.finished_since(self._since)
+        if ended:
+            # Times of ends grow from commit to commit: they are read under the write lock.
+            self._since = ended[-1].finished_at
+        # Where one did not complete, others may be stuck now.
+        if any(job.state != "completed" for job in ended if job.finished_at > self._looked_at):
+            self._recheck_at = min(self._recheck_at, self._soonest_recheck)
         if time.monotonic() >= self._recheck_at:
-            candidates = self._store.get_many(list(self._left))
-            # A million jobs are not looked at each second.
-            self._recheck_at = time.monotonic() + max(RECHECK, 10 * (time.time() - now))
+            candidates = self._look_at_all()
         else:
-            candidates = self._store.finished_since(self._since) + self._store.get_many(self._new)
+            candidates = ended + self._store.get_many(self._new)
         self._new = []
-        self._since = now - 1
         for job in sorted(candidates, key=lambda job: job.finished_at or 0):
             if job.id in self._left and (job.state in FINISHED or self._store.is_stuck(job)):
                 del self._left[job.id]
                 self._end(job)
 
+    def _look_at_all(self) -> list[Job]:
+        """All jobs that are left, but those that are gone: these end here."""
+        began, self._looked_at = time.monotonic(), time.time()
+        found = self._store.get_many(list(self._left))
+        for id in set(self._left).difference(job.id for job in found):
+            del self._left[id]
+            self._fail("job %s was deleted" % id)
+        if self._bar.is_shown and found:
+            runs = any(job.state == "processing" for job in found)
+            self._obstacle = None if runs else self._store.reason(min(found))
+        # A million jobs are not looked at all the time.
+        now = time.monotonic()
+        self._soonest_recheck = now + 10 * (now - began)
+        self._recheck_at = max(now + RECHECK, self._soonest_recheck)
+        return found
+
     def _end(self, job: Job) -> None:
         self._last = job
+        reason = None if job.state in FINISHED else self._store.reason(job)
         if job.state != "completed":
-            self._failed += 1
-            self._bar.clear()
-            reason = job.error or self._store.reason(job)
-            tell("job %s is %s%s" % (job.id, job.state, ": %s" % reason if reason else ""))
+            detail = job.error or reason
+            self._fail("job %s is %s%s" % (job.id, job.state, ": " + detail if detail else ""))
         if self._json:
             import json
 
             from ..render import job_json
 
-            print(json.dumps(job_json(job, None)), flush=True)
+            print(json.dumps(job_json(job, reason)), flush=True)
+
+    def _fail(self, text: str) -> None:
+        self._failed += 1
+        self._bar.clear()
+        tell(text)
 
     def _exit_code(self) -> int:
-        if self._count == 1 and self._last:
+        if len(self._known) == 1 and self._last:
             return 0 if self._last.state == "completed" else self._last.exit_code or 1
         return 1 if self._failed else 0
 
@@ -154,28 +180,35 @@ class _Lines:
 
 
 class _Bar:
-    """A progress bar on stderr, where that is a terminal."""
+    """A progress bar on stderr, where that is a terminal and nobody said --quiet."""
 
     def __init__(self) -> None:
-        self._shows = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.is_shown = bool(TALK) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._next = 0.0
         self._began = time.monotonic()
         self._is_drawn = False
 
-    def show(self, done: int, failed: int, count: int) -> None:
-        """Draw it, ten times a second at most: done, failed, rate, time left."""
+    def show(self, done: int, failed: int, count: int, obstacle: str | None) -> None:
+        """Draw it, ten times a second at most: done, failed, rate, time left.
+
+        `obstacle` is why nothing runs, where nothing does.
+        """
         now = time.monotonic()
-        if not self._shows or now < self._next:
+        if not self.is_shown or now < self._next:
             return
         self._next = now + 0.1
         self._is_drawn = True
-        filled = BAR_WIDTH * done // count if count else 0
         rate = done / (now - self._began) if now > self._began else 0.0
-        left = values.span((count - done) / rate) if rate and done < count else "-"
-        sys.stderr.write(
-            "\r\033[K[%s%s] %d/%d done, %d failed, %.3g/s, %s left"
-            % ("#" * filled, "." * (BAR_WIDTH - filled), done, count, failed, rate, left)
-        )
+        if obstacle:
+            pace = obstacle
+        elif rate:
+            pace = "%.3g/s, %s left" % (rate, values.span((count - done) / rate))
+        else:
+            pace = "running for %s" % values.span(now - self._began)
+        told = "%d/%d done, %d failed, %s" % (done, count, failed, pace)
+        width = min(LONGEST_BAR, max(0, os.get_terminal_size(2).columns - len(told) - 4))
+        filled = width * done // count if count else 0
+        sys.stderr.write("\r\033[K[%s%s] %s" % ("#" * filled, "." * (width - filled), told))
         sys.stderr.flush()
 
     def clear(self) -> None:
