@@ -1,13 +1,19 @@
-"""The program's own source files, wherever it runs from: a checkout, an installed package, a bundle."""
+"""The program itself, wherever it runs from: a checkout, an installed package, a bundle."""
 
 from __future__ import annotations
 
 import os
+import sys
 from binascii import crc32
 
 from . import __version__
 
 PACKAGE = __name__.partition(".")[0]
+
+try:
+    START_FOLDER = os.getcwd()  # sys.argv[0] may be relative to it.
+except OSError:  # It has been removed.
+    START_FOLDER = "/"
 
 
 def sources() -> dict[str, bytes]:
@@ -45,3 +51,10 @@ def version() -> str:
     for name, source in sources().items():
         sum = crc32(source, crc32(name.encode(), sum))
     return "%s+%08x" % (__version__, sum)
+
+
+def program() -> list[str]:
+    """The words that start this program again, or what is at its place by then."""
+    # Python's own options, such as -I: only Python 3.10 and later can tell.
+    options = getattr(sys, "orig_argv", [])[1 : -len(sys.argv)]
+    return [sys.executable, *options, os.path.join(START_FOLDER, sys.argv[0])]

@@ -555,6 +555,8 @@ REGISTER = """
         :role, :supervisor, :pid, :boot, :birth, :queues, :version, :now,
         coalesce((SELECT wanted FROM queuectl_workers WHERE id = :supervisor), 'run'))
 """
+# The same process, with other code from now on.
+RENEW = "UPDATE queuectl_workers SET version = :version, started_at = :now WHERE id = :id"
 UNREGISTER = "DELETE FROM queuectl_workers WHERE id = :id"
 WORKER_COLUMNS = "id, role, supervisor, pid, boot, birth, queues, wanted, idle, version, started_at"
 WORKERS = "SELECT %s FROM queuectl_workers ORDER BY id" % WORKER_COLUMNS

@@ -386,6 +386,11 @@ class Store(Database):
             )
             return cursor.lastrowid or 0
 
+    def renew(self, worker: int, version: str) -> None:
+        """Note that this process runs other code from now on."""
+        with self._transaction():
+            self._execute(sql.RENEW, {"id": worker, "version": version, "now": self._clock()})
+
     def unregister(self, worker: int) -> None:
         """Remove a worker's row; it holds no job by then."""
         with self._transaction():

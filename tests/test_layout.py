@@ -21,9 +21,10 @@ ORDER = (
     "store",
     "worker render",
     "fleet",
-    "bundle",
+    "supervisor bundle",
     "cli",
 )
+IN_WORKERS = "supervisor fleet worker runner process bell identity store database".split()
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}
 
 
@@ -234,7 +235,8 @@ class LoadedTest(QueueTestCase):
         result = subprocess.run(
             [
                 sys.executable, "-c",
-                "import sys; sys.path.insert(0, %r); import queuectl_core.cli.workers, queuectl_core.fleet\n"
+                "import sys; sys.path.insert(0, %r)\n"
+                "import queuectl_core.cli.workers, queuectl_core.supervisor\n"
                 "print('\\n'.join(sys.modules))" % ROOT,
             ],
             stdout=subprocess.PIPE,
@@ -243,7 +245,7 @@ class LoadedTest(QueueTestCase):
         )  # fmt: skip
         loaded = set(result.stdout.decode().split())
         for name, path in modules().items():
-            if room(name) not in ("fleet", "worker", "runner", "process", "bell", "identity", "store", "database"):
+            if room(name) not in IN_WORKERS:
                 continue
             with open(path) as file:
                 tree = ast.parse(file.read(), path)

@@ -38,6 +38,7 @@ COMMANDS = {
         Command("enqueue", "enqueue", "enqueue", "add jobs: a command, JSON, or many lines"),
         Command("worker start", "workers", "start", "start workers"),
         Command("worker stop", "workers", "stop", "stop workers, when their jobs are done or at once"),
+        Command("worker restart", "workers", "restart", "move the workers to new code, job by job"),
         Command("worker list", "workers", "show_workers", "show the workers that run"),
         Command("status", "looking", "status", "show jobs by state, workers, and the DLQ"),
         Command("list", "looking", "list_jobs", "list jobs, newest first"),
@@ -73,7 +74,7 @@ ALIASES = {
 }
 
 GROUPS = {
-    "worker": "start, stop and list workers",
+    "worker": "start, stop, restart and list workers",
     "dlq": "the dead letter queue: jobs that failed for good",
     "config": "settings of later jobs",
 }

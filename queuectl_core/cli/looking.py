@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 
-from .. import lifecycle, render, values
+from .. import lifecycle, render, sources, values
 from ..errors import BadInput
 from . import open_store, tell
 
@@ -30,6 +30,7 @@ def status(args: Namespace) -> int:
         render.print_json(
             {
                 "database": store.path,
+                "version": sources.version(),
                 "jobs": totals,
                 "queues": counts,
                 "workers": [render.worker_json(row, running) for row in rows],
@@ -45,6 +46,7 @@ def status(args: Namespace) -> int:
     print()
     if rows:
         render.workers_table(rows, running, time.time())
+        _print_versions(rows)
     else:
         print("No worker runs.")
     if totals["dead"]:
@@ -53,6 +55,14 @@ def status(args: Namespace) -> int:
     if waiting and not rows:
         tell("%d jobs wait for a worker: queuectl worker start" % waiting)
     return 0
+
+
+def _print_versions(rows: list) -> None:
+    version = sources.version()
+    others = sorted({row.version for row in rows} - {version})
+    if others:
+        text = "\nWorkers run %s, this is %s (see: queuectl worker restart)"
+        print(text % (", ".join(others), version))
 
 
 def _print_counts(counts: dict, totals: dict) -> None:

@@ -1,16 +1,17 @@
-"""`worker start`, `worker stop`, `worker list`."""
+"""`worker start`, `worker stop`, `worker restart`, `worker list`."""
 
 from __future__ import annotations
 
 import os
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 
-from .. import values
+from .. import sources, values
 from ..errors import BadInput, Refused, WaitTimedOut
 from . import open_store, tell
 
 STOP_POLL = 0.02  # seconds
+RESTART_PATIENCE = 30.0  # Seconds for a supervisor to start anew.
 
 
 def start_arguments(parser: ArgumentParser) -> None:
@@ -38,11 +39,16 @@ def start_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="KEY=VALUE lines for the jobs' environment, such as secrets; stored nowhere",
     )
+    # How a supervisor that restarts calls the new code.
+    parser.add_argument("--take-over", metavar="FD", help=SUPPRESS)
 
 
 def start(args: Namespace) -> int:
-    from .. import fleet
+    from .. import fleet, supervisor
 
+    version = sources.version()
+    if args.take_over is not None:
+        return supervisor.take_over(values.whole(args.take_over, "--take-over", 3), version)
     count = values.whole(args.count, "--count", 1, 1000)
     queues = [values.name(queue, "--queue") for queue in args.queue]
     environment = dict(os.environb)
@@ -52,10 +58,11 @@ def start(args: Namespace) -> int:
         path = store.path
         for id in fleet.sweep(store):
             tell("queuectl: job %s was left by a worker that is gone; it has been taken care of" % id)
-    plan = fleet.Plan(path, count, ",".join(dict.fromkeys(queues)) or None, args.drain, environment)
+    takes = ",".join(dict.fromkeys(queues)) or None
+    plan = fleet.Plan(path, count, takes, args.drain, environment, version)
     if args.foreground:
-        return fleet.start_foreground(plan)
-    for worker, pid in fleet.start_detached(plan):
+        return supervisor.start_foreground(plan)
+    for worker, pid in supervisor.start_detached(plan):
         print("worker %d started, pid %d" % (worker, pid))
     return 0
 
@@ -162,6 +169,65 @@ def _tell_what_is_waited_for(store, left: dict, now: bool) -> None:
                     "" if now else "; worker stop --now ends it",
                 )
             )
+
+
+def restart_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the old workers' jobs")
+
+
+def restart(args: Namespace) -> int:
+    from .. import fleet
+
+    with open_store(args) as store:
+        fleet.sweep(store)
+        before = [row for row in store.workers() if row.wanted == "run"]
+        supervisors = {row.id: row for row in before if row.role == "supervisor"}
+        old = {row.id: row for row in before if row.supervisor in supervisors}
+        alone = [row for row in before if row.id not in supervisors and row.id not in old]
+        if not before:
+            tell("queuectl: no worker runs")
+        fleet.restart(list(supervisors.values()))
+        for row in supervisors.values():
+            _wait_for_renewal(store, row)
+        if not args.no_wait:
+            _wait_for_end(store, list(old.values()), None, False)
+            _wait_for_start(store, old)
+        versions = {row.version for row in store.workers() if row.id in supervisors}
+    for version in versions - {sources.version()}:
+        tell("queuectl: they run %s, from where they were started; this is %s" % (version, sources.version()))
+    if alone:
+        ids = ", ".join(str(row.id) for row in alone)
+        raise Refused("worker %s: its supervisor is gone; stop it, and start another" % ids)
+    return 0
+
+
+def _wait_for_renewal(store, supervisor) -> None:
+    until = time.monotonic() + RESTART_PATIENCE
+    while any(
+        row.id == supervisor.id and row.started_at == supervisor.started_at for row in store.workers()
+    ):
+        if time.monotonic() > until:
+            raise Refused("supervisor, pid %d: it goes on as before; is its program there?" % supervisor.pid)
+        time.sleep(STOP_POLL)
+
+
+def _wait_for_start(store, old: dict) -> None:
+    """Wait until each supervisor has as many workers as it had, or is gone; print the new ones."""
+    left = {row.supervisor: 0 for row in old.values()}
+    for row in old.values():
+        left[row.supervisor] += 1
+    known = set(old)
+    while True:
+        rows = store.workers()
+        for row in rows:
+            if row.id not in known and row.supervisor in left:
+                known.add(row.id)
+                left[row.supervisor] -= 1
+                print("worker %d started, pid %d" % (row.id, row.pid), flush=True)
+        here = {row.id for row in rows}
+        if not any(number > 0 and id in here for id, number in left.items()):
+            return
+        time.sleep(STOP_POLL)
 
 
 def show_workers_arguments(parser: ArgumentParser) -> None:
