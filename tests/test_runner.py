@@ -102,19 +102,14 @@ class RunnerTest(QueueTestCase):
         self.run_cli("config", "set", "far.runner-kill", "")
 
 
-class RemoteTest(QueueTestCase):
-    """Jobs on a machine that a lost connection leaves to itself."""
+class RemoteTestCase(QueueTestCase):
+    """A test of jobs that run elsewhere, and say of themselves whether two run at once."""
 
     # Says of each earlier attempt that still runs: "twice".
     COMMAND = (
         "cd %%s; touch pids; for pid in $(cat pids); do %s && echo $pid >> twice; done;"
         " echo $$ >> pids; exec sleep 60" % RUNS
     )
-
-    def setUp(self) -> None:
-        super().setUp()
-        ssh = self.write("ssh.py", SSH)
-        self.run_cli("config", "set", "runner", "%s -IS %s {token}" % (sys.executable, ssh))
 
     def set_kill(self, line: str) -> None:
         self.run_cli("config", "set", "runner-kill", line)
@@ -131,9 +126,26 @@ class RemoteTest(QueueTestCase):
         wait_until(lambda: self.read("pids").count("\n") >= attempt, message="no attempt %d" % attempt)
         return int(self.read("pids").split()[attempt - 1])
 
+    def owner(self, id: str) -> int:
+        """The PID of the worker that runs a job."""
+        statement = (
+            "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
+            " ON job.worker = worker.id WHERE job.id = ?"
+        )
+        return self.rows(statement, id)[0][0]
+
     def assert_ended_in_time(self, pid: int) -> None:
         self.assertTrue(process_is_gone(pid), "its remote part still runs")
         self.assertEqual(self.read("twice"), "", "two attempts ran at once")
+
+
+class RemoteTest(RemoteTestCase):
+    """Jobs on a machine that a lost connection leaves to itself."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        ssh = self.write("ssh.py", SSH)
+        self.run_cli("config", "set", "runner", "%s -IS %s {token}" % (sys.executable, ssh))
 
     def test_exit_code_output_and_input_come_through_and_success_asks_for_no_kill(self):
         self.set_kill("touch %s" % self.path("killed"))
@@ -201,11 +213,7 @@ class RemoteTest(QueueTestCase):
         self.set_kill("sleep 0.3; " + SSH_KILL % self.folder)
         self.start_workers("-c", "2")
         pid = self.remote()
-        ((owner,),) = self.rows(
-            "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
-            " ON job.worker = worker.id"
-        )
-        os.kill(owner, signal.SIGKILL)
+        os.kill(self.owner("a"), signal.SIGKILL)
         self.pid(attempt=2)
         self.assert_ended_in_time(pid)
         self.assertEqual(self.job("a")["history"][0]["error"], "worker lost")
