@@ -90,16 +90,18 @@ class Supervisor:
             else:
                 store.renew(self._id, self._plan.version)
         try:
-            while not all(slot.is_done for slot in self._slots):
+            while True:
                 self._pass_on_signals()
                 if self._is_to_restart:
                     self._restart()
                 self._retire()
+                self._reap()  # Before the sleep: who ended during a restart rang no alarm.
                 self._fill()
+                if all(slot.is_done for slot in self._slots):
+                    break
                 self._notify("READY=1\nSTATUS=%s" % self._status())
                 if select.select([alarm], [], [], self._pause())[0]:
                     os.read(alarm, 4096)
-                self._reap()
         finally:
             with self._store() as store:
                 store.unregister(self._id)

@@ -167,7 +167,7 @@ class QueueTestCase(unittest.TestCase):
         return result
 
     def start_cli(
-        self, *args, env: dict | None = None, cwd: str | None = None, **options
+        self, *args, env: dict | None = None, cwd: str | None = None, program: str = PROGRAM, **options
     ) -> subprocess.Popen:
         """Start a command and return its Popen, whose streams are bytes. The rest is Popen's."""
         environment = dict(self.environment)
@@ -177,7 +177,7 @@ class QueueTestCase(unittest.TestCase):
             else:
                 environment[name] = value
         process = subprocess.Popen(
-            [sys.executable, PROGRAM, *map(_word, args)],
+            [sys.executable, program, *map(_word, args)],
             env=environment,
             cwd=cwd or self.folder,
             **options,

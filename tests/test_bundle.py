@@ -3,12 +3,21 @@
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import unittest
 import zipfile
 
-from tests.harness import IS_ROOT, LONGEST_RUN, ROOT, CommandResult, QueueTestCase, wait_until
+from tests.harness import (
+    IS_ROOT,
+    LONGEST_RUN,
+    ROOT,
+    CommandResult,
+    QueueTestCase,
+    process_is_gone,
+    wait_until,
+)
 
 PYENV = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
 
@@ -32,12 +41,12 @@ class BundleTestCase(QueueTestCase):
         self.assertEqual(result.lines, [self.path(name)])
         return self.path(name)
 
-    def run_file(self, *words, code=0, env=()) -> CommandResult:
+    def run_file(self, *words, code=0, env=(), cwd=None) -> CommandResult:
         """Run a program as a shell does; `env` adds to the test's environment."""
         process = subprocess.run(
             words,
             env={**self.environment, **dict(env)},
-            cwd=self.folder,
+            cwd=cwd or self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -181,6 +190,108 @@ class UpgradeTest(BundleTestCase):
         wait_until(lambda: len(self.run_cli("worker", "list", "--json").json) == 2)
         self.stop_workers()
         self.audit(ids)
+
+    def copy(self) -> str:
+        """Make a copy of the program; returns the path of its queuectl.py."""
+        copy = self.path("copy")
+        shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(copy, "queuectl_core"))
+        shutil.copy(os.path.join(ROOT, "queuectl.py"), copy)
+        return os.path.join(copy, "queuectl.py")
+
+    def change(self) -> None:
+        """Make the copy another version."""
+        with open(self.path("copy/queuectl_core/bell.py"), "a") as file:
+            file.write("# Changed.\n")
+
+    def supervisors(self) -> list:
+        return self.rows("SELECT id, pid, version FROM queuectl_workers WHERE role = 'supervisor'")
+
+    def test_status_tells_of_workers_of_another_version(self):
+        program = self.copy()
+        self.run_file(sys.executable, program, "worker", "start")
+        self.assertNotIn("restart", self.run_cli("status").stdout)
+        self.change()
+        status = self.run_file(sys.executable, program, "status")
+        self.assertRegex(status.stdout, r"Workers run 0\.[\d.]+\+\w{8}, this is 0\.[\d.]+\+\w{8}")
+        told = self.run_file(sys.executable, program, "status", "--json").json
+        self.assertNotEqual(told["version"], told["workers"][0]["version"])
+
+    def test_restart_moves_a_fleet_to_new_code_and_loses_nothing(self):
+        program = self.copy()
+        secret = self.write("secrets", "SECRET=told\n" + "BIG=%s\n" % ("x" * 100000))
+        words = ("worker", "start", "-c", "2", "-q", "a", "-q", "b", "--env-file", secret)
+        self.run_file(sys.executable, "queuectl.py", *words, cwd=os.path.dirname(program))
+        os.unlink(secret)
+        before, workers = self.supervisors(), self.run_cli("worker", "list", "--json").json
+        ids = self.enqueue_lines(["sleep 0.1"] * 20, "-q", "a")
+        ids.append(self.enqueue("--id", "told", "-q", "b", "--", "echo $SECRET ${#BIG}"))
+        self.enqueue("--id", "other", "-q", "c", "true")
+        self.change()
+        result = self.run_file(sys.executable, program, "worker", "restart")
+        stopped = ["worker %d stopped" % worker["id"] for worker in workers]
+        self.assertEqual(sorted(result.lines[:2]), sorted(stopped))
+        self.assertEqual([line.split()[2] for line in result.lines[2:]], ["started,"] * 2)
+        after = self.run_file(sys.executable, program, "status", "--json").json
+        self.assertEqual({w["version"] for w in after["workers"]}, {after["version"]})
+        self.assertEqual([w["queues"] for w in after["workers"]], [["a", "b"]] * 2)
+        self.assertEqual([row[:2] for row in self.supervisors()], [row[:2] for row in before])
+        self.run_cli("wait", *ids)
+        self.assertEqual(self.run_cli("logs", "told").stdout, "told 100000\n")
+        self.assertEqual(self.state("other"), "pending")
+        attempts = self.rows("SELECT started_at, finished_at FROM queuectl_attempts")
+        self.assertEqual(len(attempts), 21)
+        for start, _ in attempts:
+            self.assertLessEqual(sum(began <= start < ended for began, ended in attempts), 2)
+        self.stop_workers()
+        self.audit([*ids, "other"])
+
+    def test_restart_in_the_foreground_keeps_the_process_and_its_exit_code(self):
+        program = self.copy()
+        self.enqueue("--id", "first", "until [ -e go ]; do sleep 0.02; done")
+        self.enqueue("--id", "last", "--max-retries", "0", "--", "exit 1")
+        process = self.start_cli(
+            "worker", "start", "--foreground", "--drain", program=program, stderr=subprocess.PIPE
+        )
+        self.wait_for_state("first", "processing")
+        ((_, pid, version),) = self.supervisors()
+        self.assertEqual(pid, process.pid)
+        self.change()
+        self.run_file(sys.executable, program, "worker", "restart", "--no-wait")
+        ((_, pid, new_version),) = self.supervisors()
+        self.assertEqual(pid, process.pid)
+        self.assertNotEqual(new_version, version)
+        self.write("go", "")
+        _, stderr = process.communicate(timeout=LONGEST_RUN)
+        self.assertEqual(process.returncode, 1, stderr)
+        self.assertEqual([self.state(id) for id in ("first", "last")], ["completed", "dead"])
+        self.audit(["first", "last"])
+
+    def test_a_stop_in_the_middle_of_a_restart_is_not_lost(self):
+        self.start_workers("-c", "2")
+        ((_, pid, _),) = self.supervisors()
+        os.kill(pid, signal.SIGUSR2)
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: process_is_gone(pid))
+        self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
+
+    def test_a_fleet_whose_program_is_gone_goes_on(self):
+        program = self.copy()
+        with open(self.path("log"), "wb") as log:
+            process = self.start_cli("worker", "start", "--foreground", program=program, stderr=log)
+        wait_until(lambda: "started" in self.read("log"))
+        shutil.rmtree(self.path("copy"))
+        process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "no restart" in self.read("log"))
+        self.enqueue("--id", "after", "true")
+        self.wait_for_state("after", "completed")
+
+    def test_workers_without_a_supervisor_are_named(self):
+        ((id, _),) = self.start_workers()
+        ((_, pid, _),) = self.supervisors()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: process_is_gone(pid))
+        result = self.run_cli("worker", "restart", code=1)
+        self.assertRegex(result.stderr, r"^queuectl: worker %d: its supervisor is gone" % id)
 
 
 if __name__ == "__main__":
