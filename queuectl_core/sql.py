@@ -25,9 +25,18 @@ def _list(words: tuple[str, ...]) -> str:
     return "(%s)" % ", ".join("'%s'" % word for word in words)
 
 
+def _in(states: tuple[str, ...]) -> str:
+    """`state` is one of these, as a chain of comparisons.
+
+    For what is evaluated for each row: SQLite builds a table for an IN list of three and more, each
+    time, which halves the rate of inserts.
+    """
+    return "(%s)" % " OR ".join("state = '%s'" % state for state in states)
+
+
 def _from(move: str) -> str:
     """The guard of a move: the states that it may start from, as the lifecycle's table has them."""
-    return "state IN %s" % _list(TRANSITIONS[move].from_states)
+    return _in(TRANSITIONS[move].from_states)
 
 
 def _to(move: str) -> str:
@@ -107,24 +116,24 @@ MIGRATIONS = {
                           CHECK (length(id) BETWEEN 1 AND 200),
             queue         TEXT NOT NULL DEFAULT 'default' CHECK (length(queue) BETWEEN 1 AND 200),
             priority      INTEGER NOT NULL DEFAULT 0 CHECK (typeof(priority) = 'integer'),
-            state         TEXT NOT NULL DEFAULT 'pending' CHECK (state IN %(states)s),
-            ready         INTEGER DEFAULT 2 CHECK (ready IN (0, 1, 2)),
+            state         TEXT NOT NULL DEFAULT 'pending' CHECK %(states)s,
+            ready         INTEGER DEFAULT 2 CHECK (ready = 0 OR ready = 1 OR ready = 2),
             waits_for     INTEGER NOT NULL DEFAULT 0 CHECK (waits_for >= 0),
             -- TEXT, or a BLOB where the bytes are no UTF-8.
             command       NOT NULL CHECK (typeof(command) IN ('text', 'blob')
                           AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
-            cwd           CHECK (typeof(cwd) IN ('text', 'blob', 'null')),
+            cwd           CHECK (cwd IS NULL OR typeof(cwd) IN ('text', 'blob')),
             env           TEXT,
-            max_retries   INTEGER CHECK (typeof(max_retries) IN ('integer', 'null') AND max_retries >= 0),
-            backoff_base  REAL CHECK (typeof(backoff_base) IN ('real', 'null') AND backoff_base >= 0),
-            backoff_max   REAL CHECK (typeof(backoff_max) IN ('real', 'null') AND backoff_max >= 0),
-            timeout       REAL CHECK (typeof(timeout) IN ('real', 'null') AND timeout >= 0),
-            kill_grace    REAL CHECK (typeof(kill_grace) IN ('real', 'null') AND kill_grace >= 0),
-            output_limit  INTEGER CHECK (typeof(output_limit) IN ('integer', 'null') AND output_limit >= 0),
+            max_retries   INTEGER CHECK (max_retries IS NULL OR (typeof(max_retries) = 'integer' AND max_retries >= 0)),
+            backoff_base  REAL CHECK (backoff_base IS NULL OR (typeof(backoff_base) = 'real' AND backoff_base >= 0)),
+            backoff_max   REAL CHECK (backoff_max IS NULL OR (typeof(backoff_max) = 'real' AND backoff_max >= 0)),
+            timeout       REAL CHECK (timeout IS NULL OR (typeof(timeout) = 'real' AND timeout >= 0)),
+            kill_grace    REAL CHECK (kill_grace IS NULL OR (typeof(kill_grace) = 'real' AND kill_grace >= 0)),
+            output_limit  INTEGER CHECK (output_limit IS NULL OR (typeof(output_limit) = 'integer' AND output_limit >= 0)),
             -- Exit codes such as '2,64-78': buried at once; alone worth a retry.
             bury_on       TEXT,
             retry_only_on TEXT,
-            defer_limit   INTEGER CHECK (typeof(defer_limit) IN ('integer', 'null') AND defer_limit >= 0),
+            defer_limit   INTEGER CHECK (defer_limit IS NULL OR (typeof(defer_limit) = 'integer' AND defer_limit >= 0)),
             unique_key    TEXT,
             stdin         INTEGER,  -- Bytes of standard input in queuectl_inputs; NULL: none.
             deferrals     INTEGER NOT NULL DEFAULT 0 CHECK (deferrals >= 0),
@@ -139,17 +148,17 @@ MIGRATIONS = {
             finished_at   REAL,
             exit_code     INTEGER,
             error         TEXT,
-            CHECK ((ready IS NOT NULL) = (state IN %(waiting)s AND waits_for = 0)),
+            CHECK ((ready IS NOT NULL) = (%(waiting)s AND waits_for = 0)),
             CHECK ((worker IS NOT NULL) = (state = 'processing')),
-            CHECK ((finished_at IS NOT NULL) = (state IN %(finished)s)),
+            CHECK ((finished_at IS NOT NULL) = %(finished)s),
             CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
             CHECK (cancel = 0 OR state = 'processing')
         )
         """
         % {
-            "states": _list(STATES),
-            "waiting": _list(WAITING),
-            "finished": _list(FINISHED),
+            "states": _in(STATES),
+            "waiting": _in(WAITING),
+            "finished": _in(FINISHED),
             "now": _NOW,
         },
         "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
@@ -161,9 +170,9 @@ MIGRATIONS = {
         "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0",
         """
         CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
-        WHERE unique_key IS NOT NULL AND state IN %s
+        WHERE unique_key IS NOT NULL AND %s
         """
-        % _list(UNFINISHED),
+        % _in(UNFINISHED),
         # `job` waits until `needs` has completed (met = 1); queuectl_jobs.waits_for counts the rest.
         """
         CREATE TABLE queuectl_dependencies (
@@ -343,8 +352,8 @@ ENQUEUE = """
         ?16, ?17, ?18, ?18, coalesce(?10, ?18) <= ?18)
 """
 HOLDER_OF_KEY = """
-    SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND state IN %s
-""" % _list(UNFINISHED)
+    SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND %s
+""" % _in(UNFINISHED)
 DROP_INPUT = "DELETE FROM queuectl_inputs WHERE job = :job"
 ADD_INPUT = "INSERT INTO queuectl_inputs (job, data) VALUES (:job, :data)"
 NOTE_INPUT = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"
