@@ -1,0 +1,269 @@
+"""The benchmarks themselves: each returns the rows of the table that it fills."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+
+from .measure import Row, cpu_seconds, in_turn, memory, percentile, queue, row, seconds
+from .peers import PEERS, Missing
+
+MILLION = 1_000_000
+
+
+def dispatch() -> list[Row]:
+    """Jobs `true` drained by two workers, all promises kept, beside each peer in turn."""
+    rows = []
+    with queue() as ours:
+
+        def rate() -> float:
+            ours.add(4000)
+            return 4000 / ours.drain(2)
+
+        for name, (peer, count) in PEERS.items():
+            try:
+                mine, theirs = in_turn(3, rate, lambda peer=peer, count=count: count / peer(ours.folder, count))
+            except Missing:
+                rows.append(row("dispatch", 0, "jobs/s", name))
+                continue
+            goal = {"xargs -P2": ">= 1.0", "task-spooler": ">= 2.5", "huey, SQLite": ">= 2"}.get(name, "")
+            rows.append(row("dispatch", mine, "jobs/s", name, theirs, goal))
+    return rows
+
+
+def startup() -> list[Row]:
+    """Whole one-shot commands beside the bare interpreter."""
+    with queue() as ours:
+        ours.add(10)
+        commands = {
+            "enqueue -- true": (["enqueue", "--", "true"], "<= 2.0"),
+            "enqueue JSON": (["enqueue", '{"command": "true"}'], "<= 2.3"),
+            "status": (["status"], "<= 2.5"),
+            "list": (["list"], ""),
+        }
+        figures = in_turn(
+            20,
+            lambda: 1000 * seconds([sys.executable, "-c", "pass"], ours.environment),
+            *[
+                lambda words=words: 1000 * seconds(ours.argv(*words), ours.environment)
+                for words, _ in commands.values()
+            ],
+        )
+        return [
+            row(name, figure, "ms", "python3 -c pass", figures[0], goal)
+            for (name, (_, goal)), figure in zip(commands.items(), figures[1:])
+        ]
+
+
+def batch() -> list[Row]:
+    """`enqueue -` from a file of lines, with its memory."""
+    rows = []
+    for kind, line, count, goal in (
+        ("shell lines", "echo hello world\n", 500_000, ">= 100,000"),
+        ("JSON lines", '{"command": "echo hello world", "priority": 3}\n', 300_000, ">= 60,000"),
+        ("2 million shell lines", "echo hello world\n", 2_000_000, ">= 100,000"),
+    ):
+        with queue() as ours:
+            path = os.path.join(ours.folder, "lines")
+            with open(path, "w") as file:
+                file.writelines(line for _ in range(count))
+            began = time.perf_counter()
+            with open(path) as file:
+                process = subprocess.Popen(
+                    ours.argv("enqueue", "-"), stdin=file, stdout=subprocess.DEVNULL, env=ours.environment
+                )
+                _, _, usage = os.wait4(process.pid, 0)
+            process.returncode = 0
+            rows.append(row("batch, " + kind, count / (time.perf_counter() - began), "jobs/s", goal=goal))
+            rows.append(row("  its peak memory", usage.ru_maxrss / 1024, "MB"))
+    return rows
+
+
+def latency() -> list[Row]:
+    """From enqueue's return to the job's first instruction, the worker idle."""
+    waits = []
+    with queue() as ours:
+        fifo = os.path.join(ours.folder, "fifo")
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        ours.start(2)
+        for _ in range(100):
+            ours.run("enqueue", "--", "echo >" + fifo)
+            began = time.perf_counter()
+            select.select([reader], [], [], 10)
+            waits.append(1000 * (time.perf_counter() - began))
+            os.read(reader, 100)
+            time.sleep(0.01)
+        os.close(reader)
+    return [
+        row("enqueue to first instruction, p50", percentile(waits, 0.5), "ms", goal="<= 5"),
+        row("enqueue to first instruction, p95", percentile(waits, 0.95), "ms", goal="<= 20"),
+    ]
+
+
+def idle() -> list[Row]:
+    """What fleets cost that have nothing to do."""
+    rows = []
+    for count, cpu_goal, memory_goal in ((4, "<= 0.5", "<= 30"), (64, "<= 2", "<= 250")):
+        with queue() as ours:
+            pids = ours.start(count)
+            time.sleep(1)
+            before = cpu_seconds(pids)
+            time.sleep(10)
+            share = 100 * (cpu_seconds(pids) - before) / 10
+            rows.append(row("idle, %d workers" % count, share, "% of a core", goal=cpu_goal))
+            rows.append(row("  their memory (PSS)", memory(pids), "MB", goal=memory_goal))
+    return rows
+
+
+def depth() -> list[Row]:
+    """Dispatch with much in the file, beside a small queue."""
+
+    def rate(prepare) -> float:
+        with queue() as ours:
+            prepare(ours)
+            ours.add(2000)
+            ours.add(1, "true", id="last")
+            began = time.perf_counter()
+            ours.start(2)
+            ours.run("wait", "last")
+            return 2001 / (time.perf_counter() - began)
+
+    def finished(ours) -> None:
+        ours.add_finished(MILLION)
+
+    def waiting(ours) -> None:
+        """600,000 jobs of a higher priority that cannot run."""
+        ours.add(1, "sleep 600", id="blocker", queue="other")
+        ours.run("pause", "paused")
+        ours.run("config", "set", "limited.limit", "1")
+        ours.add(150_000, priority=9, run_at=time.time() + 86400)
+        ours.add(150_000, priority=9, queue="paused")
+        ours.add(150_000, priority=9, queue="limited", command="sleep 600")
+        ours.run("pause", "other")
+        ours.add(150_000, priority=9, after="blocker")
+
+    small, after_million, behind = in_turn(
+        1, lambda: rate(lambda ours: None), lambda: rate(finished), lambda: rate(waiting)
+    )
+    return [
+        row("dispatch, 1,000,000 finished", after_million, "jobs/s", "small queue", small, ">= 0.9"),
+        row("dispatch, 600,000 waiting ahead", behind, "jobs/s", "small queue", small, ">= 0.9"),
+    ]
+
+
+def looking() -> list[Row]:
+    """One-shot commands with a million jobs in the file, beside a small queue."""
+    commands = {
+        "status": ["status"],
+        "list": ["list"],
+        "show": ["show", "one"],
+        "logs": ["logs", "one"],
+        "enqueue": ["enqueue", "--", "true"],
+        "list --state pending": ["list", "--state", "pending"],
+        "list --state dead": ["list", "--state", "dead"],
+    }
+    with queue() as small, queue() as large:
+        large.add_finished(MILLION)
+        for ours in (small, large):
+            ours.add(1, "echo one", id="one")
+            ours.drain(1)
+        rows = []
+        for name, words in commands.items():
+            a, b = in_turn(
+                9,
+                lambda words=words: 1000 * seconds(small.argv(*words), small.environment),
+                lambda words=words: 1000 * seconds(large.argv(*words), large.environment),
+            )
+            rows.append(row("%s, a million jobs" % name, b, "ms", "small queue", a, "<= 1.5"))
+        return rows
+
+
+def sleepers() -> list[Row]:
+    """64 workers on jobs that sleep for 0.1 s; the ideal is 640 a second."""
+    with queue() as ours:
+        ours.add(6400, "sleep 0.1")
+        ours.add(1, "true", id="last")
+        ours.start(64)
+        began = time.perf_counter()
+        before = ours.run("status", "--json")
+        ours.run("wait", "last")
+        rate = 6400 / (time.perf_counter() - began)
+        del before
+    return [row("64 workers, sleep 0.1", rate, "jobs/s", "ideal", 640, ">= 0.9")]
+
+
+def output() -> list[Row]:
+    """A job that prints 1 GB."""
+    with queue() as ours:
+        pids = ours.start(1)
+        quiet = max(memory([pid], "Rss") for pid in pids)
+        ours.run("enqueue", "--id", "big", "--", "head -c 1000000000 /dev/zero")
+        began = time.perf_counter()
+        process = subprocess.Popen(ours.argv("wait", "big"), env=ours.environment)
+        most = 0.0
+        while process.poll() is None:
+            most = max([most, *(memory([pid], "Rss") for pid in pids)])
+            time.sleep(0.02)
+        took = time.perf_counter() - began
+    return [
+        row("a job that prints 1 GB", 1000 / took, "MB/s", goal=">= 500"),
+        row("  its worker's memory above idle", most - quiet, "MB", goal="<= 32"),
+    ]
+
+
+def waiting() -> list[Row]:
+    """From a job's last instruction to the return of `wait ID`, as a whole process."""
+    late = []
+    with queue() as ours:
+        ours.start(1)
+        stamp = os.path.join(ours.folder, "stamp")
+        for number in range(15):
+            id = "job%d" % number
+            ours.run("enqueue", "--id", id, "--", "sleep 0.3; : >%s" % stamp)
+            ours.run("wait", id)
+            late.append(1000 * (time.time() - os.stat(stamp).st_mtime))
+    return [row("wait ID after the job's end, median", percentile(late, 0.5), "ms", goal="<= 10")]
+
+
+def ten_million() -> list[Row]:
+    """Ten million jobs enqueued in batches: claims at the end beside claims at the start."""
+    with queue() as ours:
+        ours.add(2000)
+        start = 2000 / ours.drain(2)
+        began = time.perf_counter()
+        ours.add(10 * MILLION)
+        added = 10 * MILLION / (time.perf_counter() - began)
+        size = os.path.getsize(ours.database) / (10 * MILLION)
+        ours.start(2)
+        time.sleep(1)
+        count = lambda: sum(queue["completed"] for queue in ours_store.counts().values())  # noqa: E731
+        with ours.store() as ours_store:
+            first, began = count(), time.perf_counter()
+            time.sleep(5)
+            end = (count() - first) / (time.perf_counter() - began)
+    return [
+        row("10 million: enqueued", added, "jobs/s"),
+        row("  bytes per job", size, "bytes"),
+        row("  dispatch then", end, "jobs/s", "at the start", start, ">= 0.9"),
+    ]
+
+
+# Name: (benchmark, whether it takes many minutes).
+BENCHES = {
+    "dispatch": (dispatch, False),
+    "startup": (startup, False),
+    "batch": (batch, False),
+    "latency": (latency, False),
+    "idle": (idle, False),
+    "depth": (depth, False),
+    "looking": (looking, False),
+    "sleepers": (sleepers, False),
+    "output": (output, False),
+    "waiting": (waiting, False),
+    "tenmillion": (ten_million, True),
+}
+

@@ -1,0 +1,160 @@
+"""How things are measured: whole processes, in turn, medians; a table of what came out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import namedtuple
+from contextlib import contextmanager
+
+PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "queuectl.py")
+
+# One line of the table: what was measured, the figure and its unit, beside what (a peer or the same
+# thing in other circumstances) and its figure (None: it is missing here), ours/theirs, the goal in words.
+Row = namedtuple("Row", "what figure unit beside other ratio goal")
+
+
+def row(what: str, figure: float, unit: str, beside: str = "", other: float | None = None, goal: str = "") -> Row:
+    """A Row; its ratio is figure / other."""
+    return Row(what, figure, unit, beside, other, figure / other if other else None, goal)
+
+
+class Queue:
+    """A queue in a folder of its own, driven by its command line."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.database = os.path.join(folder, "queue.db")
+        self.environment = {**os.environ, "QUEUECTL_DB": self.database, "HOME": folder}
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # Users have their bytecode cached.
+
+    def argv(self, *words: str) -> list[str]:
+        """The command line of a command."""
+        return [sys.executable, PROGRAM, *words]
+
+    def run(self, *words: str, **options) -> subprocess.CompletedProcess:
+        """Run a command to its end; what it prints is kept."""
+        options.setdefault("stdout", subprocess.PIPE)
+        return subprocess.run(
+            self.argv(*words), env=self.environment, stderr=subprocess.PIPE, check=True, **options
+        )
+
+    def start(self, count: int) -> list[int]:
+        """Start workers; returns the PIDs of them and of their supervisor."""
+        self.run("worker", "start", "-c", str(count))
+        with self.store() as store:
+            return [worker.pid for worker in store.workers()]
+
+    def stop(self) -> None:
+        """Stop all workers, at once."""
+        self.run("worker", "stop", "--now")
+
+    def drain(self, count: int) -> float:
+        """Run all that is queued with this many workers; returns the seconds it took."""
+        began = time.perf_counter()
+        self.run("worker", "start", "-c", str(count), "--drain", "--foreground")
+        return time.perf_counter() - began
+
+    def store(self, **options):
+        """The queue, opened in this process."""
+        from queuectl_core.store import Store
+
+        return Store(self.database, **options)
+
+    def add(self, count: int, command: str = "true", **fields) -> None:
+        """Enqueue many jobs of one kind, by the store: fast."""
+        from queuectl_core.jobspec import new_job
+
+        job = new_job({"command": command, "cwd": self.folder, **fields}, time.time())
+        with self.store() as store:
+            for start in range(0, count, 10000):
+                store.enqueue([job] * min(10000, count - start))
+
+    def add_finished(self, count: int) -> None:
+        """Put completed jobs with an attempt each into the file, as a long life would."""
+        with self.store() as store:
+            store._execute("PRAGMA synchronous = OFF")
+            for start in range(0, count, 100000):
+                number = min(100000, count - start)
+                with store._transaction():
+                    store._execute(FINISHED_JOBS, {"count": number})
+                    store._execute(FINISHED_ATTEMPTS)
+
+
+FINISHED_JOBS = """
+    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
+    INSERT INTO queuectl_jobs (command, cwd, state, ready, max_retries, backoff_base, backoff_max, timeout,
+        kill_grace, output_limit, defer_limit, attempts, last_attempt, started_at, finished_at, exit_code)
+    SELECT 'true', '/tmp', 'completed', NULL, 3, 2, 86400, 0, 10, 1048576, 20, 1, 1, 1.7e9, 1.7e9 + i, 0 FROM n
+"""
+FINISHED_ATTEMPTS = """
+    INSERT INTO queuectl_attempts (job, attempt, worker, started_at, finished_at, outcome, exit_code)
+    SELECT seq, 1, 1, started_at, finished_at, 'exit', 0 FROM queuectl_jobs
+    WHERE seq > coalesce((SELECT max(job) FROM queuectl_attempts), 0)
+"""
+
+
+@contextmanager
+def queue():
+    """A Queue that is gone at the end, with its workers."""
+    folder = tempfile.mkdtemp(prefix="queuectl-bench-")
+    made = Queue(folder)
+    try:
+        yield made
+    finally:
+        if os.path.exists(made.database):
+            made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def seconds(argv: list[str], environment: dict[str, str] | None = None, stdin: str | None = None) -> float:
+    """How long a whole process takes; its output is thrown away."""
+    source = open(stdin, "rb") if stdin else subprocess.DEVNULL
+    try:
+        began = time.perf_counter()
+        subprocess.run(
+            argv, env=environment, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+        )
+        return time.perf_counter() - began
+    finally:
+        if stdin:
+            source.close()
+
+
+def in_turn(runs: int, *measures) -> list[float]:
+    """The median of each measure (a callable that returns a figure), called A B … A B … after a warm-up."""
+    figures: list[list[float]] = [[] for _ in measures]
+    for number in range(runs + 1):
+        for measure, into in zip(measures, figures):
+            figure = measure()
+            if number:
+                into.append(figure)
+    return [statistics.median(into) for into in figures]
+
+
+def percentile(figures: list[float], share: float) -> float:
+    """The figure that this share (0 to 1) of all is not above."""
+    return sorted(figures)[min(len(figures) - 1, int(len(figures) * share))]
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """CPU time that these processes have used so far (Linux; to the nanosecond, not in ticks)."""
+    used = 0
+    for pid in pids:
+        with open("/proc/%d/schedstat" % pid) as file:
+            used += int(file.read().split()[0])
+    return used / 1e9
+
+
+def memory(pids: list[int], kind: str = "Pss") -> float:
+    """MB of memory of these processes, by smaps_rollup (Linux); shared pages count by their share."""
+    total = 0
+    for pid in pids:
+        with open("/proc/%d/smaps_rollup" % pid) as file:
+            total += sum(int(line.split()[1]) for line in file if line.startswith(kind + ":"))
+    return total / 1024
