@@ -19,7 +19,6 @@ from .identity import birth, boot, end_leftovers, is_alive, send
 from .lifecycle import Job, Outcome, judge
 from .process import CannotStart
 from .store import Store, Worker as Row
-from .worker import Inbox, Orders, Worker
 
 RESTART_SIGNAL = signal.SIGUSR2
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -226,6 +225,8 @@ def run_worker(plan: Plan, supervisor: int, report: Report, verbose: bool) -> No
 
 
 def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
+    from .worker import Inbox, Orders, Worker  # Loaded by the supervisor; `status` does not need it.
+
     os.setsid()  # Ctrl-C in a terminal is for the supervisor, which passes it on as it should.
     inbox = Inbox()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

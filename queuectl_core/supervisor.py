@@ -44,6 +44,7 @@ from .fleet import (
 from .identity import TOKEN_VARIABLE
 from .sources import program
 from .store import Store
+from .worker import Inbox, Orders, Worker  # noqa: F401  Before any fork: their file may be replaced.
 
 YOUNG = 10.0  # A worker that dies before this age (seconds) died young;
 FIRST_DELAY = 0.1  # its replacement waits, twice as long each time,
