@@ -21,6 +21,7 @@ A comment before a fence, invisible to readers, says what else there is to know 
 
     <!-- not run: REASON -->
     <!-- needs: PROGRAM … -->      skipped where one of them is not installed
+    <!-- only if: COMMAND -->      skipped where this fails
     <!-- before: COMMANDS -->      run first: what a reader has and a test has not
 
 `DocumentTestCase.stand_in` puts a program on the document's PATH.
@@ -48,7 +49,7 @@ Block = namedtuple("Block", "path line section language text notes")
 
 _PIECE = re.compile(
     r"^(?P<heading>#+ (?P<title>[^\n]+))$"
-    r"|^<!-- (?P<note>not run|needs|before): (?P<what>.*?) -->$"
+    r"|^<!-- (?P<note>not run|needs|only if|before): (?P<what>.*?) -->$"
     r"|^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -156,6 +157,8 @@ class DocumentTestCase(QueueTestCase):
         for program in block.notes.get("needs", "").split():
             if not shutil.which(program, path=self.environment["PATH"]):
                 self.skipTest("%s is not installed" % program)
+        if "only if" in block.notes and self._run(block.notes["only if"])[0]:
+            self.skipTest("not here: %s" % block.notes["only if"])
         if "before" in block.notes:
             self._succeed(block.notes["before"], block)
         if block.language == "console":
