@@ -41,6 +41,20 @@ def _env(value: object, place: str) -> str | None:
     return json.dumps(value) if value else None
 
 
+def variables(env: str | bytes | None) -> dict[str, str]:
+    """A job's own environment as it is stored; BadInput where foreign SQL stored anything else."""
+    import json
+
+    if not env:
+        return {}
+    try:
+        given = json.loads(env)
+    except ValueError:
+        raise BadInput("env: not valid JSON: %s" % values.quote(env)) from None
+    _env(given, "env")
+    return given or {}
+
+
 def _cwd(value: object, place: str) -> str:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise BadInput("%s: must be an absolute path, not %s" % (place, values.quote(value)))

@@ -99,8 +99,11 @@ def is_among(code: int, codes: str) -> bool:
     """Whether an exit code is one of `codes`, written as in "2,64-78"."""
     for part in codes.split(","):
         first, _, last = part.partition("-")
-        if int(first) <= code <= int(last or first):
-            return True
+        try:
+            if int(first) <= code <= int(last or first):
+                return True
+        except ValueError:
+            pass  # Foreign SQL stored it: it is no code, so it is not this one.
     return False
 
 

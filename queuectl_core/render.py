@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from .errors import BadInput
+from .jobspec import variables
 from .lifecycle import WAITING, Job
 from .store import Attempt, Worker
 from .values import iso, span
@@ -41,13 +43,14 @@ TIMES = frozenset(("created_at", "updated_at", "run_at", "started_at", "finished
 
 def job_json(job: Job, reason: str | None) -> dict[str, object]:
     """A job as an object: times in ISO 8601, durations in seconds; `reason` is why it waits."""
-    import json
-
     made = {}
     for field in JOB_FIELDS:
         value = getattr(job, field)
         made[field] = iso(value) if field in TIMES else _number(value)
-    made["env"] = json.loads(job.env) if job.env else {}
+    try:
+        made["env"] = variables(job.env)
+    except BadInput:
+        made["env"] = None  # Foreign SQL stored what is none: the job cannot be started.
     made["reason"] = reason
     return made
 

@@ -14,13 +14,14 @@ and again until it exits 0; which is to mean that nothing of this attempt runs a
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 
+from .errors import BadInput
 from .identity import TOKEN_VARIABLE
+from .jobspec import variables
 from .lifecycle import Job, describe
-from .process import Command, Output
+from .process import CannotStart, Command, Output
 from .settings import of_queue
 
 KILL_TIMEOUT = 60.0  # Seconds that a runner-kill has;
@@ -36,11 +37,16 @@ def argv(config: dict, job: Job, token: str) -> list[bytes]:
 
 
 def environment(base: dict[bytes, bytes], job: Job, token: str, database: str) -> dict[bytes, bytes]:
-    """What a job and its queue's runner-kill have in their environment: `base`, and whose they are."""
+    """What a job and its queue's runner-kill have in their environment: `base`, and whose they are.
+
+    Raises CannotStart where foreign SQL gave the job an `env` that is none.
+    """
     made = dict(base)
-    if job.env:
-        for key, value in json.loads(job.env).items():
+    try:
+        for key, value in variables(job.env).items():
             made[os.fsencode(key)] = value.encode("utf-8", "surrogateescape")
+    except BadInput as error:
+        raise CannotStart(str(error)) from None
     made[b"QUEUECTL_JOB_ID"] = job.id.encode("utf-8", "surrogateescape")
     made[b"QUEUECTL_ATTEMPT"] = b"%d" % job.last_attempt
     made[b"QUEUECTL_QUEUE"] = job.queue.encode("utf-8", "surrogateescape")

@@ -1,6 +1,145 @@
 """SQL is an interface: docs/sql.md is true, and a row is a job wherever it comes from."""
 
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+
+from queuectl_core import sql
 from tests.doc_runner import DocumentTestCase
-class SqlDocumentTest(DocumentTestCase):
-    def test_docs_sql_is_true(self):
+from tests.harness import ROOT, QueueTestCase
+
+# A worker looks every 0.4 s; the machine may be busy.
+SOON = 3.0  # seconds
+
+
+class DocumentTest(DocumentTestCase):
+    def test_what_the_document_shows_is_so(self):
         self.run_document("docs/sql.md")
+
+    def test_it_names_every_column_that_enqueue_writes_and_every_column_of_the_view(self):
+        with open(os.path.join(ROOT, "docs", "sql.md"), encoding="utf-8") as file:
+            document = file.read()
+        given, seen = document.split("## Look")
+        rows = re.findall(r"^\| ((?:`\w+` )+)\|", given, re.MULTILINE)
+        documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+        (columns,) = re.findall(r"queuectl_jobs \(([^)]*)\)\s+VALUES", sql.ENQUEUE)
+        written = {column.strip() for column in columns.split(",")}
+        self.assertEqual(documented, written - {"created_at", "updated_at", "ready"})
+        store = self.store()
+        view = [row[1] for row in store._rows("PRAGMA table_info(queuectl_list)")]
+        (listed,) = re.findall(r"^Its columns: (.*?)\n\n", seen, re.MULTILINE | re.DOTALL)
+        self.assertEqual(re.findall(r"`(\w+)`", listed), view)
+        for table, names in re.findall(r"^\| `(queuectl_\w+)` \|[^|]*\|([^|]*)\|", seen, re.MULTILINE):
+            there = {row[1] for row in store._rows("PRAGMA table_info(%s)" % table)}
+            self.assertTrue(there, table)
+            self.assertEqual(set(re.findall(r"`(\w+)`", names)) - there, set(), table)
+
+
+class ForeignSqlTest(QueueTestCase):
+    """Programs that know nothing but the table, with a worker that idles."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start_workers()
+
+    def starts_soon(self, id: str) -> None:
+        self.wait_for_state(id, "completed")
+        ((waited,),) = self.rows("SELECT started_at - created_at FROM queuectl_jobs WHERE id = ?", id)
+        self.assertLess(waited, SOON)
+
+    def test_the_sqlite3_program_enqueues_a_job(self):
+        if not shutil.which("sqlite3"):
+            self.skipTest("sqlite3 is not installed")
+        statement = "INSERT INTO queuectl_jobs(id, command) VALUES ('foreign', 'echo from SQL')"
+        subprocess.run(["sqlite3", "-cmd", ".timeout 10000", self.db, statement], check=True, timeout=30)
+        self.starts_soon("foreign")
+        self.assertEqual(self.run_cli("logs", "foreign").stdout, "from SQL\n")
+
+    def test_the_command_alone_is_a_complete_job(self):
+        self.rows("INSERT INTO queuectl_jobs(command) VALUES ('pwd; echo $QUEUECTL_QUEUE')")
+        ((id,),) = self.rows("SELECT id FROM queuectl_jobs")
+        self.starts_soon(id)
+        self.assertEqual(self.run_cli("logs", id).stdout, self.home + "\ndefault\n")
+        job = self.job(id)
+        told = {field: job[field] for field in ("max_retries", "backoff_base", "timeout", "kill_grace")}
+        self.assertEqual(told, {"max_retries": 3, "backoff_base": 2, "timeout": 0, "kill_grace": 10})
+        self.audit([id])
+
+    def test_all_columns_that_are_documented_are_obeyed(self):
+        self.run_cli("config", "set", "mail.timeout", "7")
+        self.rows(
+            "INSERT INTO queuectl_jobs (id, command, queue, cwd, env, max_retries, bury_on) VALUES"
+            " ('a', 'pwd; echo $A; exit 64', 'mail', '/', '{\"A\": \"1\"}', 5, '64')"
+        )
+        self.rows(
+            "INSERT INTO queuectl_jobs (id, command, run_at)"
+            " VALUES ('later', 'true', strftime('%s', 'now', '+1 hour'))"
+        )
+        self.wait_for_state("a", "dead")
+        job = self.job("a")
+        self.assertEqual((job["timeout"], job["max_retries"], job["attempts"]), (7, 5, 1))
+        self.assertEqual(self.run_cli("logs", "a").stdout, "/\n1\n")
+        self.assertEqual(self.job("later")["reason"], "waits for its time")
+
+    def test_a_unique_key_is_enqueued_once(self):
+        insert = "INSERT OR IGNORE INTO queuectl_jobs (command, unique_key, run_at) VALUES ('true', ?, 9e9)"
+        for key in ("k", "k", "other"):
+            self.rows(insert, key)
+        self.assertEqual(self.rows("SELECT unique_key FROM queuectl_list"), [("k",), ("other",)])
+        self.assertEqual(self.rows("SELECT pending FROM queuectl_queues"), [(2,)])
+        self.audit()
+
+    def test_a_thousand_rows_in_one_transaction_all_run(self):
+        connection = sqlite3.connect(self.db, timeout=20)
+        insert = "INSERT INTO queuectl_jobs (id, command) VALUES (?, 'true')"
+        connection.executemany(insert, [("job%d" % number,) for number in range(1000)])
+        connection.commit()
+        connection.close()
+        self.wait_until_all_finished()
+        self.assertEqual(self.states(), {"completed": 1000})
+
+    def test_nonsense_ends_as_a_dead_job_and_harms_no_other(self):
+        ids = []
+        for column, value in (
+            ("env", "nonsense"), ("env", "[1]"), ("env", '{"A": 1}'), ("env", '{"A=B": "c"}'),
+            ("env", b"\xff\0"), ("cwd", "relative"), ("cwd", ""), ("bury_on", "nonsense"),
+            ("retry_only_on", "-"), ("bury_on", ""),
+        ):  # fmt: skip
+            ids.append("job%d" % len(ids))
+            insert = "INSERT INTO queuectl_jobs (id, command, max_retries, %s) VALUES (?, 'exit 3', 0, ?)"
+            self.rows(insert % column, ids[-1], value)
+        self.rows("INSERT INTO queuectl_jobs (id, command, queue) VALUES ('last', 'true', 'a b,c')")
+        self.wait_for_state("last", "completed")
+        self.wait_until_all_finished()
+        jobs = self.jobs()
+        self.assertEqual({jobs[id]["state"] for id in ids}, {"dead"})
+        self.assertEqual({attempt["worker"] for id in ids for attempt in self.job(id)["history"]}, {1})
+        self.run_cli("list")
+        self.run_cli("show", "job0")
+        self.audit(ids)
+
+    def test_an_application_keeps_the_queue_in_its_own_file(self):
+        path = self.path("shop.db")
+        shop = sqlite3.connect(path, timeout=20)
+        self.addCleanup(shop.close)
+        shop.executescript(
+            "PRAGMA user_version = 42; PRAGMA application_id = 7; CREATE TABLE orders (item TEXT);"
+        )
+        self.run_cli("--db", path, "worker", "start")
+        for end, item in ((shop.rollback, "nothing"), (shop.commit, "tea")):
+            shop.execute("INSERT INTO orders VALUES (?)", (item,))
+            shop.execute("INSERT INTO queuectl_jobs (id, command) VALUES (?, 'echo sent')", (item,))
+            end()
+        self.run_cli("--db", path, "wait", "tea")
+        jobs = self.run_cli("--db", path, "list", "--json").json
+        self.assertEqual([(job["id"], job["state"]) for job in jobs], [("tea", "completed")])
+        for pragma, value in (("user_version", 42), ("application_id", 7)):
+            self.assertEqual(shop.execute("PRAGMA " + pragma).fetchone(), (value,))
+        self.assertEqual(shop.execute("SELECT * FROM orders").fetchall(), [("tea",)])
+        names = [name for (name,) in shop.execute("SELECT name FROM sqlite_master")]
+        ours = [name for name in names if name.startswith(("queuectl_", "sqlite_"))]
+        self.assertEqual(set(names) - set(ours), {"orders"})
