@@ -21,7 +21,7 @@ ORDER = (
     "store",
     "worker render",
     "fleet",
-    "supervisor bundle",
+    "supervisor bundle service",
     "cli",
 )
 IN_WORKERS = "supervisor fleet worker runner process bell identity store database".split()

@@ -59,6 +59,7 @@ COMMANDS = {
         Command("config list", "config", "config_list", "list all keys and their values"),
         Command("config unset", "config", "config_unset", "go back to a key's default"),
         Command("bundle", "shipping", "bundle", "write the whole program as one executable file"),
+        Command("service", "shipping", "service", "print a systemd unit or a crontab line for workers"),
     )
 }
 

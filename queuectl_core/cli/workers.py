@@ -35,6 +35,11 @@ def start_arguments(parser: ArgumentParser) -> None:
         help="leave once nothing is left to do; with --foreground exit 1 if a job ended dead",
     )
     parser.add_argument(
+        "--top-up",
+        action="store_true",
+        help="start only as many as are missing to N: for cron, where starts overlap",
+    )
+    parser.add_argument(
         "--env-file",
         metavar="FILE",
         help="KEY=VALUE lines for the jobs' environment, such as secrets; stored nowhere",
@@ -51,7 +56,10 @@ def start(args: Namespace) -> int:
         return supervisor.take_over(values.whole(args.take_over, "--take-over", 3), version)
     count = values.whole(args.count, "--count", 1, 1000)
     queues = [values.name(queue, "--queue") for queue in args.queue]
+    if args.top_up and args.foreground:
+        raise BadInput("--top-up: cannot be given together with --foreground")
     environment = dict(os.environb)
+    environment.pop(b"NOTIFY_SOCKET", None)  # For the supervisor to speak to, not for jobs.
     if args.env_file is not None:
         environment.update(_read_env_file(args.env_file))
     with open_store(args) as store:
@@ -62,9 +70,42 @@ def start(args: Namespace) -> int:
     plan = fleet.Plan(path, count, takes, args.drain, environment, version)
     if args.foreground:
         return supervisor.start_foreground(plan)
+    if args.top_up:
+        _top_up(args, plan)
+    else:
+        _start(plan)
+    return 0
+
+
+def _start(plan) -> None:
+    from .. import supervisor
+
     for worker, pid in supervisor.start_detached(plan):
         print("worker %d started, pid %d" % (worker, pid))
-    return 0
+
+
+def _top_up(args: Namespace, plan) -> None:
+    """Start as many workers as are missing to those that the plan wants."""
+    import fcntl
+
+    from .. import fleet
+
+    # The folder itself is the lock. Its descriptor goes to the supervisor too, so it is unlocked here;
+    # were we killed before, it would be locked until that fleet is done, and that is right as well.
+    lock = os.open(os.path.dirname(plan.path), os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # Somebody else is doing it.
+    try:
+        with open_store(args) as store:
+            rows = [row for row in fleet.live_workers(store) if row.wanted == "run"]
+        missing = plan.count - sum(row.queues == plan.queues for row in rows)
+        if missing > 0:
+            _start(plan._replace(count=missing))
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
 
 
 def _read_env_file(path: str) -> dict[bytes, bytes]:
