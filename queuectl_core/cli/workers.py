@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 
 from .. import sources, values
 from ..errors import BadInput, Refused, WaitTimedOut
@@ -44,8 +44,11 @@ def start_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="KEY=VALUE lines for the jobs' environment, such as secrets; stored nowhere",
     )
-    # How a supervisor that restarts calls the new code.
-    parser.add_argument("--take-over", metavar="FD", help=SUPPRESS)
+    parser.add_argument(
+        "--take-over",
+        metavar="FD",
+        help="for worker restart: how a supervisor passes its fleet on to new code",
+    )
 
 
 def start(args: Namespace) -> int:
