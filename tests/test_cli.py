@@ -129,7 +129,7 @@ class HelpTest(QueueTestCase):
     def test_every_option_is_explained(self):
         from argparse import SUPPRESS
 
-        from queuectl_core.cli import parser_for
+        from queuectl_core.cli.parser import parser_for
 
         everywhere = set()  # Those that stand before the command are hidden behind it.
         for name in COMMANDS:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from .. import jobspec, values
 from ..errors import BadInput, JobRefused, QueueError, Refused
-from . import open_store
+from . import open_file, open_store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # A plain `enqueue` does without argparse.
+    from argparse import ArgumentParser, Namespace
 
 CHUNK = 1024 * 1024
 LONGEST_LINE = 16 * 1024 * 1024
@@ -107,6 +110,8 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
 
 def add_field(parser, field: str) -> None:
     """Add the option of a job's field; it is in the namespace only where it was given."""
+    from argparse import SUPPRESS
+
     names, metavar, help = FIELDS[field]
     parser.add_argument(*names.split(), dest=field, metavar=metavar, default=SUPPRESS, help=help)
 
@@ -137,14 +142,23 @@ def enqueue(args: Namespace) -> int:
             raise BadInput("--%s: goes with - or --file" % option)
     if args.stdin:
         fields["stdin"] = _standard_input("--stdin")
-    job = _one_job(args, fields)
+    words = args.words if args.rest is None else ["--", *args.rest]
+    job = _one_job(words, fields)
     _acknowledge(open_store(args), [job])
     return 0
 
 
-def _one_job(args: Namespace, fields: dict[str, object]) -> jobspec.NewJob:
-    words = args.words if args.rest is None else args.rest
-    if args.rest is None:
+def enqueue_plain(words: list[str]) -> int:
+    """`enqueue` without options: a JSON object or a shell line, or -- and a command."""
+    job = _one_job(words, {"cwd": directory(None)})
+    _acknowledge(open_file(None), [job])
+    return 0
+
+
+def _one_job(words: list[str], fields: dict[str, object]) -> jobspec.NewJob:
+    if words[0] == "--":
+        words = words[1:]
+    else:
         if len(words) > 1:
             raise BadInput("put -- before a command of several words: queuectl enqueue -- %s …" % words[0])
         if words[0].lstrip().startswith(("{", "[")):
@@ -200,7 +214,7 @@ def _variable(text: str) -> tuple[str, str]:
 
 def _acknowledge(store, jobs: list[jobspec.NewJob]) -> None:
     """Enqueue jobs and print their ids. Ctrl-C comes before both or after both, never in between."""
-    from signal import SIGINT, signal
+    from _signal import SIGINT, signal  # Not `signal`: that loads enum, 3 ms.
 
     before = store.changes()
     interrupts = []

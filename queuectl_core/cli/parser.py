@@ -1,0 +1,115 @@
+"""The argparse side of the command line, made from the registry.
+
+Only the parser of the command that is run is built, and only its module imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+# argparse asks gettext for its words, which loads locale and looks for catalogues that are not
+# there: 2 of the 20 ms that an enqueue takes. It gets its own words back instead.
+if "gettext" in sys.modules:
+    import argparse
+else:
+    sys.modules["gettext"] = words = type(sys)("gettext")
+    words.gettext = lambda text: text  # type: ignore[attr-defined]
+    words.ngettext = lambda one, many, count: one if count == 1 else many  # type: ignore[attr-defined]
+    import argparse
+
+    del sys.modules["gettext"], words
+
+from argparse import SUPPRESS, ArgumentParser, HelpFormatter, Namespace
+
+from .. import __version__
+from ..errors import BadInput
+from . import ALIASES, COMMANDS, GROUPS, Command, command_place
+
+EPILOG = """\
+exit codes:
+  0 done   1 the answer is no   2 wrong usage or bad input   3 the database cannot be used
+  124 wait ran out of time   130 interrupted   (wait ID: the exit code of that job)
+
+aliases: %s
+""" % ", ".join(
+    "%s = %s" % (alias, " ".join(words)) for alias, words in ALIASES.items()
+)
+
+
+
+class Parser(ArgumentParser):
+    """An ArgumentParser that raises its complaints, in one line, as BadInput."""
+
+    def __init__(self, **options) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(formatter_class=_formatter, **options)
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise BadInput("%s (see '%s --help')" % (message, self.prog))
+
+
+class _Formatter(HelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+def _formatter(prog: str) -> HelpFormatter:
+    # Given a width, argparse does not import shutil (and with it bz2, lzma, zlib) to ask for it.
+    try:
+        width = min(100, os.get_terminal_size(1).columns - 2)
+    except OSError:
+        width = 98
+    return _Formatter(prog, width=max(width, 40), max_help_position=28)
+
+
+def parser_for(words: list[str]) -> Parser:
+    """The parser for a command line that starts with these words: only what they need of it."""
+    parser = Parser(
+        prog="queuectl",
+        description="A background job queue for one machine, on one SQLite file.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "--db",
+        metavar="FILE",
+        help="the queue's file (default: $QUEUECTL_DB, else queuectl/queue.db in $XDG_STATE_HOME"
+        " or ~/.local/state)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="colours in tables"
+    )
+    parser.add_argument("--version", action="version", version="queuectl " + __version__)
+    commands = parser.add_subparsers(dest="noun", metavar="COMMAND", title="commands")
+    at = command_place(words)
+    first = None if at is None else words[at]
+    wanted = [name for name in COMMANDS if name.split()[0] == first] or list(COMMANDS)
+    groups: dict[str, object] = {}
+    for name in wanted:
+        noun, _, verb = name.partition(" ")
+        if not verb:
+            _add(commands, COMMANDS[name], noun)
+            continue
+        if noun not in groups:
+            group = commands.add_parser(
+                noun, help=GROUPS[noun], description=GROUPS[noun].capitalize() + "."
+            )
+            groups[noun] = group.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
+            groups[noun].required = True  # type: ignore[attr-defined]
+        _add(groups[noun], COMMANDS[name], verb)
+    return parser
+
+
+def _add(commands, command: Command, word: str) -> None:
+    description = command.help[0].upper() + command.help[1:] + "."
+    module = import_module("." + command.module, __package__)
+    describe = getattr(module, command.handler + "_arguments")
+    parser = commands.add_parser(word, help=command.help, description=description)
+    # Accepted behind the command too, where people write them.
+    parser.add_argument("--db", metavar="FILE", default=SUPPRESS, help=SUPPRESS)
+    parser.add_argument("--quiet", action="store_true", default=SUPPRESS, help=SUPPRESS)
+    parser.add_argument("--color", default=SUPPRESS, help=SUPPRESS, choices=("auto", "always", "never"))
+    parser.set_defaults(handler=getattr(module, command.handler), parser=parser)
+    describe(parser)
