@@ -240,10 +240,8 @@ def _have_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")
-    # Ids and commands are UTF-8 whatever the locale; what is not comes out escaped.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    # Ids and commands are UTF-8 whatever the locale; what is not comes out escaped. And buffered even
+    # with PYTHONUNBUFFERED: Python loses the rest of a write that a signal cut short otherwise.
+    for fd, name, buffering in ((1, "stdout", -1), (2, "stderr", 1)):
+        stream = open(fd, "w", buffering, encoding="utf-8", errors="backslashreplace", closefd=False)
+        setattr(sys, name, stream)

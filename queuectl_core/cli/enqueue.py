@@ -122,6 +122,8 @@ def enqueue(args: Namespace) -> int:
     if args.replace:
         if "unique_key" not in fields:
             raise BadInput("--replace: goes with --unique")
+        if "after" in fields:
+            raise BadInput("--replace: what a job waits for cannot be replaced: no --after")
         fields["replace"] = True
     if fields.get("after") == "-":
         if args.stdin or args.words == ["-"] or args.file == "-":

@@ -1,0 +1,72 @@
+"""A queue as the shell sees it: `queuectl` and stand-ins on PATH, pipelines, a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+
+from tests.harness import LONGEST_RUN, PROGRAM, CommandResult, QueueTestCase
+
+
+class ShellTestCase(QueueTestCase):
+    """A test that speaks to /bin/sh."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.programs = self.path("bin")
+        os.mkdir(self.programs)
+        self.environment["PATH"] = self.programs + os.pathsep + self.environment["PATH"]
+        python, program = shlex.quote(sys.executable), shlex.quote(PROGRAM)
+        self.stand_in("queuectl", 'exec %s %s "$@"' % (python, program))
+
+    def stand_in(self, name: str, script: str) -> None:
+        """Put a program on PATH, before any of that name: `script` is its text for /bin/sh."""
+        path = os.path.join(self.programs, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\n%s\n" % script)
+        os.chmod(path, 0o755)
+
+    def start_sh(self, script: str, **options) -> subprocess.Popen:
+        """Start a script in the test's folder; the options are Popen's."""
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", script], env=self.environment, cwd=self.folder, **options
+        )
+        self._started.append(process)
+        return process
+
+    def sh(self, script: str, code: int = 0, input: bytes = b"") -> CommandResult:
+        """Run a script to its end; `code` is the exit code that it must have."""
+        process = self.start_sh(
+            script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        stdout, stderr = process.communicate(input, timeout=LONGEST_RUN)
+        result = CommandResult(process.returncode, stdout, stderr)
+        said = "%.1000s\nstdout: %.2000s\nstderr: %.2000s" % (script, result.stdout, result.stderr)
+        self.assertNotIn("Traceback", result.stdout + result.stderr, said)
+        self.assertEqual(result.code, code, said)
+        return result
+
+    def on_terminal(self, script: str, code: int = 0, columns: int = 80) -> str:
+        """What a script shows on a terminal, which is its stdout and its stderr."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = self.start_sh("export TERM=xterm; " + script, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # Linux: the other side has closed.
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(ours)
+        self.assertEqual(process.wait(LONGEST_RUN), code, shown)
+        return shown.decode("utf-8", "replace").replace("\r\n", "\n")

@@ -1,0 +1,237 @@
+"""Single jobs through the shell: exact commands, unique keys, second thoughts, exit codes."""
+
+import json
+import subprocess
+import time
+
+from tests.harness import wait_until
+from tests.shell import ShellTestCase
+
+
+class ExactCommandTest(ShellTestCase):
+    def test_words_arrive_as_they_were_written(self):
+        self.start_workers()
+        result = self.sh(
+            """
+            lines=$(printf 'two\\nlines')
+            id=$(queuectl enqueue -- printf '%s|' 'My File' "it's" '$HOME' '' '*' '\\n' 'a  b' -x "$lines")
+            queuectl wait $id && queuectl logs $id
+            """
+        )
+        self.assertEqual(result.stdout, "My File|it's|$HOME||*|\\n|a  b|-x|two\nlines|")
+
+    def test_one_word_is_a_shell_line(self):
+        self.start_workers()
+        result = self.sh(
+            "id=$(queuectl add 'echo $((6*7)) | tr 4 5; echo $0') && queuectl wait $id && queuectl log $id"
+        )
+        self.assertEqual(result.stdout, "52\n/bin/sh\n")
+
+    def test_all_bytes_but_nul_arrive(self):
+        self.start_workers()
+        octal = "".join("\\%03o" % byte for byte in range(1, 256))
+        result = self.sh(
+            """
+            bytes=$(printf '%s')
+            id=$(queuectl enqueue -- printf %%s "$bytes") && queuectl wait $id && queuectl logs $id
+            """
+            % octal
+        )
+        self.assertEqual(result.stdout_bytes, bytes(range(1, 256)))
+
+
+class UniqueTest(ShellTestCase):
+    def test_twenty_at_once_add_one_job_and_all_print_its_id(self):
+        result = self.sh(
+            "for n in $(seq 20); do queuectl enqueue --unique nightly -- sleep 0.1 & done; wait"
+        )
+        self.assertEqual(len(result.lines), 20)
+        self.assertEqual(set(result.lines), {id for (id,) in self.rows("SELECT id FROM queuectl_jobs")})
+        self.assertEqual(self.states(), {"pending": 1})
+
+    def test_the_key_is_free_once_the_job_is_finished(self):
+        first = self.sh("queuectl enqueue --unique k true").stdout
+        self.assertEqual(self.sh("queuectl enqueue --unique k false").stdout, first)
+        self.sh("queuectl worker start --drain && queuectl wait")
+        second = self.sh("queuectl enqueue --unique k false").stdout
+        self.assertNotEqual(second, first)
+        self.assertIn("has its unique key now", self.sh("queuectl retry " + first, code=1).stderr)
+
+    def test_replace_puts_the_new_job_in_the_place_of_the_waiting_one(self):
+        id = self.sh(
+            "echo old | queuectl enqueue --unique k --delay 1h -p 3 -e A=1 --bury-on 2 --stdin -- echo old"
+        ).lines[0]
+        self.assertEqual(self.sh("queuectl enqueue --unique k --replace -- cat; echo $?").lines, [id, "0"])
+        job = self.job(id)
+        self.assertEqual((job["command"], job["priority"], job["env"]), ("cat", 0, {}))
+        self.assertEqual((job["bury_on"], job["stdin"]), (None, None))
+        self.start_workers()
+        self.sh("queuectl wait " + id)  # The delay is gone too.
+        self.assertEqual(self.run_cli("logs", id).stdout, "")
+
+    def test_replace_leaves_a_job_that_runs_as_it_is(self):
+        self.start_workers()
+        self.enqueue("--id", "a", "--unique", "k", "sleep 60")
+        self.wait_for_state("a", "processing")
+        self.assertEqual(self.enqueue("--unique", "k", "--replace", "--", "echo new"), "a")
+        self.assertEqual(self.job("a")["command"], "sleep 60")
+        self.sh("queuectl enqueue --replace true", code=2)
+        result = self.sh("queuectl enqueue --unique k --replace --after a true", code=2)
+        self.assertIn("--after", result.stderr)
+
+
+class SecondThoughtsTest(ShellTestCase):
+    def test_cancel_ends_running_jobs_groups_and_all_side_by_side(self):
+        self.start_workers("-c", "2")
+        self.sh(
+            """
+            queuectl config set kill-grace 2s
+            for n in 1 2; do
+                queuectl enqueue --id $n -- "trap '' TERM; sleep 61 & echo ready; wait; sleep 61"
+            done
+            queuectl enqueue --id 3 true
+            """
+        )
+        for id in ("1", "2"):
+            wait_until(lambda id=id: "ready" in self.run_cli("logs", id).stdout)
+        began = time.monotonic()
+        result = self.sh("queuectl rm 1 2 3 nobody", code=1)
+        self.assertLess(time.monotonic() - began, 3.9)
+        self.assertEqual(sorted(result.lines), ["1", "2", "3"])
+        self.assertIn("no such job: 'nobody'", result.stderr)
+        self.assertEqual(self.states(), {"cancelled": 3})
+        self.audit()
+
+    def test_cancel_all_or_a_queue(self):
+        for id, queue in (("a", "x"), ("b", "default"), ("c", "x")):
+            self.enqueue("--id", id, "-q", queue, "true")
+        self.assertEqual(self.sh("queuectl cancel --queue x").lines, ["a", "c"])
+        self.assertEqual(self.sh("queuectl cancel --all").lines, ["b"])
+        self.assertEqual(self.sh("queuectl cancel --all").stdout, "")
+        for wrong in ("", "b --all", "b -q x"):
+            self.sh("queuectl cancel " + wrong, code=2)
+
+    def test_retry_and_the_dlq_by_id_by_queue_and_all(self):
+        self.start_workers()
+        self.sh("for id in a b c d; do queuectl enqueue --id $id -q q$id --max-retries 0 false; done")
+        self.wait_until_all_finished()
+        self.sh("queuectl config set qa.limit 1; queuectl pause")
+        self.assertEqual(self.sh("queuectl retry a").lines, ["a"])
+        self.assertEqual(self.sh("queuectl dlq retry --queue qb").lines, ["b"])
+        self.assertEqual(self.sh("queuectl dlq purge --dry-run --all").lines, ["c", "d"])
+        self.assertEqual(self.sh("queuectl dlq purge c").lines, ["c"])
+        self.assertEqual(self.sh("queuectl dlq retry --all").lines, ["d"])
+        self.assertEqual(self.sh("queuectl dlq purge --all").stdout, "")
+        self.sh("queuectl dlq purge a", code=1)
+        self.assertEqual(self.states(), {"pending": 3})
+
+    def test_a_waiting_job_can_be_edited_and_no_other(self):
+        self.sh("queuectl enqueue --id a --delay 1h echo; mkdir sub")
+        edit = "queuectl edit a --command 'pwd; exit 3' --priority 5 --bury-on 3 --delay 0"
+        self.assertEqual(self.sh(edit + " --cwd sub --timeout 9 -q q").lines, ["a"])
+        job = self.job("a")
+        self.assertEqual((job["priority"], job["timeout"], job["queue"]), (5, 9, "q"))
+        self.start_workers()
+        self.sh("queuectl wait a", code=3)
+        self.assertEqual(self.run_cli("logs", "a").stdout, self.path("sub") + "\n")
+        self.assertEqual((self.state("a"), self.job("a")["attempts"]), ("dead", 1))
+        self.assertIn("a is dead", self.sh("queuectl edit a --priority 1", code=1).stderr)
+        for wrong in ("a", "a --command ''", "a --priority x", "--priority 1"):
+            self.sh("queuectl edit " + wrong, code=2)
+        self.audit(["a"])
+
+    def test_prune_deletes_what_was_asked_and_no_more(self):
+        self.sh("seq 5 | queuectl enqueue --each true - >ids")
+        self.sh("queuectl enqueue --id dead --max-retries 0 false")
+        self.sh("queuectl enqueue --id never --delay 1h true; queuectl enqueue --id waiter --after dead true")
+        ids = self.read("ids").split()
+        self.sh("queuectl worker start --drain; queuectl wait $(cat ids) dead", code=1)
+        self.assertEqual(self.sh("queuectl prune --dry-run --keep 3").lines, ids[:2])
+        self.assertEqual(self.sh("queuectl prune --older-than 1h").stdout, "")
+        self.assertEqual(self.sh("queuectl prune --keep 3").lines, ids[:2])
+        self.assertEqual(self.sh("queuectl clean").lines, ids[2:])
+        self.assertEqual(self.sh("queuectl prune -s dead").stdout, "")  # One waits for it.
+        self.assertIn("cancel these first", self.sh("queuectl dlq purge dead", code=1).stderr)
+        self.sh("queuectl cancel waiter")
+        self.assertEqual(self.sh("queuectl prune -s dead -s cancelled").lines, ["dead", "waiter"])
+        self.sh("queuectl prune -s pending", code=2)
+        self.assertEqual(self.states(), {"pending": 1})
+        self.audit(["never"])
+
+    def test_a_cancelled_job_whose_need_was_deleted_can_run_again(self):
+        self.sh("queuectl enqueue --id a true; queuectl enqueue --id b --after a true; queuectl cancel a b")
+        self.sh("queuectl prune -s cancelled --keep 1")
+        self.assertEqual(self.rows("SELECT id FROM queuectl_jobs"), [("b",)])
+        self.start_workers()
+        self.sh("queuectl retry b; queuectl wait b")
+        self.audit(["b"])
+
+    def test_workers_prune_what_the_configuration_does_not_keep(self):
+        self.sh("queuectl config set keep-completed 0; queuectl config set keep-dead 1h")
+        self.sh("seq 20 | queuectl enqueue --each true -; queuectl enqueue --max-retries 0 --id dead false")
+        self.start_workers()
+        wait_until(lambda: self.states() == {"dead": 1})
+        self.audit(["dead"])
+
+
+class ExitCodesTest(ShellTestCase):
+    def test_codes_that_are_buried_at_once_and_codes_that_alone_are_retried(self):
+        self.start_workers()
+        self.sh(
+            """
+            queuectl config set backoff-base 0
+            queuectl enqueue --id buried --bury-on 2,64-78 -- exit 65
+            queuectl enqueue --id tried --bury-on 2,64-78 --max-retries 1 -- exit 79
+            queuectl enqueue --id only --retry-only-on 1,5 -- '[ $QUEUECTL_ATTEMPT = 1 ] && exit 5; exit 6'
+            queuectl enqueue --id killed --retry-only-on 1 --max-retries 1 -- 'kill -9 $$'
+            """
+        )
+        self.wait_until_all_finished()
+        jobs = self.jobs()
+        self.assertEqual({job["state"] for job in jobs.values()}, {"dead"})
+        self.assertEqual(
+            {id: (job["attempts"], job["exit_code"]) for id, job in jobs.items()},
+            {"buried": (1, 65), "tried": (2, 79), "only": (2, 6), "killed": (2, 137)},
+        )
+        for wrong in ("0", "256", "5-2", "x", "", "1-"):
+            self.sh("queuectl enqueue --bury-on '%s' true" % wrong, code=2)
+
+    def test_exit_75_is_tried_again_without_using_up_a_retry_so_often_and_no_more(self):
+        self.start_workers()
+        self.sh(
+            """
+            queuectl config set backoff-base 0
+            queuectl enqueue --id late --max-retries 0 -- '[ $QUEUECTL_ATTEMPT -gt 4 ] || exit 75'
+            queuectl config set defer-limit 2
+            queuectl enqueue --id never --max-retries 1 -- exit 75
+            queuectl wait late
+            """
+        )
+        self.wait_for_state("never", "dead")
+        late, never = self.job("late"), self.job("never")
+        self.assertEqual((late["state"], late["deferrals"], late["attempts"]), ("completed", 4, 1))
+        self.assertEqual((never["deferrals"], never["attempts"], len(never["history"])), (2, 2, 4))
+        self.assertIn("exit 75 (not now)", self.sh("queuectl show late").stdout)
+        self.audit()
+
+    def test_a_deferred_job_waits_for_its_time_and_says_so(self):
+        self.start_workers()
+        self.enqueue("--id", "a", "--backoff-base", "3600", "--", "exit 75")
+        wait_until(lambda: self.job("a")["deferrals"] == 1)
+        job = self.job("a")
+        self.assertEqual((job["state"], job["attempts"], job["reason"]), ("pending", 0, "waits for its time"))
+
+
+class InterruptTest(ShellTestCase):
+    def test_ctrl_c_of_a_cancel_that_waits_leaves_the_job_cancelled(self):
+        self.start_workers()
+        self.enqueue("--id", "a", "trap '' TERM; echo ready; sleep 61; sleep 61")
+        wait_until(lambda: "ready" in self.run_cli("logs", "a").stdout)
+        self.rows("UPDATE queuectl_jobs SET kill_grace = 2.0")
+        process = self.start_sh("exec queuectl cancel a", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_until(lambda: self.rows("SELECT cancel FROM queuectl_jobs") == [(1,)])
+        process.send_signal(2)
+        stdout, stderr = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, stdout, stderr), (130, b"", b""))
+        self.wait_for_state("a", "cancelled")
+        self.assertEqual(json.loads(self.sh("queuectl show a --json").stdout)["state"], "cancelled")

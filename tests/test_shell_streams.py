@@ -1,0 +1,278 @@
+"""Streams through the shell: jobs in, ends and output out, data through jobs."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from tests.harness import wait_until
+from tests.shell import ShellTestCase
+
+
+class PipelineTest(ShellTestCase):
+    def test_a_producer_and_a_consumer_work_at_the_same_time(self):
+        """The producer goes on only when the consumer has seen the end of its first job."""
+        self.start_workers("-c", "2")
+        result = self.sh(
+            """
+            {
+                echo 'echo one'
+                until [ -e seen ]; do sleep 0.02; done
+                echo 'echo two'
+            } | queuectl enqueue - | queuectl wait --json - | while read -r line; do
+                touch seen
+                printf '%s\\n' "$line"
+            done
+            """
+        )
+        jobs = [json.loads(line) for line in result.lines]
+        self.assertEqual([job["command"] for job in jobs], ["echo one", "echo two"])
+        self.assertEqual({job["state"] for job in jobs}, {"completed"})
+        self.assertEqual(result.stderr, "")
+
+    def test_many_jobs_come_out_as_they_end_each_once(self):
+        self.start_workers("-c", "2")
+        result = self.sh("seq 300 | sed 's/.*/true &/' | queuectl enqueue - | queuectl wait --json -")
+        jobs = [json.loads(line) for line in result.lines]
+        self.assertEqual(len({job["id"] for job in jobs}), 300)
+        self.assertEqual(len(jobs), 300)
+
+    def test_the_end_of_the_pipeline_says_whether_all_completed(self):
+        self.start_workers()
+        result = self.sh(
+            "printf 'true\\nexit 4\\ntrue\\n' | queuectl enqueue --max-retries 0 - | queuectl wait -", code=1
+        )
+        self.assertIn("exit 4", result.stderr)
+        self.assertEqual(len(result.stderr.splitlines()), 1)
+
+    def test_a_reader_that_leaves_ends_the_writer_with_words_for_nobody(self):
+        result = self.sh("{ yes true | queuectl enqueue -; echo $? >code; } | head -n 1")
+        self.assertEqual((len(result.lines), result.stderr), (1, ""))
+        wait_until(lambda: self.read("code"))
+        self.assertEqual(self.read("code"), "141\n")  # Not all of it was enqueued.
+        self.audit(result.lines)
+
+    def test_the_fan_in_of_a_pipeline_waits_for_all_of_its_jobs(self):
+        self.start_workers("-c", "2")
+        self.sh(
+            "seq 20 | queuectl enqueue --each 'echo {} >>parts' - | queuectl enqueue --after - --id sum"
+            " -- 'sort -n parts | tail -n 1; wc -l <parts'; queuectl wait sum"
+        )
+        self.assertEqual(self.run_cli("logs", "sum").stdout.split(), ["20", "20"])
+        self.assertIn("--after", self.sh("queuectl enqueue --after - true </dev/null", code=2).stderr)
+
+
+class LinesTest(ShellTestCase):
+    def test_each_line_becomes_a_command_with_its_words_quoted(self):
+        names = ["a b.jpg", "it's $HOME.tar.gz", '"; exit 3; ".x', "dir/sub dir/p.png", "-n", "ü.txt"]
+        each = "printf \"%s|\" {#} {} {.} {/} {//} {/.}"
+        self.sh("queuectl enqueue --each '%s' - >ids" % each, input="\n".join(names).encode())
+        self.start_workers("--drain")
+        self.wait_until_all_finished()
+        for number, (name, id) in enumerate(zip(names, self.read("ids").split()), 1):
+            base, _ = os.path.splitext(name)
+            folder, last = os.path.split(name)
+            expected = [str(number), name, base, last, folder or ".", os.path.splitext(last)[0], ""]
+            self.assertEqual(self.run_cli("logs", id).stdout, "|".join(expected))
+
+    def test_a_template_that_names_nothing_gets_the_line_behind_it(self):
+        (id,) = self.sh("echo 'a b' | queuectl enqueue --each 'ls -l' -").lines
+        self.assertEqual(self.job(id)["command"], "ls -l 'a b'")
+
+    def test_names_from_find_print0_are_exact(self):
+        names = [b"new\nline", b"cr\r", b" ", b"caf\xe9", b"tab\t"]
+        result = self.sh("queuectl enqueue -0 --each 'printf %s {}' -", input=b"\0".join(names) + b"\0")
+        self.start_workers("--drain")
+        self.wait_until_all_finished()
+        shown = [self.run_cli("logs", id).stdout_bytes for id in result.lines]
+        self.assertEqual(shown, names)
+
+    def test_a_key_for_each_line_lets_a_second_scan_add_only_what_is_new(self):
+        scan = "queuectl enqueue --each 'gzip {}' --unique 'gzip {}' -"
+        first = self.sh("printf 'a\\nb\\n' | " + scan).lines
+        second = self.sh("printf 'a\\nb\\nc\\n' | " + scan).lines
+        self.assertEqual(second[:2], first)
+        self.assertEqual(self.states(), {"pending": 3})
+        self.sh("printf 'true\\n' | queuectl enqueue --unique k -", code=2)
+
+    def test_options_are_defaults_of_every_line(self):
+        lines = 'true\n{"command": "true", "queue": "own", "timeout": 7}\n'
+        ids = self.sh("queuectl enqueue -q given --timeout 5 -e A=b -", input=lines.encode()).lines
+        jobs = [self.job(id) for id in ids]
+        self.assertEqual([(job["queue"], job["timeout"]) for job in jobs], [("given", 5), ("own", 7)])
+        self.assertEqual([job["env"] for job in jobs], [{"A": "b"}] * 2)
+
+    def test_a_line_that_waits_for_nobody_ends_it_with_its_number(self):
+        lines = 'true\n{"command": "true", "after": ["nobody"]}\ntrue\n'
+        result = self.sh("queuectl enqueue -", code=1, input=lines.encode())
+        self.assertIn("line 2: no such job: 'nobody'", result.stderr)
+        self.assertEqual(len(result.lines), 1)
+        self.audit(result.lines)
+        self.assertEqual(self.states(), {"pending": 1})
+
+    def test_atomic_is_all_or_nothing(self):
+        for bad in ("", ', "id": "one"}', ', "after": ["nobody"]}'):
+            lines = '{"command": "true", "id": "one"}\ntrue\n{"command": "true"%s\ntrue\n' % bad
+            result = self.run_cli("enqueue", "--atomic", "-", input=lines, code=None)
+            self.assertIn(result.code, (1, 2))
+            self.assertEqual(result.stdout, "")
+            self.assertIn("line 3", result.stderr)
+            self.assertEqual(self.states(), {})
+        self.assertEqual(len(self.sh("seq 5000 | queuectl enqueue --atomic --each : -").lines), 5000)
+        self.audit()
+
+    def test_ctrl_c_comes_never_between_a_job_and_its_id(self):
+        self.environment["PYTHONUNBUFFERED"] = "1"  # Python writes differently then.
+        before = set()
+        for lines in (1, 500, 3000):
+            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+            process = self.start_cli("enqueue", "-", **pipes)
+            feeder = self.start_sh("exec yes true", stdout=process.stdin)
+            printed = [process.stdout.readline() for _ in range(lines)]
+            process.send_signal(signal.SIGINT)
+            printed += process.stdout.readlines()
+            self.assertEqual((process.wait(20), process.stderr.read()), (130, b""))
+            feeder.kill()
+            shown = {line.decode().strip() for line in printed}
+            there = {id for (id,) in self.rows("SELECT id FROM queuectl_jobs")}
+            self.assertEqual((len(shown), shown), (len(printed), there - before))
+            before = there
+
+
+class WaitTest(ShellTestCase):
+    def test_what_can_never_run_ends_the_wait_at_once(self):
+        self.start_workers()
+        began = time.monotonic()
+        self.sh(
+            "queuectl enqueue --id a --max-retries 0 -- 'sleep 0.3; exit 2' &&"
+            " queuectl enqueue --id b --after a true && queuectl enqueue --id c --after b true"
+        )
+        result = self.sh("queuectl wait --json b c", code=1)
+        self.assertLess(time.monotonic() - began, 10)
+        jobs = [json.loads(line) for line in result.lines]
+        self.assertEqual(
+            {(job["id"], job["state"], job["reason"]) for job in jobs},
+            {("b", "pending", "waits for a (dead)"), ("c", "pending", "waits for b")},
+        )
+        self.assertIn("job b is pending: waits for a (dead)", result.stderr)
+
+    def test_a_job_that_was_deleted_ends_the_wait(self):
+        self.enqueue("--id", "a", "true")
+        process = self.start_sh("exec queuectl wait a", stderr=subprocess.PIPE)
+        wait_until(lambda: self.has_open(process.pid))
+        self.sh("queuectl cancel a && queuectl prune -s cancelled")
+        _, stderr = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 1)
+        self.assertRegex(stderr, b"job a (was deleted|is cancelled)")
+
+    def has_open(self, pid: int) -> bool:
+        folder = "/proc/%d/fd" % pid
+        if not os.path.isdir("/proc/self/fd"):
+            return True
+        return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
+
+    def test_a_queue_or_all_that_is_unfinished_now(self):
+        self.sh("queuectl enqueue -q mail true; queuectl enqueue -q slow --id slow --delay 1h true")
+        self.start_workers()
+        self.sh("queuectl wait --queue mail")
+        self.assertEqual(self.state("slow"), "pending")
+        self.sh("queuectl wait --all --timeout 50ms", code=124)
+        self.sh("queuectl wait --queue nothing")
+        self.sh("queuectl wait slow --all", code=2)
+        self.sh("true | queuectl wait -")
+
+    def test_time_runs_out_while_ids_may_still_come(self):
+        pipes = dict.fromkeys(("stdin", "stderr"), subprocess.PIPE)
+        self.assertEqual(self.start_cli("wait", "-", "--timeout", "50ms", **pipes).wait(20), 124)
+
+    def test_a_bar_is_for_terminals(self):
+        self.sh("seq 3 | queuectl enqueue --each 'sleep 0.2; true' - >ids")
+        self.sh("queuectl enqueue --max-retries 0 false >>ids")
+        self.start_workers()
+        shown = self.on_terminal("queuectl wait - <ids", code=1)
+        self.assertRegex(shown, r"\[[#.]+\] \d/4 done, 0 failed, ")
+        self.assertTrue(shown.endswith("\x1b[K"), shown)  # Nothing of it is left.
+        self.assertIn(" is dead: exit 1\n", shown)
+        for line in shown.replace("\n", "\r").split("\r"):
+            self.assertLessEqual(len(line.replace("\x1b[K", "")), 80)
+        self.assertEqual(self.on_terminal("queuectl --quiet wait - <ids", code=1), "")
+
+    def test_the_bar_says_why_nothing_runs(self):
+        self.enqueue("true")
+        self.assertIn("no worker for its queue", self.on_terminal("queuectl wait --timeout 200ms", code=124))
+
+
+class DataTest(ShellTestCase):
+    def test_standard_input_goes_through_a_job_unchanged(self):
+        data = bytes(range(256)) * 1000
+        self.start_workers()
+        script = "id=$(queuectl enqueue --stdin -- cat) && queuectl wait $id && queuectl logs --stdout $id"
+        result = self.sh(script, input=data)
+        self.assertEqual(result.stdout_bytes, data)
+        self.sh("queuectl enqueue --id empty --stdin -- wc -c </dev/null")
+        self.sh("queuectl enqueue --id none -- wc -c; queuectl wait")
+        self.assertEqual([self.run_cli("logs", id).stdout.strip() for id in ("empty", "none")], ["0", "0"])
+
+    def test_more_than_64_mib_is_refused_with_the_limit(self):
+        result = self.sh("head -c 67108865 /dev/zero | queuectl enqueue --stdin -- cat", code=2)
+        self.assertIn("64 MiB", result.stderr)
+        self.assertEqual(self.run_cli("list", "--json").json, [])
+
+    def test_a_job_enqueues_jobs_and_reads_what_another_printed(self):
+        self.start_workers()
+        self.sh(
+            """
+            queuectl enqueue --id first -- echo some words
+            queuectl enqueue --id second --after first -q next -- '
+                queuectl logs --stdout first |
+                    queuectl enqueue --id third --stdin -q "$QUEUECTL_QUEUE" -- tr a-z A-Z'
+            queuectl wait second && queuectl wait third
+            """
+        )
+        self.assertEqual(self.run_cli("logs", "third").stdout, "SOME WORDS\n")
+        self.assertEqual(self.job("third")["queue"], "next")
+
+    def test_the_two_streams_of_a_job_come_apart(self):
+        self.start_workers()
+        self.sh("queuectl enqueue --id a -- 'echo out; echo err >&2' && queuectl wait a")
+        self.assertEqual(self.sh("queuectl logs --stdout a | tr a-z A-Z").stdout, "OUT\n")
+        self.assertEqual(self.sh("queuectl logs --stderr a").stdout, "err\n")
+
+
+class FollowTest(ShellTestCase):
+    def test_one_job_is_followed_across_its_retries_to_its_end(self):
+        self.start_workers()
+        process = self.start_sh(
+            "exec queuectl logs -f $(queuectl enqueue --backoff-base 0.2 -- 'echo try $QUEUECTL_ATTEMPT;"
+            " until [ -e go ]; do sleep 0.02; done; echo end; [ $QUEUECTL_ATTEMPT = 2 ]')",
+            stdout=subprocess.PIPE,
+        )
+        self.assertEqual(process.stdout.readline(), b"try 1\n")  # While it runs.
+        self.write("go", "")
+        self.assertEqual(process.stdout.read(), b"end\ntry 2\nend\n")
+        self.assertEqual(process.wait(20), 0)
+
+    def test_everything_that_runs_is_followed_each_line_with_its_job(self):
+        self.enqueue("--id", "before", "echo old; until [ -e go ]; do sleep 0.02; done; printf unended")
+        self.start_workers("-c", "2")
+        self.wait_for_state("before", "processing")
+        process = self.start_sh("exec queuectl follow", stdout=subprocess.PIPE)
+        self.assertEqual(process.stdout.readline(), b"before | old\n")
+        thrice = "echo $QUEUECTL_ATTEMPT; [ $QUEUECTL_ATTEMPT = 3 ]"
+        self.enqueue("--id", "quick", "--backoff-base", "0", "--", thrice)
+        self.enqueue("--id", "later", "--", "[ $QUEUECTL_ATTEMPT = 2 ] || { echo not now; exit 75; }")
+        expected = [b"later | not now\n", b"quick | 1\n", b"quick | 2\n", b"quick | 3\n"]
+        self.assertEqual(sorted(process.stdout.readline() for _ in expected), expected)
+        self.write("go", "")
+        self.assertEqual(process.stdout.readline(), b"before | unended\n")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual((process.wait(20), process.stdout.read()), (130, b""))
+
+    def test_it_begins_some_lines_before_the_end(self):
+        self.start_workers()
+        self.sh("queuectl enqueue --id a -- \"printf '1\\n2\\r\\n3\\n4'\" && queuectl wait a")
+        for count, shown in ((0, b""), (1, b"4"), (2, b"3\n4"), (3, b"2\r\n3\n4"), (9, b"1\n2\r\n3\n4")):
+            self.assertEqual(self.run_cli("logs", "-n", count, "a").stdout_bytes, shown)
+        self.run_cli("logs", "-n", "1", code=2)
+        self.run_cli("logs", "-f", "--attempt", "1", code=2)
