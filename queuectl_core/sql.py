@@ -601,6 +601,10 @@ LIST = """
 """ % (", ".join("job." + name for name in Job._fields), REASON)
 LIST_STATES = "job.state IN (%s)"
 LIST_INDEXED = "job.state <> 'pending'"  # Lets SQLite use queuectl_jobs_state.
+# The same for pending ones, where they are few: they are in the indexes of those that wait.
+LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
+    UNION ALL SELECT seq FROM queuectl_jobs WHERE ready = 0
+    UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0)"""
 LIST_QUEUE = "job.queue = :queue"
 LIST_SEQ = "job.seq = :seq"
 LIST_BY_SEQ = "ORDER BY job.seq DESC"

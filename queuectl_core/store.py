@@ -46,6 +46,7 @@ SETTINGS_FIELDS = slice(
 )
 NO_SETTINGS = (None,) * len(settings.JOB_SETTINGS)
 
+FEW = 10_000  # So many pending jobs are looked up one by one; of more, the newest are soon found.
 RETENTION_BITE = 1000  # jobs
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 
@@ -629,12 +630,17 @@ class Store(Database):
             conditions.append(sql.LIST_STATES % ", ".join(":" + name for name in names))
             if "pending" not in states:
                 conditions.append(sql.LIST_INDEXED)
+            elif len(states) == 1 and self._number_waiting() <= FEW:
+                conditions.append(sql.LIST_WAITING)
         if queue is not None:
             conditions.append(sql.LIST_QUEUE)
         where = "WHERE " + " AND ".join(conditions) if conditions else ""
         by_end = len(states) == 1 and states[0] in FINISHED
         where += " " + (sql.LIST_BY_END if by_end else sql.LIST_BY_SEQ)
         return ((_job(row[:-1]), row[-1]) for row in self._execute(sql.LIST % where, parameters))
+
+    def _number_waiting(self) -> int:
+        return sum(queue[state] for queue in self.counts().values() for state in WAITING)
 
     def reason(self, job: Job) -> str | None:
         """Why a job that waits is not running; None for one that does not wait."""
