@@ -42,17 +42,23 @@ class Bell:
         self._path = os.path.join(folder(database), str(worker))
         self.fd = self._writer = -1
         try:
-            os.makedirs(folder(database), mode=0o700, exist_ok=True)
-            try:
-                os.unlink(self._path)
-            except FileNotFoundError:
-                pass
-            os.mkfifo(self._path, 0o600)
+            self._make()
             self.fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             # Our own writer: without any, poll() would report a hang-up all the time.
             self._writer = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             self.close()  # No bell (a file system without FIFOs): the slow poll must do.
+
+    def _make(self) -> None:
+        for _ in range(10):
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            try:
+                os.mkfifo(self._path, 0o600)
+                return
+            except FileExistsError:
+                os.unlink(self._path)  # Of an earlier file of this name.
+            except FileNotFoundError:
+                pass  # The folder went with the last bell of another worker just now.
 
     def silence(self) -> None:
         """Forget all rings so far."""

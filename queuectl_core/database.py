@@ -12,12 +12,19 @@ import sqlite3
 import time
 
 from . import sql, values
-from .errors import DatabaseBusy, DatabaseFull, DatabaseUnusable
+from .errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable
 
 OLDEST_SQLITE = (3, 31)
 PATIENCE = 60.0  # seconds that a command waits for a write lock
 SHORTEST_NAP = 0.0001
 LONGEST_NAP = 0.02
+
+# Where several machines see one file, and no memory is shared between them. (Not 9p: sandboxes have
+# it as a local root.)
+NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gpfs beegfs glusterfs ocfs2 gfs2 fuse.sshfs"
+    " fuse.glusterfs fuse.ceph fuse.s3fs fuse.rclone fuse.gcsfuse fuse.goofys fuse.juicefs".split()
+)
 
 
 def default_path(environ: dict[str, str]) -> str:
@@ -36,22 +43,34 @@ def default_path(environ: dict[str, str]) -> str:
 class Database:
     """One open file. Not for use by several threads or across a fork."""
 
-    def __init__(self, path: str, durable: bool = True, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        path: str,
+        durable: bool = True,
+        patience: float = PATIENCE,
+        must_exist: bool = False,
+    ) -> None:
         """Open the file `path`, which is made where it is missing, with the schema of today.
 
         `durable`: what was committed survives a power cut. `patience`: seconds to wait for a lock.
         Raises DatabaseUnusable, with words, when it cannot be used; it is never made anew then.
+        DatabaseGone, where it `must_exist` and does not, or is of a newer queuectl.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise DatabaseUnusable(
                 "needs SQLite 3.31 or later; this Python has %s" % sqlite3.sqlite_version
             )
-        self.path = os.path.abspath(path)
+        # Of a link, what it points to: SQLite keeps the WAL beside that, and we the bells.
+        self.path = os.path.realpath(path)
         self._patience = patience
+        if not must_exist:
+            _make_file(self.path)
+        self._file = _identity(self.path)
+        if self._file is None:
+            raise DatabaseGone("%s: is gone" % self.path)
         self._open(durable)
 
     def _open(self, durable: bool) -> None:
-        _make_file(self.path)
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
         except sqlite3.Error as error:
@@ -64,6 +83,12 @@ class Database:
         except BaseException:
             self.close()
             raise
+
+    def check_file(self) -> None:
+        """Raise DatabaseGone if the file was removed, replaced or migrated since it was opened."""
+        if _identity(self.path) != self._file:
+            raise DatabaseGone("%s: was removed or replaced" % self.path)
+        self._refuse_newer()
 
     def close(self) -> None:
         """Close the file."""
@@ -139,8 +164,11 @@ class Database:
         self._refuse_newer()
         self._execute("PRAGMA journal_mode = WAL")
         with self._transaction():
-            # Looked at again under the lock: ten processes may open a new file at once.
-            for version in range(self._version() + 1, sql.SCHEMA_VERSION + 1):
+            # Looked at again under the lock: ten processes may open a file at once.
+            found = self._version()
+            if 0 < found < sql.SCHEMA_VERSION:
+                self._execute(sql.STOP_ALL)
+            for version in range(found + 1, sql.SCHEMA_VERSION + 1):
                 for statement in sql.MIGRATIONS[version]:
                     self._execute(statement)
                 self._execute(sql.SET_META, {"key": "schema", "value": version})
@@ -148,7 +176,7 @@ class Database:
 
     def _refuse_newer(self) -> None:
         if self._version() > sql.SCHEMA_VERSION:
-            raise DatabaseUnusable(
+            raise DatabaseGone(
                 "%s: made by a newer queuectl (schema %d; this one knows %d): use that one"
                 % (self.path, self._version(), sql.SCHEMA_VERSION)
             )
@@ -179,6 +207,7 @@ def _make_file(path: str) -> None:
     try:
         if os.path.exists(path):
             return
+        refuse_network(path)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         # Before SQLite has opened it: closing a descriptor of the file later would drop its locks.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -189,6 +218,51 @@ def _make_file(path: str) -> None:
         raise DatabaseUnusable("%s: cannot be made: %s" % (path, reason)) from None
 
 
+def _identity(path: str) -> tuple[int, int] | None:
+    """(device, inode) of a file; None when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def file_system(path: str, mounts: str | None = None) -> str | None:
+    """The kind of file system that `path` is on, such as "ext4"; None where that cannot be told.
+
+    `mounts` is the text of /proc/self/mounts, which is read where it is not given.
+    """
+    if mounts is None:
+        try:
+            with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+                mounts = file.read()
+        except OSError:
+            return None
+    best, kind = "", None
+    for line in mounts.splitlines():
+        words = line.split(" ")
+        if len(words) < 3:
+            continue
+        point = words[1]
+        for escaped, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            point = point.replace(escaped, character)
+        point = point.rstrip("/") + "/"
+        # Of two at the same place the later one covers the earlier.
+        if path.startswith(point) and len(point) >= len(best):
+            best, kind = point, words[2]
+    return kind
+
+
+def refuse_network(path: str, mounts: str | None = None) -> None:
+    """Raise DatabaseUnusable if `path` is on a network file system; `mounts` as in file_system."""
+    kind = file_system(path, mounts)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise DatabaseUnusable(
+            "%s: is on a network file system (%s), where SQLite's locks do not hold;"
+            " give --db FILE on a local disk" % (path, kind)
+        )
+
+
 # What SQLite says, and what that means to a user. (Error codes came with Python 3.11.)
 _MEANINGS = (
     ("locked", DatabaseBusy, "another program keeps it locked; try again when that is done"),
@@ -197,7 +271,7 @@ _MEANINGS = (
     ("disk I/O error", DatabaseFull, "the disk cannot be read or written"),
     ("not a database", DatabaseUnusable, "is not a SQLite database; give another --db FILE"),
     ("malformed", DatabaseUnusable, "the database is damaged; restore a backup"),
-    ("readonly", DatabaseUnusable, "cannot be written: check its permissions and its folder's"),
+    ("readonly", DatabaseFull, "cannot be written: check its permissions and its folder's"),
     ("unable to open", DatabaseUnusable, "cannot be opened: check its permissions and its folder's"),
 )
 

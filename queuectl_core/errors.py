@@ -46,7 +46,11 @@ class DatabaseBusy(DatabaseUnusable):
 
 
 class DatabaseFull(DatabaseUnusable):
-    """There is no room to write (or the device failed); trying again later may succeed."""
+    """It cannot be written now (no room, read-only, a failing device); later it may be."""
+
+
+class DatabaseGone(DatabaseUnusable):
+    """The file was removed, replaced, or migrated by a newer queuectl: whoever had it open is to leave."""
 
 
 class WaitTimedOut(QueueError):

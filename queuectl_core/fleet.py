@@ -8,19 +8,21 @@ between leaves a state from which the next rescuer does the same again.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
 from collections import namedtuple
 
 from . import bell, runner, settings
-from .errors import QueueError
+from .errors import DatabaseUnusable, QueueError
 from .identity import birth, boot, end_leftovers, is_alive, send
 from .lifecycle import Job, Outcome, judge
 from .process import CannotStart
 from .store import Store, Worker as Row
 
 RESTART_SIGNAL = signal.SIGUSR2
+PATIENCE = 10.0  # Seconds that workers and supervisors wait for a lock before they look around.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # What a user asked for: `queues` comma-separated or None for all, `environment` (bytes to bytes) for
@@ -230,7 +232,7 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
     os.setsid()  # Ctrl-C in a terminal is for the supervisor, which passes it on as it should.
     inbox = Inbox()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    store = Store(plan.path, durable=False, patience=10.0)
+    store = Store(plan.path, durable=False, patience=PATIENCE, must_exist=True)
     store.bound_wal()
     id = register(store, "worker", supervisor, plan)
     its_bell = bell.Bell(store.path, id)
@@ -245,7 +247,10 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
         stayed_itself = Worker(store, id, orders, inbox).run()
     finally:
         its_bell.close()
-    store.unregister(id)
+    try:
+        store.unregister(id)
+    except DatabaseUnusable:
+        pass  # A row of somebody who is gone: the next sweep removes it.
     store.close()
     say("stopped" if stayed_itself else "was taken for dead; leaving")
     return 0 if stayed_itself else 1
@@ -259,8 +264,12 @@ def register(store: Store, role: str, supervisor: int | None, plan: Plan) -> int
 
 def speaker(who: str):
     """A function that tells whoever watches the terminal a line."""
+    ears = select.poll()
+    ears.register(2, select.POLLOUT)
 
     def say(line: str) -> None:
+        if not ears.poll(0):
+            return  # Nobody reads: a line is lost rather than a job held up.
         try:
             print(time.strftime("%H:%M:%S"), "%s: %s" % (who, line), file=sys.stderr, flush=True)
         except (OSError, ValueError):

@@ -108,6 +108,8 @@ def leftovers(token: str, pid: int | None, its_birth: str | None) -> list[Proces
         for process in table
         if process.pid in marked or (process.pid == pid and process.birth == its_birth)
     }
+    # A rescuer that the attempt started itself is marked too, but neither it nor its kin are meant.
+    found.pop(os.getpid(), None)
     grew = bool(found)
     while grew:
         kin = set(found)
@@ -116,8 +118,8 @@ def leftovers(token: str, pid: int | None, its_birth: str | None) -> list[Proces
         for process in table:
             if process.parent in kin or process.group in groups or process.session in sessions:
                 found[process.pid] = process
+        found.pop(os.getpid(), None)
         grew = len(found) > len(kin)
-    found.pop(os.getpid(), None)
     return list(found.values())
 
 

@@ -334,6 +334,11 @@ MIGRATIONS = {
     ),
 }
 
+# Within a migration: workers of the version before finish their jobs and leave. They see it where
+# they look anyway, before each claim.
+# (Not their supervisor: it leaves with them, unless it is moved to the new code in time.)
+STOP_ALL = "UPDATE queuectl_workers SET wanted = 'stop' WHERE wanted = 'run' AND role = 'worker'"
+
 HAS_META = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'queuectl_meta'"
 META = "SELECT value FROM queuectl_meta WHERE key = :key"
 SET_META = "INSERT OR REPLACE INTO queuectl_meta (key, value) VALUES (:key, :value)"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from . import settings, sql, values
 from .database import PATIENCE, Database, translated
-from .errors import BadInput, DuplicateId, JobRefused, Refused
+from .errors import BadInput, DatabaseUnusable, DuplicateId, JobRefused, Refused
 from .jobspec import NewJob
 from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job, Outcome, Verdict
 
@@ -63,9 +63,10 @@ class Store(Database):
         clock: Callable[[], float] = time.time,
         durable: bool = True,
         patience: float = PATIENCE,
+        must_exist: bool = False,
     ) -> None:
         """Open the queue in the file `path`; see Database. `clock` tells epoch seconds."""
-        super().__init__(path, durable, patience)
+        super().__init__(path, durable, patience, must_exist)
         self._clock = clock
         self._file_token: str | None = None
 
@@ -184,8 +185,11 @@ class Store(Database):
             deaf = [queue for worker, queue in chosen if not ring(self.path, worker)]
             chosen = []
             for queue in deaf:  # Dead, or too old to hear: somebody else may be idle.
-                with self._transaction():
-                    chosen += self._choose(queue, 1)
+                try:
+                    with self._transaction():
+                        chosen += self._choose(queue, 1)
+                except DatabaseUnusable:
+                    return  # What this is about is committed: it must not look as if it were not.
 
     # --- the worker's verbs ---------------------------------------------------------------------
 
@@ -285,7 +289,7 @@ class Store(Database):
         ]
 
     def _settle(self, job: Job, outcome: Outcome, verdict: Verdict, dropped: int) -> bool:
-        now = self._clock()
+        now = max(self._clock(), job.started_at)  # A clock that was set back: no negative duration.
         state = TRANSITIONS[verdict.move].to_state
         owner = {"job": job.seq, "attempt": job.last_attempt, "worker": job.worker, "now": now}
         how = {"exit_code": verdict.exit_code, "error": verdict.error}

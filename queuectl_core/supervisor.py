@@ -5,6 +5,10 @@ a growing delay when it keeps dying young. A worker that leaves of its own will 
 everything is drained) is not replaced. The supervisor is not needed: when it is killed, its workers
 go on, listen to `stop` as before, and rescue each other.
 
+While it cannot use the database (the disk is full, somebody keeps it locked) it tries again, and its
+workers do the same. Where the file is gone for good, or of a newer queuectl, it starts no more
+workers and leaves with the last one.
+
 Restart (`worker restart`, SIGUSR2). The supervisor executes the program that is at its place by then,
 in the same process, so that its PID, its terminal, its children and its place in systemd or as the
 first process of a container stay. What it knows goes through a pipe: the jobs' environment may hold
@@ -29,8 +33,9 @@ import sys
 import time
 
 from . import bell
-from .errors import DatabaseUnusable, QueueError
+from .errors import DatabaseGone, DatabaseUnusable, QueueError
 from .fleet import (
+    PATIENCE,
     RESTART_SIGNAL,
     STOP_SIGNALS,
     Plan,
@@ -49,6 +54,7 @@ from .worker import Inbox, Orders, Worker  # noqa: F401  Before any fork: their 
 YOUNG = 10.0  # A worker that dies before this age (seconds) died young;
 FIRST_DELAY = 0.1  # its replacement waits, twice as long each time,
 LONGEST_DELAY = 30.0  # but never longer than this.
+RETRY = 0.5  # Seconds between two tries of a supervisor that cannot use the database.
 RETIRE_POLL = 0.05  # Seconds between two looks for the row of a worker that has to be asked to leave.
 
 
@@ -57,12 +63,19 @@ class _Slot:
 
     def __init__(self, pid: int | None = None) -> None:
         self.pid = pid
+        self.status: int | None = None  # How it ended, until that has been looked after.
         self.is_old = pid is not None  # It runs the code from before a restart:
         self.is_asked = False  # whether it has been asked to leave for that.
         self.is_done = False
         self.started_at = 0.0
         self.start_at = 0.0
         self.delay = 0.0
+
+    def put_off(self) -> None:
+        """Plan the replacement of a worker that died or could not be started."""
+        age = time.monotonic() - self.started_at
+        self.delay = min(LONGEST_DELAY, max(FIRST_DELAY, self.delay * 2)) if age < YOUNG else 0.0
+        self.start_at = time.monotonic() + self.delay
 
 
 class Supervisor:
@@ -80,9 +93,10 @@ class Supervisor:
         self._passed_on = 0
         self._is_to_restart = False
         self._notified = ""
+        self._gone: DatabaseGone | None = None
 
     def run(self) -> int:
-        """Supervise to the end; returns the exit code."""
+        """Supervise to the end; returns the exit code. Raises DatabaseGone then, if it is."""
         alarm = self._listen()
         gc.freeze()  # Or each worker's collector would copy the pages that they all share.
         with self._store() as store:
@@ -90,28 +104,54 @@ class Supervisor:
                 self._id = register(store, "supervisor", None, self._plan)
             else:
                 store.renew(self._id, self._plan.version)
-        try:
-            while True:
-                self._pass_on_signals()
-                if self._is_to_restart:
-                    self._restart()
-                self._retire()
-                self._reap()  # Before the sleep: who ended during a restart rang no alarm.
-                self._fill()
-                if all(slot.is_done for slot in self._slots):
-                    break
-                self._notify("READY=1\nSTATUS=%s" % self._status())
-                if select.select([alarm], [], [], self._pause())[0]:
-                    os.read(alarm, 4096)
-        finally:
-            with self._store() as store:
-                store.unregister(self._id)
-                buried = self._plan.drain and store.has_buried_since(self._began, self._plan.queues)
+        while True:
+            is_usable = self._look_after()
+            if all(slot.is_done for slot in self._slots):
+                break
+            self._notify("READY=1\nSTATUS=%s" % self._status())
+            if select.select([alarm], [], [], self._pause() if is_usable else RETRY)[0]:
+                os.read(alarm, 4096)
+        if self._gone:
+            raise self._gone
+        with self._store() as store:
+            store.unregister(self._id)
+            buried = self._plan.drain and store.has_buried_since(self._began, self._plan.queues)
         return 1 if buried else 0
+
+    def _look_after(self) -> bool:
+        """Do all that is due; False when the database does not let us, for now."""
+        if self._is_to_restart:
+            self._restart()
+        self._reap()  # Before the sleep: who ended during a restart rang no alarm.
+        try:
+            if not self._gone:
+                self._pass_on_signals()
+                self._retire()
+                self._collect()
+                self._fill()
+        except DatabaseGone as error:
+            self._gone = error
+        except DatabaseUnusable as error:
+            self._say("%s; trying again" % error)
+            return False
+        if self._gone:
+            self._leave()
+        return True
+
+    def _leave(self) -> None:
+        """What is left to do without a database: pass on signals, and see the workers end."""
+        level = min(self._signals, 2)
+        for slot in self._slots:
+            if slot.pid is None or slot.status is not None:
+                slot.pid, slot.is_done = None, True
+                continue
+            for _ in range(level - self._passed_on):
+                os.kill(slot.pid, signal.SIGTERM)  # Not waited for yet: it is ours.
+        self._passed_on = level
 
     def _store(self) -> Store:
         # Opened for each use: a connection must not be carried across the next fork.
-        return Store(self._plan.path, durable=False)
+        return Store(self._plan.path, durable=False, patience=PATIENCE, must_exist=True)
 
     # --- signals ---------------------------------------------------------------------------------
 
@@ -139,7 +179,6 @@ class Supervisor:
         level = min(self._signals, 2)
         if level == self._passed_on:
             return
-        self._passed_on = level
         wanted = ("run", "stop", "stop-now")[level]
         self._say("%s" % wanted)
         self._notify("STOPPING=1")
@@ -148,30 +187,38 @@ class Supervisor:
             store.want(own, wanted)
             for worker in own:
                 bell.ring(store.path, worker)
+        self._passed_on = level
 
     # --- the workers -----------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Start a worker in each place that is free and due."""
-        now = time.monotonic()
-        due = [s for s in self._slots if s.pid is None and not s.is_done and s.start_at <= now]
-        if not due:
+        free = [slot for slot in self._slots if slot.pid is None and not slot.is_done]
+        if not free:
             return
         assert self._id is not None
         with self._store() as store:
             stopping = store.wanted(self._id) != "run"
-        for slot in due:
+        for slot in free:
             if stopping:
                 slot.is_done = True
-                continue
-            # Held back until the child has handlers of its own: none may get lost in between.
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            elif slot.start_at <= time.monotonic():
+                self._start_worker(slot, self._id)
+        self._report.close()
+
+    def _start_worker(self, slot: _Slot, own_id: int) -> None:
+        slot.started_at = time.monotonic()
+        # Held back until the child has handlers of its own: none may get lost in between.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
             slot.pid = os.fork()
             if slot.pid == 0:
-                run_worker(self._plan, self._id, self._report, self._verbose)
+                run_worker(self._plan, own_id, self._report, self._verbose)
+        except OSError as error:  # Too many processes, for now.
+            slot.put_off()
+            self._say("cannot start a worker: %s; trying again in %gs" % (error.strerror, slot.delay))
+        finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-            slot.started_at = now
-        self._report.close()
 
     def _pause(self) -> float | None:
         """Seconds until there is something to do without a signal; None: nothing."""
@@ -191,17 +238,23 @@ class Supervisor:
                 return
             for slot in self._slots:
                 if slot.pid == pid:
-                    slot.pid = None
-                    self._collect(slot, pid, status)
+                    slot.status = status
 
-    def _collect(self, slot: _Slot, pid: int, status: int) -> None:
+    def _collect(self) -> None:
+        """Look after the workers that ended."""
+        for slot in self._slots:
+            if slot.status is not None:
+                self._look_after_end(slot, slot.status)
+                slot.pid = slot.status = None
+
+    def _look_after_end(self, slot: _Slot, status: int) -> None:
         """A worker ended: rescue its job, and plan its replacement."""
         left_by_itself = status == 0
         with self._store() as store:
             for row in store.workers():
                 if row.supervisor != self._id:
                     continue
-                if row.pid == pid:
+                if row.pid == slot.pid:
                     for id in rescue_worker(store, row.id, row):
                         self._say("rescue %s" % id)
                 elif left_by_itself and self._plan.drain:
@@ -209,9 +262,7 @@ class Supervisor:
         slot.is_done = left_by_itself and not slot.is_old
         slot.is_old = False
         if not left_by_itself:
-            age = time.monotonic() - slot.started_at
-            slot.delay = min(LONGEST_DELAY, max(FIRST_DELAY, slot.delay * 2)) if age < YOUNG else 0.0
-            slot.start_at = time.monotonic() + slot.delay
+            slot.put_off()
             self._say("a worker died (%s); replaced in %gs" % (_manner(status), slot.delay))
 
     # --- restart ---------------------------------------------------------------------------------
@@ -250,7 +301,7 @@ class Supervisor:
             "verbose": self._verbose,
             "signals": self._signals,
             "passed_on": self._passed_on,
-            "workers": [slot.pid for slot in self._slots if slot.pid is not None],
+            "workers": [slot.pid for slot in self._slots if slot.pid is not None and slot.status is None],
         }
         reader, writer = os.pipe()
         if os.fork() == 0:  # A pipe holds 64 KiB: somebody has to feed the rest.
@@ -358,6 +409,14 @@ def start_detached(plan: Plan) -> list[tuple[int, int]]:
     if len(lines) != plan.count:
         raise DatabaseUnusable("only %d of %d workers could be started" % (len(lines), plan.count))
     return sorted((int(id), int(pid)) for id, pid in map(str.split, lines))
+
+
+def shed_mark() -> None:
+    """Where we run in a job, start over without its mark: workers that it starts outlive it."""
+    if os.environ.pop(TOKEN_VARIABLE, None) is not None:
+        # What others see of our environment is what we were executed with.
+        command = program()
+        os.execv(command[0], [*command, *sys.argv[1:]])
 
 
 def _detach(plan: Plan, report: Report) -> None:

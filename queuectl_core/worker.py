@@ -114,6 +114,8 @@ class Worker:
         """Work until asked to stop or, with `drain`, until nothing is left; False: evicted."""
         claim = self._claim()
         while True:
+            if self._check_health():  # Also when there is always a next job.
+                self._store.check_file()
             wanted = self._stronger(claim.wanted)
             if claim.job:
                 # Whatever is wanted: a claimed job is run and settled. "Now" ends it at once.
@@ -136,9 +138,8 @@ class Worker:
         os.chdir("/")  # Out of the last job's directory: it may have to be unmounted.
         due_in = POLL if claim.next_due is None else claim.next_due - self._clock()
         _, rang = self._inbox.wait(max(0.0, min(POLL, due_in)), [])
-        self._check_health()
         is_due = claim.next_due is not None and claim.next_due <= self._clock()
-        if rang or is_due or self._store.data_version() != self._seen_version:
+        if rang or is_due or self._persist(self._store.data_version) != self._seen_version:
             # Who rang marked us as busy: a full claim marks us as idle again if there is nothing.
             return self._claim(idle=not rang)
         return claim
@@ -168,6 +169,20 @@ class Worker:
             command = self._start(job, token, output, config)
         except CannotStart as error:
             return Outcome("unstarted", detail=str(error))
+        try:
+            outcome = self._watch(job, command)
+        except BaseException:
+            # We cannot settle, and are about to leave: nobody is left to end it but we.
+            end_leftovers(token, command.pid, birth(command.pid))
+            raise
+        self._inbox.forget_alarms()  # Its SIGCHLD would wake the next attempt for nothing.
+        if outcome.kind not in ("exit", "signal"):
+            # It did not end by itself: what escaped its process group may not go on either.
+            end_leftovers(token, None, None)
+        return outcome
+
+    def _watch(self, job: Job, command: Command) -> Outcome:
+        """Keep its output and do what is asked of us until the command has ended."""
         identified = False
         look_at = command.started + FIRST_RECORD
         self._obey(command, self._inbox.wanted)
@@ -181,15 +196,10 @@ class Worker:
             now = time.monotonic()
             if command.outcome is None and (rang or now >= look_at):
                 identified = self._record(job, command, identified)
-                self._obey(command, self._store.asked(job))
                 self._check_health()
                 look_at = now + HEALTH_CHECK
             elif readable:
                 look_at = min(look_at, now + RECORD)
-        self._inbox.forget_alarms()  # Its SIGCHLD would wake the next attempt for nothing.
-        if command.outcome.kind not in ("exit", "signal"):
-            # It did not end by itself: what escaped its process group may not go on either.
-            end_leftovers(token, None, None)
         return command.outcome
 
     def _end_remote(self, job: Job, config: dict) -> None:
@@ -258,19 +268,20 @@ class Worker:
             command.end(END_FOR[asked])
 
     def _record(self, job: Job, command: Command, identified: bool) -> bool:
-        """Keep what the job printed so far and, once, who its command is."""
+        """Keep what the job printed so far and, once, who its command is; do what is asked of us."""
         fresh, stale = command.output.pending()
-        who = ()
+        who: tuple[int | None, str | None] = (None, None)
         if not identified:
             who = (command.pid, birth(command.pid))
             self._orders.say("claim %s: attempt %d, pid %d" % (job.id, job.attempts, command.pid))
-        if fresh or stale or who:
-            try:
+        try:
+            if fresh or stale or not identified:
                 self._store.record(job, fresh, stale, *who)
-            except (DatabaseBusy, DatabaseFull) as error:
-                self._orders.say("%s; what %s prints is kept in memory" % (error, job.id))
-                return identified
-            command.output.stored()
+                command.output.stored()
+            self._obey(command, self._store.asked(job))
+        except (DatabaseBusy, DatabaseFull) as error:
+            self._orders.say("%s; what %s prints is kept in memory" % (error, job.id))
+            return identified
         return True
 
     def _environment(self, job: Job, token: str) -> dict[bytes, bytes]:
@@ -282,16 +293,19 @@ class Worker:
             return self._orders.environment.get(b"HOME") or b"/"
         return job.cwd.encode("utf-8", "surrogateescape")
 
-    def _check_health(self) -> None:
+    def _check_health(self) -> bool:
+        """Now and then, rescue others and prune; whether it was time to."""
         now = time.monotonic()
-        if now >= self._next_health_check:
-            self._next_health_check = now + HEALTH_CHECK
-            try:
-                if self._orders.rescue(self._store):
-                    self._next_health_check = now + RECORD
-                self._store.retain()
-            except (DatabaseBusy, DatabaseFull):
-                pass  # At the next look.
+        if now < self._next_health_check:
+            return False
+        self._next_health_check = now + HEALTH_CHECK
+        try:
+            if self._orders.rescue(self._store):
+                self._next_health_check = now + RECORD
+            self._store.retain()
+        except (DatabaseBusy, DatabaseFull):
+            pass  # At the next look.
+        return True
 
     def _stronger(self, of_row: str | None) -> str | None:
         return max(of_row, self._inbox.wanted, key=STRENGTH.__getitem__)

@@ -53,6 +53,7 @@ def start_arguments(parser: ArgumentParser) -> None:
 
 def start(args: Namespace) -> int:
     from .. import fleet, supervisor
+    from ..database import refuse_network
 
     version = sources.version()
     if args.take_over is not None:
@@ -61,12 +62,15 @@ def start(args: Namespace) -> int:
     queues = [values.name(queue, "--queue") for queue in args.queue]
     if args.top_up and args.foreground:
         raise BadInput("--top-up: cannot be given together with --foreground")
+    if not args.foreground:
+        supervisor.shed_mark()
     environment = dict(os.environb)
     environment.pop(b"NOTIFY_SOCKET", None)  # For the supervisor to speak to, not for jobs.
     if args.env_file is not None:
         environment.update(_read_env_file(args.env_file))
     with open_store(args) as store:
         path = store.path
+        refuse_network(path)
         for id in fleet.sweep(store):
             tell("queuectl: job %s was left by a worker that is gone; it has been taken care of" % id)
     takes = ",".join(dict.fromkeys(queues)) or None
