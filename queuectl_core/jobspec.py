@@ -124,18 +124,7 @@ def from_json(
     `state`, `attempts`, timestamps and results are accepted only where they say what a new job is
     anyway. Raises BadInput, with the nearest known field for an unknown one.
     """
-    import json
-
-    try:
-        given = json.loads(text, object_pairs_hook=_no_pair_twice, parse_constant=_no_constant)
-    except ValueError as error:
-        if isinstance(error, json.JSONDecodeError):
-            raise BadInput("not valid JSON: %s at character %d" % (error.msg, error.pos + 1)) from None
-        raise BadInput("not valid JSON: a number with too many digits") from None
-    except RecursionError:
-        raise BadInput("not valid JSON: nested too deeply") from None
-    if not isinstance(given, dict):
-        raise BadInput("a job is a JSON object, not %s" % values.quote(given))
+    given = json_object(text)
     fields = dict(defaults)
     for key, value in given.items():
         field = SYNONYMS.get(key, key)
@@ -159,6 +148,23 @@ def from_json(
         fields[field] = value
     of_defaults = {field: place for field, place in (places or {}).items() if field not in given}
     return new_job(fields, now, of_defaults)
+
+
+def json_object(text: str) -> dict[str, object]:
+    """The JSON object that `text` is, no name in it twice. Raises BadInput."""
+    import json
+
+    try:
+        given = json.loads(text, object_pairs_hook=_no_pair_twice, parse_constant=_no_constant)
+    except ValueError as error:
+        if isinstance(error, json.JSONDecodeError):
+            raise BadInput("not valid JSON: %s at character %d" % (error.msg, error.pos + 1)) from None
+        raise BadInput("not valid JSON: a number with too many digits") from None
+    except RecursionError:
+        raise BadInput("not valid JSON: nested too deeply") from None
+    if not isinstance(given, dict):
+        raise BadInput("a job is a JSON object, not %s" % values.quote(given))
+    return given
 
 
 def _no_pair_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -372,6 +372,19 @@ _UNMET = "(SELECT count(*) FROM queuectl_dependencies WHERE job = :job AND met =
 WAIT_FOR_THEM = """
     UPDATE queuectl_jobs SET ready = NULL, waits_for = %s WHERE seq = :job AND %s > 0
 """ % (_UNMET, _UNMET)
+# A job as it was in another file. (The columns left out follow from what else is restored.)
+_RESTORED = [
+    name for name in Job._fields if name not in ("seq", "stdin", "waits_for", "worker", "cancel")
+]
+RESTORE = "INSERT INTO queuectl_jobs (%s, ready) VALUES (%s, :ready)" % (
+    ", ".join(_RESTORED),
+    ", ".join(":" + name for name in _RESTORED),
+)
+RESTORE_ATTEMPT = """
+    INSERT INTO queuectl_attempts
+        (job, attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped)
+    VALUES (:job, :attempt, :worker, :started_at, :finished_at, :outcome, :exit_code, :error, :dropped)
+"""
 NEEDS = """
     SELECT needed.id, needed.state, link.met FROM queuectl_dependencies AS link
     JOIN queuectl_jobs AS needed ON needed.seq = link.needs WHERE link.job = :job ORDER BY link.needs
@@ -642,6 +655,7 @@ IS_STUCK = """
     SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
     WHERE needed.state IN ('dead', 'cancelled') LIMIT 1
 """
+OLDEST_FIRST = "SELECT %s FROM queuectl_jobs ORDER BY seq" % JOB_COLUMNS
 COUNTS = "SELECT name, %s FROM queuectl_queues ORDER BY name" % ", ".join(STATES)
 RUNNING = """
     SELECT worker, id, started_at FROM queuectl_jobs

@@ -17,7 +17,7 @@ from . import settings, sql, values
 from .database import PATIENCE, Database, translated
 from .errors import BadInput, DatabaseUnusable, DuplicateId, JobRefused, Refused
 from .jobspec import NewJob
-from .lifecycle import FINISHED, STATES, TRANSITIONS, WAITING, Job, Outcome, Verdict
+from .lifecycle import FINISHED, STATES, TRANSITIONS, UNFINISHED, WAITING, Job, Outcome, Verdict
 
 Worker = namedtuple(
     "Worker", "id role supervisor pid boot birth queues wanted idle version started_at"
@@ -118,19 +118,22 @@ class Store(Database):
             if holder:
                 return self._keep_or_replace(job, row, *holder[0])
         seq: int = self._db.execute(sql.ENQUEUE, row).lastrowid  # type: ignore[assignment]
-        for id in job.after or ():
-            try:
-                needed = self.get(id)
-            except Refused as refusal:
-                raise JobRefused(str(refusal), index) from None
-            if needed.seq == seq:
-                raise JobRefused("job %s cannot wait for itself" % id, index)
-            self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
-        if job.after:
-            self._execute(sql.WAIT_FOR_THEM, {"job": seq})
+        try:
+            self._add_dependencies(seq, job.after or ())
+        except Refused as refusal:
+            raise JobRefused(str(refusal), index) from None
         if job.stdin is not None:
             self._set_input(seq, job.stdin)
         return row[0]
+
+    def _add_dependencies(self, seq: int, ids: Sequence[str]) -> None:
+        for id in ids:
+            needed = self.get(id)
+            if needed.seq == seq:
+                raise Refused("job %s cannot wait for itself" % id)
+            self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
+        if ids:
+            self._execute(sql.WAIT_FOR_THEM, {"job": seq})
 
     def _keep_or_replace(self, job: NewJob, row: tuple, id: str, state: str) -> str:
         if job.replace and state in WAITING:
@@ -161,6 +164,48 @@ class Store(Database):
             if job.id in seen or self.find(job.id):
                 raise DuplicateId("job %s exists already" % job.id, index)
             seen.add(job.id)
+
+    def restore(
+        self,
+        job: Job,
+        needs: Sequence[str],
+        attempts: Sequence[tuple[Attempt, Sequence[Chunk]]],
+        data: bytes | None,
+    ) -> bool:
+        """Add a job as it was in another file; False, and nothing is done, where its id is here already.
+
+        For the inside of a transaction of the caller's. `needs` are the ids that it waits for, `data` is
+        its standard input. Raises Refused or BadInput.
+        """
+        if self.find(job.id):
+            return False
+        if job.unique_key and job.state in UNFINISHED:
+            holder = self._rows(sql.HOLDER_OF_KEY, {"key": job.unique_key})
+            if holder:
+                raise Refused("job %s: job %s has its unique key" % (job.id, holder[0][0]))
+        row = job._asdict()
+        row.update(
+            command=values.storable(job.command),
+            cwd=job.cwd and values.storable(job.cwd),
+            ready=int(job.run_at <= self._clock()) if job.state in WAITING else None,
+        )
+        try:
+            seq: int = self._db.execute(sql.RESTORE, row).lastrowid  # type: ignore[assignment]
+        except sqlite3.IntegrityError as error:
+            raise BadInput("refused by the database: %s" % error) from None
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from None
+        for id in needs:
+            if not self.find(id):
+                raise Refused("after: no such job: %s" % values.quote(id))
+        self._add_dependencies(seq, needs)
+        if data is not None:
+            self._set_input(seq, data)
+        for attempt, output in attempts:
+            self._execute(sql.RESTORE_ATTEMPT, {"job": seq, **attempt._asdict()})
+            for chunk in output:
+                self._execute(sql.ADD_OUTPUT, (seq, attempt.attempt, *chunk))
+        return True
 
     def _choose_idle(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
         """Mark as woken as many idle workers as there are new jobs: (worker, queue) for each."""
@@ -649,6 +694,10 @@ class Store(Database):
     def reason(self, job: Job) -> str | None:
         """Why a job that waits is not running; None for one that does not wait."""
         return self._rows(sql.LIST % ("WHERE " + sql.LIST_SEQ), {"seq": job.seq, "limit": 1})[0][-1]
+
+    def oldest_first(self) -> Iterator[Job]:
+        """All jobs, in the order in which they came."""
+        return map(_job, self._execute(sql.OLDEST_FIRST))
 
     def unfinished_ids(self, queue: str | None = None) -> Sequence[str]:
         """The ids of all jobs that are not finished, oldest first."""

@@ -21,7 +21,7 @@ ORDER = (
     "store",
     "worker render",
     "fleet",
-    "supervisor bundle service",
+    "supervisor bundle service moving",
     "cli",
 )
 IN_WORKERS = "supervisor fleet worker runner process bell identity store database".split()

@@ -46,6 +46,8 @@ COMMANDS = {
         Command("config get", "config", "config_get", "print the value of a key"),
         Command("config list", "config", "config_list", "list all keys and their values"),
         Command("config unset", "config", "config_unset", "go back to a key's default"),
+        Command("export", "shipping", "export_jobs", "print all jobs with their history, as JSON lines"),
+        Command("import", "shipping", "import_jobs", "add jobs that were exported, from here or elsewhere"),
         Command("bundle", "shipping", "bundle", "write the whole program as one executable file"),
         Command("service", "shipping", "service", "print a systemd unit or a crontab line for workers"),
     )

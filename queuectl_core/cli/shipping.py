@@ -1,13 +1,15 @@
-"""`bundle` and `service`: queuectl on other machines, and as a part of them."""
+"""`bundle`, `service`, `export`, `import`: queuectl and its jobs on other machines."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 
 from .. import sources, values
 from ..errors import BadInput
+from . import open_store, tell
 
 
 def bundle_arguments(parser: ArgumentParser) -> None:
@@ -77,3 +79,42 @@ def _own_name() -> str:
     import pwd
 
     return pwd.getpwuid(os.getuid()).pw_name
+
+
+def export_jobs_arguments(parser: ArgumentParser) -> None:
+    parser.description = "Print all jobs, with their history and output, one as a line of JSON."
+
+
+def export_jobs(args: Namespace) -> int:
+    import json
+
+    from .. import moving
+
+    with open_store(args) as store:
+        for job in moving.export_jobs(store):
+            sys.stdout.write(json.dumps(job) + "\n")
+    return 0
+
+
+def import_jobs_arguments(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Add the jobs that export printed, or mongoexport of the QueueCTL for Node.js, and print their ids."
+        " All are added or none. A job whose id is here already is left as it is; one that ran when it was"
+        " exported is pending."
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="where to read (default: standard input)")
+
+
+def import_jobs(args: Namespace) -> int:
+    from .. import moving
+
+    with open_store(args) as store:
+        try:
+            with open(0 if args.file in (None, "-") else args.file, "rb") as file:
+                added, found = moving.import_jobs(store, file, time.time())
+        except OSError as error:
+            raise BadInput("%s: %s" % (values.quote(args.file), error.strerror)) from None
+    for id in added:
+        print(id)
+    tell("imported: %d; here already: %d" % (len(added), found))
+    return 0
