@@ -11,6 +11,12 @@ from .. import sources, values
 from ..errors import BadInput
 from . import open_store, tell
 
+IMPORT = """\
+Add the jobs that export printed, or mongoexport of the jobs of the QueueCTL for Node.js, and print
+their ids. All are added or none. A job whose id is here already is left as it is; one that ran when
+it was exported is pending.
+"""
+
 
 def bundle_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="the file to write; one that is there is replaced")
@@ -97,11 +103,7 @@ def export_jobs(args: Namespace) -> int:
 
 
 def import_jobs_arguments(parser: ArgumentParser) -> None:
-    parser.description = (
-        "Add the jobs that export printed, or mongoexport of the QueueCTL for Node.js, and print their ids."
-        " All are added or none. A job whose id is here already is left as it is; one that ran when it was"
-        " exported is pending."
-    )
+    parser.description = IMPORT
     parser.add_argument("file", nargs="?", metavar="FILE", help="where to read (default: standard input)")
 
 
