@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from functools import lru_cache
 
 from .errors import BadInput
 from .identity import TOKEN_VARIABLE
@@ -32,8 +33,13 @@ KILL_OUTPUT = 4096  # Bytes kept of what it prints; the last line tells why it f
 def argv(config: dict, job: Job, token: str) -> list[bytes]:
     """The words to run for `job`: the runner of its queue, then its command."""
     runner = of_queue(config, job.queue, "runner")
-    words = [word.replace("{token}", token).encode() for word in shlex.split(runner)]
+    words = [word.replace("{token}", token).encode() for word in _split(runner)]
     return [*words, job.command.encode("utf-8", "surrogateescape")]
+
+
+@lru_cache(maxsize=64)
+def _split(runner: str) -> list[str]:
+    return shlex.split(runner)  # It costs as much as writing a job's end: 25 µs.
 
 
 def environment(base: dict[bytes, bytes], job: Job, token: str, database: str) -> dict[bytes, bytes]:
