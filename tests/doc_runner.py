@@ -5,7 +5,7 @@ whose HOME is empty at first, with `queuectl` and `python3` on PATH:
 
     console    commands behind "$ " (their further lines behind "> "); all other lines are what the
                commands print, on stdout and stderr alike, and are compared
-    sh         commands; each must succeed
+    sh         commands; each must succeed (in the checkout, where they call queuectl.py)
     python     a program; it must succeed, and can import queuectl_core
 
 Any other language is not run. In what a console block shows, these may differ from what comes:
@@ -167,7 +167,8 @@ class DocumentTestCase(QueueTestCase):
         elif block.language == "python":
             self._succeed("python3 - <<'END OF PROGRAM'\n%sEND OF PROGRAM" % block.text, block)
         else:
-            self._succeed("(set -e\n%s)" % block.text, block)
+            checkout = "cd %s\n" % shlex.quote(ROOT) if "queuectl.py" in block.text else ""
+            self._succeed("(set -e\n%s%s)" % (checkout, block.text), block)
 
     def _succeed(self, command: str, block: Block) -> None:
         code, came = self._run(command)
@@ -226,11 +227,13 @@ class DocumentTestCase(QueueTestCase):
     def _read(self, command: str) -> str:
         """All that comes until the second mark."""
         until, data = time.monotonic() + LONGEST_RUN, b""
+        stream = self._shell.stdout.fileno()
         while data.count(MARK.encode()) < 2:
             left = until - time.monotonic()
-            ready, _, _ = select.select([self._shell.stdout], [], [], max(0, left))
-            piece = os.read(self._shell.stdout.fileno(), 65536) if ready else b""
+            piece = os.read(stream, 65536) if select.select([stream], [], [], max(0, left))[0] else b""
             if not piece:
+                self._shell.kill()
+                self._shell = None  # What follows is to have its own.
                 self.fail("it did not end: %s\n%s" % (command, data.decode("utf-8", "replace")))
             data += piece
         return data.decode("utf-8", "replace")

@@ -2,9 +2,74 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import re
 import unittest
 
+from queuectl_core import cli, lifecycle
+from tests import commands_document
 from tests.doc_runner import RUN, DocumentTestCase, blocks, commands
+from tests.harness import ROOT
+
+
+def text_of(path: str) -> str:
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+class ReadmeTest(DocumentTestCase):
+    def test_what_it_shows_is_so(self):
+        self.run_document("README.md")
+
+    def test_every_block_with_commands_is_run_or_says_why_not(self):
+        languages = {block.language for block in blocks("README.md")}
+        self.assertEqual(languages - {*RUN, "text"}, set())
+        left_out = [block.text for block in blocks("README.md") if "not run" in block.notes]
+        self.assertEqual(len(left_out), 2, left_out)
+
+    def test_its_first_two_commands_run_the_main_job_and_the_tests(self):
+        first, second = blocks("README.md")[:2]
+        self.assertEqual(len(first.text.splitlines()), 1)
+        self.assertIn("enqueue", first.text)
+        self.assertEqual(second.text, "python3 -m unittest\n")
+
+    def test_it_draws_the_lifecycle_as_the_code_does(self):
+        drawing = lifecycle.__doc__.split("\n\n")[1]
+        self.assertIn(drawing, text_of("README.md"))
+
+    def test_it_names_every_command_and_every_file_of_the_program(self):
+        readme = text_of("README.md")
+        rows = [set(re.findall(r"\w+", line)) for line in readme.splitlines() if line.startswith("| `")]
+        for name in cli.COMMANDS:
+            self.assertTrue(any(set(name.split()) <= row for row in rows), name)
+        folder = os.path.join(ROOT, "queuectl_core")
+        for file in os.listdir(folder):
+            if file.endswith(".py") and file != "__init__.py":
+                self.assertIn("`%s`" % file, readme)
+
+    def test_it_is_short(self):
+        self.assertLess(len(text_of("README.md").splitlines()), 250)
+
+
+class DocumentsTest(unittest.TestCase):
+    def test_every_command_and_option_has_its_entry(self):
+        self.assertEqual(
+            text_of("docs/commands.md"),
+            commands_document.document(),
+            "write it anew: python3 -m tests.commands_document",
+        )
+
+    def test_every_document_is_reached_from_the_readme_and_no_link_is_dead(self):
+        documents = [os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, "docs", "*.md"))]
+        linked = set()
+        for document in ["README.md", "CHANGELOG.md", *documents]:
+            for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text_of(document)):
+                if "://" not in target:
+                    path = os.path.normpath(os.path.join(os.path.dirname(document), target))
+                    self.assertTrue(os.path.exists(os.path.join(ROOT, path)), "%s: %s" % (document, target))
+                    linked.add(path)
+        self.assertEqual(set(documents) - linked, set())
 
 
 class RunnerTest(DocumentTestCase):
@@ -26,7 +91,7 @@ class RunnerTest(DocumentTestCase):
             "4k7rm2xp",
             "$ queuectl worker start --drain --foreground",
             "08:00:00 worker 1: started, pid 12345",
-            "08:00:00 worker 1: claim 4k7rm2xp (attempt 1)",
+            "08:00:00 worker 1: succeed 4k7rm2xp: exit 0",
             "…",
             "$ queuectl list",
             "ID        STATE      TRIES  WHEN     WHY  COMMAND",
