@@ -49,6 +49,8 @@ COMMANDS = {
         Command("export", "shipping", "export_jobs", "print all jobs with their history, as JSON lines"),
         Command("import", "shipping", "import_jobs", "add jobs that were exported, from here or elsewhere"),
         Command("bundle", "shipping", "bundle", "write the whole program as one executable file"),
+        Command("completion", "completion", "completion", "print a script that completes words in a shell"),
+        Command("manual", "manual", "manual", "print the manual page: queuectl manual | man -l -"),
         Command("service", "shipping", "service", "print a systemd unit or a crontab line for workers"),
     )
 }
@@ -63,6 +65,9 @@ ALIASES = {
     "clean": ["prune"],
     "ps": ["worker", "list"],
 }
+
+# Were -0 an option of argparse's, it would take -3 for one too: --priority -3.
+SHORT = {"-0": "--null"}
 
 GROUPS = {
     "worker": "start, stop, restart and list workers",
@@ -90,8 +95,7 @@ def run(words: list[str]) -> int:
     # What follows the first "--" is a command, word for word: argparse does not get to see it.
     cut = words.index("--") if "--" in words else len(words)
     ours, rest = words[:cut], words[cut + 1 :] if cut < len(words) else None
-    # Were -0 an option of argparse, it would take -3 for one too: --priority -3.
-    ours = ["--null" if word == "-0" else word for word in ours]
+    ours = [SHORT.get(word, word) for word in ours]
     at = command_place(ours)
     if at is not None and ours[at] == "help":
         ours[at : at + 1] = []

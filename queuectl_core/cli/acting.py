@@ -134,12 +134,14 @@ EDITABLE = (
 
 
 def edit_arguments(parser: ArgumentParser) -> None:
-    from .enqueue import add_field
+    from .enqueue import FIELDS
 
     parser.add_argument("id", metavar="ID", help="a job that is pending or waits for its retry")
     parser.add_argument("--command", metavar="LINE", default=SUPPRESS, help="the shell line that it runs")
     for field in EDITABLE:
-        add_field(parser, field)
+        names, metavar, help = FIELDS[field]
+        help = help.partition(" (default")[0]  # Here it stays what it is.
+        parser.add_argument(*names.split(), dest=field, metavar=metavar, default=SUPPRESS, help=help)
 
 
 def edit(args: Namespace) -> int:

@@ -103,7 +103,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         " {#} its number",
     )
     many.add_argument(
-        "--null", action="store_true", help="(or -0) they end with NUL, not newline: find -print0"
+        "--null", action="store_true", help="(or -0) they end with NUL, not newline, as find -print0 writes"
     )
     many.add_argument("--atomic", action="store_true", help="enqueue all of them or none")
 

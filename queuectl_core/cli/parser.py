@@ -21,11 +21,12 @@ else:
 
     del sys.modules["gettext"], words
 
-from argparse import SUPPRESS, ArgumentParser, HelpFormatter, Namespace
+from argparse import SUPPRESS, ArgumentParser, HelpFormatter, _AppendAction, _SubParsersAction
+from collections import namedtuple
 
 from .. import __version__
 from ..errors import BadInput
-from . import ALIASES, COMMANDS, GROUPS, Command, command_place
+from . import ALIASES, COMMANDS, GROUPS, SHORT, Command, command_place
 
 EPILOG = """\
 exit codes:
@@ -113,3 +114,37 @@ def _add(commands, command: Command, word: str) -> None:
     parser.add_argument("--color", default=SUPPRESS, help=SUPPRESS, choices=("auto", "always", "never"))
     parser.set_defaults(handler=getattr(module, command.handler), parser=parser)
     describe(parser)
+
+
+# --- what there is to type, for completion and the manual ------------------------------------------
+
+# One argument of a command: its option strings (none: it is positional), the name of its value
+# (None: it takes none), its help, the values that it is limited to (None: any), whether it may be
+# given several times, and whether it must be given.
+Argument = namedtuple("Argument", "options value help choices repeats is_needed")
+
+
+def leaf(name: str) -> ArgumentParser:
+    """The parser of one command, or for "" of the program."""
+    parser: ArgumentParser = parser_for(name.split())
+    for word in name.split():
+        (commands,) = [action for action in parser._actions if isinstance(action, _SubParsersAction)]
+        parser = commands.choices[word]
+    return parser
+
+
+def arguments(name: str) -> list[Argument]:
+    """What a command, or for "" the program, takes, in the order of its help; the hidden left out."""
+    short = {long: short for short, long in SHORT.items()}
+    return [
+        Argument(
+            (*[short[long] for long in action.option_strings if long in short], *action.option_strings),
+            None if action.nargs == 0 else action.metavar or "{%s}" % ",".join(action.choices or ()),
+            (action.help or "") % dict(vars(action), prog="queuectl"),
+            action.choices,
+            action.nargs in ("*", "+") or isinstance(action, _AppendAction),
+            action.nargs not in ("?", "*"),
+        )
+        for action in leaf(name)._actions
+        if action.help != SUPPRESS and not isinstance(action, _SubParsersAction)
+    ]

@@ -1,0 +1,247 @@
+"""`completion`: scripts that let bash, zsh and fish complete commands, options, states, keys, ids.
+
+The scripts know nothing: on each Tab they hand the words so far to `queuectl completion candidates`,
+which answers from the registry and the database, a candidate and a description a line. Exit 1 means:
+the shell knows better, complete files.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+
+from .. import lifecycle, settings
+from ..errors import BadInput, QueueError
+from . import ALIASES, COMMANDS, GROUPS, command_place
+
+BASH = """\
+# In ~/.bashrc: eval "$(queuectl completion bash)"
+_queuectl() {
+    local candidates word
+    COMPREPLY=()
+    if candidates=$("$1" completion candidates -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null); then
+        while IFS=$'\\t' read -r word _; do
+            [ -z "$word" ] || COMPREPLY+=("$(printf %q "$word")")
+        done <<<"$candidates"
+    else
+        compopt -o filenames 2>/dev/null
+        while read -r word; do
+            COMPREPLY+=("$word")
+        done < <(compgen -f -- "$2")
+    fi
+}
+complete -F _queuectl queuectl
+"""
+
+ZSH = """\
+#compdef queuectl
+# In ~/.zshrc, behind compinit: eval "$(queuectl completion zsh)"
+_queuectl() {
+    local candidates line
+    local -a described
+    if candidates=$("${words[1]}" completion candidates -- "${(@Q)words[2,CURRENT]}" 2>/dev/null); then
+        for line in "${(@f)candidates}"; do
+            [[ -z $line ]] || described+=("${${line%%$'\\t'*}//:/\\\\:}:${line#*$'\\t'}")
+        done
+        _describe queuectl described
+    else
+        _files
+    fi
+}
+if [[ $funcstack[1] == _queuectl ]]; then
+    _queuectl "$@"
+else
+    compdef _queuectl queuectl
+fi
+"""
+
+FISH = """\
+# In ~/.config/fish/config.fish: queuectl completion fish | source
+function __queuectl_candidates
+    set -l words (commandline -opc) (commandline -ct)
+    $words[1] completion candidates -- $words[2..-1] 2>/dev/null
+    or __fish_complete_path (commandline -ct)
+end
+complete -c queuectl -f -a '(__queuectl_candidates)'
+"""
+
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+PATIENCE = 0.2  # Seconds to wait for a locked database: somebody has pressed Tab.
+MOST_IDS = 1000
+
+# Whose ids are worth completing; of other commands, any.
+STATES_FOR = {
+    "cancel": lifecycle.UNFINISHED,
+    "wait": lifecycle.UNFINISHED,
+    "edit": lifecycle.WAITING,
+    "retry": lifecycle.TRANSITIONS["revive"].from_states,
+    "dlq retry": ("dead",),
+    "dlq purge": ("dead",),
+    "enqueue": lifecycle.UNFINISHED,
+}
+
+Candidate = tuple  # of a word and its description
+
+
+def completion_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", metavar="SHELL", help=", ".join(SCRIPTS))
+    parser.set_defaults(takes_rest=True)
+
+
+def completion(args: Namespace) -> int:
+    if args.shell == "candidates":
+        return _print_candidates(args.rest or [""])
+    if args.shell not in SCRIPTS or args.rest is not None:
+        raise BadInput("completion: write one of %s" % ", ".join(SCRIPTS))
+    print(SCRIPTS[args.shell], end="")
+    return 0
+
+
+def _print_candidates(words: list[str]) -> int:
+    from ..render import escape
+
+    found = candidates(words)
+    if found is None:
+        return 1
+    for word, description in found:
+        print("%s\t%s" % (word, escape(description)))
+    return 0
+
+
+def candidates(words: list[str]) -> list[Candidate] | None:
+    """What may stand in the place of the last of `words`, which may be begun; None: a file's name."""
+    # bash makes three words of --queue=mail.
+    words = [word for place, word in enumerate(words) if word != "=" or not words[place - 1].startswith("--")]
+    *before, current = words
+    if current == "=":
+        current = ""
+    if "--" in before:
+        return None
+    option, equals, value = current.partition("=")
+    if equals and option.startswith("--"):
+        found = _candidates([*before, option], value)
+        return found and [("%s=%s" % (option, word), text) for word, text in found]
+    return _candidates(before, current)
+
+
+def _candidates(before: list[str], current: str) -> list[Candidate] | None:
+    at = command_place(before)
+    if at is None:
+        name, behind, known = "", before, _commands("")
+    else:
+        noun, *rest = ALIASES.get(before[at], [before[at]])
+        behind = rest + before[at + 1 :]
+        name, known = noun, None
+        if noun in GROUPS:
+            verb = behind.pop(0) if behind else None
+            name, known = ("%s %s" % (noun, verb), None) if verb else ("", _commands(noun))
+        if name not in COMMANDS and known is None:
+            return []
+    if known and not current.startswith("-") and not (behind and behind[-1].startswith("--")):
+        return [(word, text) for word, text in known if word.startswith(current)]
+    found = _of_arguments(name, behind, current, known, _database(before))
+    return found and [(word, text) for word, text in found if word.startswith(current)]
+
+
+def _commands(noun: str) -> list[Candidate]:
+    """The verbs of a noun or, for "", the first words of all commands."""
+    if noun:
+        return [(name.split()[1], c.help) for name, c in COMMANDS.items() if name.split()[0] == noun]
+    found = {name.split()[0]: command.help for name, command in COMMANDS.items()}
+    aliases = {alias: " ".join(words) for alias, words in ALIASES.items()}
+    return list({**found, **GROUPS, **aliases}.items())
+
+
+def _of_arguments(
+    name: str, behind: list[str], current: str, known: list[Candidate] | None, database: str
+) -> list[Candidate] | None:
+    from .parser import Argument, arguments
+
+    taken = arguments(name)
+    options = {option: argument for argument in taken for option in argument.options}
+    places = [argument for argument in taken if not argument.options]
+    expecting: Argument | None = None
+    count = 0
+    for word in behind:
+        if expecting:
+            expecting = None
+        elif word in options:
+            expecting = options[word] if options[word].value else None
+        elif not word.startswith("-"):
+            count += 1
+    if not expecting and current.startswith("-"):
+        return [(option, argument.help) for option, argument in options.items()]
+    if known is not None and not expecting:
+        return known
+    if not expecting and places:
+        place = places[min(count, len(places) - 1)]
+        expecting = place if count < len(places) or place.repeats else None
+    return _values(name, expecting, current, database) if expecting else []
+
+
+def _values(name: str, argument, current: str, database: str) -> list[Candidate] | None:
+    """What an option or a place takes, by the name of its value."""
+    if argument.choices:
+        return [(choice, "") for choice in argument.choices]
+    if argument.value in ("FILE", "DIR", "PATH", "JOB"):
+        return None
+    if argument.value == "STATE":
+        return [(state, "") for state in lifecycle.STATES]
+    if argument.value == "SHELL":
+        return [(shell, "") for shell in SCRIPTS]
+    try:
+        if argument.value in ("ID", "ID[,ID]"):
+            done, comma, _ = current.rpartition(",")
+            return [(done + comma + id, text) for id, text in _ids(name, database)]
+        if argument.value == "QUEUE":
+            return [(queue, "") for queue in _queues(database)]
+        if argument.value == "KEY":
+            return _keys(current, database)
+    except (QueueError, OSError):
+        pass  # A completion that complains would garble the line.
+    return []
+
+
+def _database(words: list[str]) -> str:
+    from ..database import default_path
+
+    for option, value in zip(words, words[1:]):
+        if option == "--db":
+            return value
+    return default_path(dict(os.environ))
+
+
+def _open(database: str):
+    from ..store import Store
+
+    return Store(database, patience=PATIENCE)
+
+
+def _ids(name: str, database: str) -> list[Candidate]:
+    if not os.path.exists(database):  # Looking makes none.
+        return []
+    with _open(database) as store:
+        if name.startswith("worker "):
+            return [(str(row.id), "pid %d" % row.pid) for row in store.workers() if row.role == "worker"]
+        jobs = store.list(STATES_FOR.get(name, ()), limit=MOST_IDS)
+        return [(job.id, "%s: %s" % (job.state, job.command[:60])) for job, _ in jobs]
+
+
+def _queues(database: str) -> list[str]:
+    if not os.path.exists(database):
+        return []
+    with _open(database) as store:
+        return list(store.counts())
+
+
+def _keys(current: str, database: str) -> list[Candidate]:
+    found = [(key, s.help) for key, s in settings.SETTINGS.items() if key not in settings.OF_A_QUEUE]
+    if "." in current:
+        found = [
+            ("%s.%s" % (queue, key), setting.help)
+            for queue in _queues(database)
+            for key, setting in settings.SETTINGS.items()
+            if key not in settings.OF_ALL
+        ]
+    return found

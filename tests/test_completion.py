@@ -1,0 +1,150 @@
+"""Completion: what is offered, and that real shells show it."""
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import time
+
+from queuectl_core.cli.completion import SCRIPTS
+from tests.shell import ShellTestCase
+
+
+class CandidatesTest(ShellTestCase):
+    def offered(self, *words: str) -> dict:
+        """What is offered for the last of these words: {word: description}."""
+        lines = self.run_cli("completion", "candidates", "--", *words).lines
+        return dict(line.split("\t") for line in lines)
+
+    def test_commands_and_their_verbs(self):
+        self.assertEqual(list(self.offered("li")), ["list"])
+        whole = self.offered("")
+        self.assertTrue({"enqueue", "worker", "dlq", "ls", "ps"} <= set(whole))
+        self.assertEqual(whole["ps"], "worker list")
+        self.assertEqual(set(self.offered("dlq", "")), {"list", "retry", "purge"})
+        self.assertEqual(set(self.offered("--quiet", "config", "s")), {"set"})
+        self.assertEqual(self.offered("nonsense", ""), {})
+        self.assertFalse(os.path.exists(self.db))  # Looking makes none.
+
+    def test_options_and_their_values(self):
+        self.assertIn("--max-retries", self.offered("enqueue", "--m"))
+        self.assertTrue({"-s", "--state"} <= set(self.offered("ls", "-")))
+        self.assertIn("--version", self.offered("--v"))
+        self.assertEqual(set(self.offered("list", "--state", "d")), {"dead"})
+        self.assertEqual(set(self.offered("list", "--state=d")), {"--state=dead"})
+        self.assertEqual(set(self.offered("list", "--state", "=", "d")), {"dead"})  # As bash splits it.
+        self.assertEqual(set(self.offered("--color", "")), {"auto", "always", "never"})
+        self.assertEqual(self.offered("wait", "--timeout", ""), {})
+        self.assertEqual(set(self.offered("completion", "")), set(SCRIPTS))
+
+    def test_files_are_left_to_the_shell(self):
+        for words in (["enqueue", "--file", ""], ["--db", ""], ["enqueue", ""], ["enqueue", "--", "ls", ""]):
+            self.assertEqual(self.run_cli("completion", "candidates", "--", *words, code=1).stdout, "")
+
+    def test_ids_queues_and_keys_as_they_are_now(self):
+        for id, queue in (("a1", "mail"), ("b1", "mail"), ("b2", "web")):
+            self.enqueue("--id", id, "-q", queue, "echo " + id)
+        self.run_cli("cancel", "a1")
+        self.assertEqual(self.offered("show", ""), {"b2": "pending: echo b2", "b1": "pending: echo b1",
+                                                    "a1": "cancelled: echo a1"})  # fmt: skip
+        self.assertEqual(set(self.offered("cancel", "b1", "b")), {"b1", "b2"})
+        self.assertEqual(set(self.offered("retry", "")), {"a1"})
+        self.assertEqual(self.offered("dlq", "retry", ""), {})
+        self.assertEqual(set(self.offered("enqueue", "--after", "b1,b")), {"b1,b1", "b1,b2"})
+        self.assertEqual(set(self.offered("list", "-q", "")), {"mail", "web"})
+        self.assertEqual(set(self.offered("pause", "m")), {"mail"})
+        self.assertEqual(set(self.offered("config", "set", "max")), {"max-retries"})
+        self.assertEqual(set(self.offered("config", "get", "web.li")), {"web.limit"})
+        self.assertEqual(self.offered("config", "set", "max-retries", ""), {})
+        other = self.path("other.db")
+        self.assertEqual(self.offered("--db", other, "show", ""), {})
+
+    def test_a_database_that_cannot_be_read_is_no_noise(self):
+        self.write("q.db", "no database\n" * 100)
+        self.assertEqual(self.run_cli("completion", "candidates", "--", "show", "").stderr, "")
+
+    def test_no_script_for_an_unknown_shell(self):
+        self.run_cli("completion", "tcsh", code=2)
+
+
+class RealShellTest(ShellTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        for id in ("first-job", "second-job"):
+            self.enqueue("--id", id, "-q", "mail", "echo 'a: b'")
+        for shell in SCRIPTS:
+            self.write("completion." + shell, self.run_cli("completion", shell).stdout)
+
+    def test_bash(self):
+        if not shutil.which("bash"):
+            self.skipTest("bash is not installed")
+        script = (
+            "source completion.bash; complete() { COMP_WORDS=(queuectl \"$@\"); COMP_CWORD=$#;"
+            " _queuectl queuectl \"${!#}\"; printf '%s|' \"${COMPREPLY[@]}\"; echo; };"
+            " complete can; complete cancel sec; complete list --state de; complete dlq '';"
+            " complete enqueue -F comp"
+        )
+        shown = subprocess.run(
+            ["bash", "--norc", "-c", script],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            check=True,
+        )
+        self.assertEqual(shown.stderr, b"")
+        *lines, files = shown.stdout.decode().splitlines()
+        self.assertEqual(lines, ["cancel|", "second-job|", "dead|", "list|retry|purge|"])
+        self.assertEqual(set(files.strip("|").split("|")), {"completion." + shell for shell in SCRIPTS})
+        setup = "source completion.bash"
+        self.typed(["bash", "--norc", "-i"], setup, "queuectl show sec\t", "show second-job")
+
+    def test_zsh(self):
+        if not shutil.which("zsh"):
+            self.skipTest("zsh is not installed")
+        setup = "autoload -U compinit; compinit -u -D; source ./completion.zsh"
+        self.typed(["zsh", "-f", "-i"], setup, "queuectl show sec\t", "show second-job")
+        self.typed(["zsh", "-f", "-i"], setup, "queuectl cancel \t", "pending: echo 'a: b'")
+
+    def test_fish(self):
+        if not shutil.which("fish"):
+            self.skipTest("fish is not installed")
+        for line, expected in (
+            ("queuectl can", {"cancel"}), ("queuectl cancel s", {"second-job"}),
+            ("queuectl list --state=de", {"--state=dead"}), ("queuectl pause ", {"mail"}),
+            ("queuectl enqueue -F completion.f", {"completion.fish"}),
+        ):  # fmt: skip
+            shown = subprocess.run(
+                ["fish", "--no-config", "-c", "source completion.fish; complete -C '%s'" % line],
+                env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, check=True,
+            )  # fmt: skip
+            offered = {line.split("\t")[0] for line in shown.stdout.decode().splitlines()}
+            self.assertEqual(offered, expected, line)
+
+    def typed(self, shell: list, setup: str, keys: str, expected: str) -> None:
+        """Type into an interactive shell until it shows what is expected."""
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir(self.folder)
+            os.execvpe(shell[0], shell, {**self.environment, "TERM": "dumb", "PS1": "> "})
+        shown = b""
+        try:
+            os.write(terminal, setup.encode() + b"; echo re''ady\n")
+            shown = self.until(terminal, b"ready\r\n", shown)
+            os.write(terminal, keys.encode())
+            shown = self.until(terminal, expected.encode(), shown[shown.rindex(b"ready\r\n") :])
+        finally:
+            os.close(terminal)
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+
+    def until(self, terminal: int, expected: bytes, shown: bytes) -> bytes:
+        until = time.monotonic() + 20
+        while expected not in shown:
+            ready, _, _ = select.select([terminal], [], [], max(0, until - time.monotonic()))
+            piece = os.read(terminal, 65536) if ready else b""
+            if not piece:
+                self.fail("%r is not shown, but: %r" % (expected, shown))
+            shown += piece
+        return shown
+
