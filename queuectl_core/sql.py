@@ -43,6 +43,10 @@ def _to(move: str) -> str:
     return "'%s'" % TRANSITIONS[move].to_state
 
 
+def _count(column: str) -> str:
+    return "(%s IS NULL OR (typeof(%s) = 'integer' AND %s BETWEEN 0 AND 2147483647))" % ((column,) * 3)
+
+
 # UTC epoch seconds with a fraction. (unixepoch('subsec') would need SQLite 3.42.)
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
@@ -113,8 +117,9 @@ MIGRATIONS = {
         CREATE TABLE queuectl_jobs (
             seq           INTEGER PRIMARY KEY,
             id            TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(8))))
-                          CHECK (length(id) BETWEEN 1 AND 200),
-            queue         TEXT NOT NULL DEFAULT 'default' CHECK (length(queue) BETWEEN 1 AND 200),
+                          CHECK (typeof(id) = 'text' AND length(id) BETWEEN 1 AND 200),
+            queue         TEXT NOT NULL DEFAULT 'default'
+                          CHECK (typeof(queue) = 'text' AND length(queue) BETWEEN 1 AND 200),
             priority      INTEGER NOT NULL DEFAULT 0 CHECK (typeof(priority) = 'integer'),
             state         TEXT NOT NULL DEFAULT 'pending' CHECK %(states)s,
             ready         INTEGER DEFAULT 2 CHECK (ready = 0 OR ready = 1 OR ready = 2),
@@ -124,16 +129,17 @@ MIGRATIONS = {
                           AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
             cwd           CHECK (cwd IS NULL OR typeof(cwd) IN ('text', 'blob')),
             env           TEXT,
-            max_retries   INTEGER CHECK (max_retries IS NULL OR (typeof(max_retries) = 'integer' AND max_retries >= 0)),
-            backoff_base  REAL CHECK (backoff_base IS NULL OR (typeof(backoff_base) = 'real' AND backoff_base >= 0)),
-            backoff_max   REAL CHECK (backoff_max IS NULL OR (typeof(backoff_max) = 'real' AND backoff_max >= 0)),
-            timeout       REAL CHECK (timeout IS NULL OR (typeof(timeout) = 'real' AND timeout >= 0)),
-            kill_grace    REAL CHECK (kill_grace IS NULL OR (typeof(kill_grace) = 'real' AND kill_grace >= 0)),
-            output_limit  INTEGER CHECK (output_limit IS NULL OR (typeof(output_limit) = 'integer' AND output_limit >= 0)),
+            max_retries   INTEGER CHECK %(max_retries)s,
+            -- (No text and no blob is between two numbers; NULL passes.)
+            backoff_base  REAL CHECK (backoff_base BETWEEN 0 AND 1e10),
+            backoff_max   REAL CHECK (backoff_max BETWEEN 0 AND 1e10),
+            timeout       REAL CHECK (timeout BETWEEN 0 AND 1e10),
+            kill_grace    REAL CHECK (kill_grace BETWEEN 0 AND 1e10),
+            output_limit  INTEGER CHECK %(output_limit)s,
             -- Exit codes such as '2,64-78': buried at once; alone worth a retry.
             bury_on       TEXT,
             retry_only_on TEXT,
-            defer_limit   INTEGER CHECK (defer_limit IS NULL OR (typeof(defer_limit) = 'integer' AND defer_limit >= 0)),
+            defer_limit   INTEGER CHECK %(defer_limit)s,
             unique_key    TEXT,
             stdin         INTEGER,  -- Bytes of standard input in queuectl_inputs; NULL: none.
             deferrals     INTEGER NOT NULL DEFAULT 0 CHECK (deferrals >= 0),
@@ -141,9 +147,10 @@ MIGRATIONS = {
             last_attempt  INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt >= attempts),
             worker        INTEGER,
             cancel        INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
-            run_at        REAL NOT NULL DEFAULT %(now)s CHECK (typeof(run_at) = 'real'),
-            created_at    REAL NOT NULL DEFAULT %(now)s CHECK (typeof(created_at) = 'real'),
-            updated_at    REAL NOT NULL DEFAULT %(now)s CHECK (typeof(updated_at) = 'real'),
+            -- Times before the year 10000.
+            run_at        REAL NOT NULL DEFAULT %(now)s CHECK (run_at BETWEEN 0 AND 253402300800),
+            created_at    REAL NOT NULL DEFAULT %(now)s CHECK (created_at BETWEEN 0 AND 253402300800),
+            updated_at    REAL NOT NULL DEFAULT %(now)s CHECK (updated_at BETWEEN 0 AND 253402300800),
             started_at    REAL,
             finished_at   REAL,
             exit_code     INTEGER,
@@ -160,6 +167,7 @@ MIGRATIONS = {
             "waiting": _in(WAITING),
             "finished": _in(FINISHED),
             "now": _NOW,
+            **{name: _count(name) for name in ("max_retries", "output_limit", "defer_limit")},
         },
         "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
         "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",

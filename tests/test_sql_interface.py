@@ -122,6 +122,16 @@ class ForeignSqlTest(QueueTestCase):
         self.run_cli("show", "job0")
         self.audit(ids)
 
+    def test_what_nobody_could_read_again_is_refused(self):
+        for column, value in (
+            ("id", b"blob"), ("queue", b"blob"), ("run_at", "9e999"), ("run_at", 9e99), ("run_at", "soon"),
+            ("created_at", 9e99), ("timeout", 9e99), ("timeout", "long"), ("timeout", b"1"),
+            ("backoff_base", -1), ("max_retries", 2**40), ("max_retries", 1.5), ("output_limit", "all"),
+        ):  # fmt: skip
+            with self.assertRaises(sqlite3.IntegrityError, msg=(column, value)):
+                self.rows("INSERT INTO queuectl_jobs (command, %s) VALUES ('true', ?)" % column, value)
+        self.assertEqual(self.run_cli("list", "--json").json, [])
+
     def test_an_application_keeps_the_queue_in_its_own_file(self):
         path = self.path("shop.db")
         shop = sqlite3.connect(path, timeout=20)
