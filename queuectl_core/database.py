@@ -12,12 +12,14 @@ import sqlite3
 import time
 
 from . import sql, values
-from .errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable
+from .errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, Refused
 
 OLDEST_SQLITE = (3, 31)
 PATIENCE = 60.0  # seconds that a command waits for a write lock
 SHORTEST_NAP = 0.0001
 LONGEST_NAP = 0.02
+SMALL_WAL = 16 * 1024 * 1024  # Bytes that workers keep the log at, unless a reader holds them up;
+LARGE_WAL = 4 * SMALL_WAL  # with more than this one does, and people are warned.
 
 # Where several machines see one file, and no memory is shared between them. (Not 9p: sandboxes have
 # it as a local root.)
@@ -139,12 +141,68 @@ class Database:
         return self._db.total_changes
 
     def bound_wal(self) -> None:
-        """Keep the WAL at some 16 MiB; for the long-lived connections of workers.
+        """Keep the WAL at SMALL_WAL; for the long-lived connections of workers.
 
         (Checkpoints four times as rare as SQLite's own give 7 % more jobs a second.)
         """
         self._execute("PRAGMA wal_autocheckpoint = 4000")
-        self._execute("PRAGMA journal_size_limit = %d" % (16 * 1024 * 1024))
+        self._execute("PRAGMA journal_size_limit = %d" % SMALL_WAL)
+
+    def wal_size(self) -> int:
+        """Bytes in the write-ahead log: what has been committed and not yet moved into the file."""
+        try:
+            return os.stat(self.path + "-wal").st_size
+        except OSError:
+            return 0
+
+    def faults(self) -> list[str]:
+        """What SQLite finds wrong with the file, a line each; reads all of it."""
+        try:
+            found = [str(row[0]) for row in self._rows(sql.INTEGRITY)]
+        except DatabaseUnusable as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
+    def backup(self, target: str, force: bool = False) -> None:
+        """Copy the file as it is at one moment to `target`, while others go on; on disk by then.
+
+        The copy appears whole or not at all. Raises Refused where `target` exists, unless `force`,
+        and DatabaseUnusable, in words, when it cannot be made.
+        """
+        target = os.path.realpath(target)
+        if os.path.exists(target) and not force:
+            raise Refused("%s exists already; --force replaces it" % target)
+        if target == self.path or os.path.exists(target + "-wal"):
+            # A log that is left there would be taken for the copy's own.
+            raise Refused("%s is a database that is in use; give another name" % target)
+        partial = "%s.%d" % (target, os.getpid())
+        try:
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            try:
+                self._copy(partial)
+                if force:
+                    os.replace(partial, target)
+                else:
+                    os.link(partial, target)  # Unlike a rename: never over another file.
+            finally:
+                _remove(partial)
+            _sync_folder(os.path.dirname(target))
+        except FileExistsError:
+            raise Refused("%s exists already; --force replaces it" % target) from None
+        except OSError as error:
+            raise DatabaseUnusable("%s: cannot be made: %s" % (target, error.strerror)) from None
+
+    def _copy(self, target: str) -> None:
+        copy = sqlite3.connect(target, isolation_level=None)
+        try:
+            self._db.backup(copy)
+            (found,) = copy.execute(sql.QUICK_CHECK).fetchone()
+        except sqlite3.Error as error:
+            raise translated(error, target) from None
+        finally:
+            copy.close()
+        if found != "ok":
+            raise DatabaseUnusable("%s: the database is damaged: %s" % (self.path, found))
 
     def snapshot(self) -> Transaction:
         """A `with` block in which all reads see the same moment."""
@@ -200,6 +258,22 @@ class Transaction:
         finally:
             if database._db.in_transaction:
                 database._db.execute("ROLLBACK")
+
+
+def _remove(path: str) -> None:
+    for name in (path, path + "-journal", path + "-wal", path + "-shm"):
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            pass
+
+
+def _sync_folder(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _make_file(path: str) -> None:

@@ -351,6 +351,10 @@ HAS_META = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'queuect
 META = "SELECT value FROM queuectl_meta WHERE key = :key"
 SET_META = "INSERT OR REPLACE INTO queuectl_meta (key, value) VALUES (:key, :value)"
 
+# Without foreign keys there is nothing that the quick one would miss but indexes that disagree.
+INTEGRITY = "PRAGMA integrity_check(5)"
+QUICK_CHECK = "PRAGMA quick_check(1)"
+
 JOB_COLUMNS = ", ".join(Job._fields)
 
 # --- enqueue ------------------------------------------------------------------------------------
@@ -676,6 +680,14 @@ ATTEMPTS = """
 OUTPUT = """
     SELECT position, stream, data FROM queuectl_output
     WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
+"""
+# Jobs that wait for one that will not complete unless somebody acts.
+STUCK = """
+    SELECT job.id, needed.id, needed.state FROM queuectl_jobs AS job
+    JOIN queuectl_dependencies AS link ON link.job = job.seq AND link.met = 0
+    JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+    WHERE job.waits_for > 0 AND job.state = 'pending' AND needed.state IN ('dead', 'cancelled')
+    ORDER BY job.seq
 """
 DEAD = """
     SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY finished_at, seq

@@ -715,6 +715,10 @@ class Store(Database):
         """Whether a job waits for one that is dead or cancelled, directly or through others."""
         return job.waits_for > 0 and self._one(sql.IS_STUCK, {"job": job.seq}) is not None
 
+    def stuck(self) -> Sequence[tuple[str, str, str]]:
+        """(job, the one it waits for, "dead" or "cancelled") for jobs that wait in vain."""
+        return self._rows(sql.STUCK)
+
     def counts(self) -> dict[str, dict[str, int]]:
         """For each queue that was ever used, how many jobs are in each state."""
         return {row[0]: dict(zip(STATES, row[1:])) for row in self._rows(sql.COUNTS)}

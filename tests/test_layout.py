@@ -21,7 +21,7 @@ ORDER = (
     "store",
     "worker render",
     "fleet",
-    "supervisor bundle service moving",
+    "supervisor bundle doctor service moving",
     "cli",
 )
 IN_WORKERS = "supervisor fleet worker runner process bell identity store database".split()

@@ -42,6 +42,8 @@ COMMANDS = {
         Command("dlq list", "acting", "dlq_list", "list the dead letter queue"),
         Command("dlq retry", "acting", "dlq_retry", "run dead jobs again, from the start"),
         Command("dlq purge", "acting", "dlq_purge", "delete dead jobs"),
+        Command("doctor", "doctor", "doctor", "look for what is wrong, and say what to do"),
+        Command("backup", "doctor", "backup", "copy the queue to a file, also while workers run"),
         Command("config set", "config", "config_set", "set a key, for jobs enqueued from now on"),
         Command("config get", "config", "config_get", "print the value of a key"),
         Command("config list", "config", "config_list", "list all keys and their values"),
@@ -144,12 +146,18 @@ def open_store(args: Namespace, **options):
 
 def open_file(path: str | None, **options):
     """The store in the file `path`, or (None) the one that the environment names."""
-    from ..database import default_path
     from ..store import Store
+
+    return Store(queue_path(path), **options)
+
+
+def queue_path(path: str | None) -> str:
+    """The file `path`, or (None) the one that the environment names; nothing is opened."""
+    from ..database import default_path
 
     if path == "":
         raise BadInput("--db: must not be empty")
-    return Store(path or default_path(dict(os.environ)), **options)
+    return path or default_path(dict(os.environ))
 
 
 TALK = [True]  # Emptied by --quiet.

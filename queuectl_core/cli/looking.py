@@ -6,6 +6,7 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, render, sources, values
+from ..database import LARGE_WAL
 from ..errors import BadInput
 from . import open_store, tell
 
@@ -51,6 +52,11 @@ def status(args: Namespace) -> int:
         print("No worker runs.")
     if totals["dead"]:
         print("\nIn the dead letter queue: %d (see: queuectl dlq list)" % totals["dead"])
+    if store.wal_size() > LARGE_WAL:
+        tell("its log grows: some program has been reading it for long; see queuectl doctor")
+    left = totals["processing"] - len(running.keys() & {row.id for row in rows})
+    if left:
+        tell("left by workers that are gone: %d (queuectl worker start takes care of that)" % left)
     waiting = totals["pending"] + totals["failed"]
     if waiting and not rows:
         tell("%d jobs wait for a worker: queuectl worker start" % waiting)

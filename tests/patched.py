@@ -1,0 +1,57 @@
+"""Runs the command line with a part of it patched: `python3 -c` of what `patched` returns.
+
+So a test can have a worker die inside a transaction, or meet another version of the schema, and the
+product needs no seam for that.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.harness import ROOT
+
+SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, %r)
+from queuectl_core import cli, sql
+from queuectl_core.store import Store
+
+def once(marker):
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        return True
+    except FileExistsError:
+        return False
+
+def die(marker):
+    if once(marker):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def kill_before(name, marker):
+    real = getattr(Store, name)
+    def method(*arguments, **options):
+        die(marker)
+        return real(*arguments, **options)
+    setattr(Store, name, method)
+
+def kill_after(name, marker):
+    real = getattr(Store, name)
+    def method(*arguments, **options):
+        result = real(*arguments, **options)
+        die(marker)
+        return result
+    setattr(Store, name, method)
+
+%s
+sys.argv = ["queuectl", *%r]
+cli.main()
+"""
+
+
+def patched(patch: str, *words) -> list:
+    """The command line that runs `queuectl WORDS …` after the statements of `patch`.
+
+    `kill_before(METHOD, MARKER)` and `kill_after` have the first process that calls that method of
+    Store kill itself there; the file MARKER says that it did.
+    """
+    return [sys.executable, "-c", SCRIPT % (ROOT, patch, [str(word) for word in words])]

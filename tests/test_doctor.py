@@ -1,0 +1,187 @@
+"""`doctor` finds what is wrong and says what to do; `backup` copies a queue that is in use."""
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import unittest
+
+from queuectl_core.database import LARGE_WAL, SMALL_WAL, file_system, refuse_network
+from queuectl_core.doctor import has_wal_reset_fault
+from queuectl_core.errors import DatabaseUnusable
+from tests.harness import process_is_gone, wait_until
+from tests.test_workers import WorkersTestCase
+
+
+class DoctorTest(WorkersTestCase):
+    def wrong(self, code=1) -> list:
+        """(check, text, advice) of what `doctor` finds wrong, once both of its forms agree."""
+        told = self.run_cli("doctor", "--json", code=code).json
+        found = [(f["check"], f["text"], f["advice"]) for f in told["findings"] if f["level"] == "wrong"]
+        self.assertEqual(told["well"], not found)
+        lines = [line for line in self.run_cli("doctor", code=code).lines if line.startswith("wrong")]
+        self.assertEqual(len(lines), len(found))
+        return found
+
+    def test_a_queue_that_is_well_exits_0(self):
+        self.run_cli("status")
+        self.assertEqual(self.wrong(code=0), [])
+        self.start_workers("-c", "2")
+        self.enqueue("true")
+        self.wait_until_all_finished()
+        self.assertEqual(self.wrong(code=0), [])
+
+    def test_no_queue_is_made_by_looking_for_one(self):
+        ((check, text, _),) = self.wrong()
+        self.assertEqual((check, self.db in text), ("file", True))
+        self.assertFalse(os.path.exists(self.db))
+
+    def test_a_damaged_file_is_found(self):
+        self.enqueue_lines(["echo %0100d" % n for n in range(500)])
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        with open(self.db, "r+b") as file:
+            file.seek(4096 * 20)
+            file.write(b"\xa5" * 4096 * 4)
+        told = ["%s: %s, %s" % each for each in self.wrong()]
+        found = [line for line in told if line.startswith("file") and "restore a backup" in line]
+        self.assertTrue(found, told)
+
+    def test_what_others_could_read_is_found(self):
+        self.run_cli("status")
+        os.chmod(self.db, 0o644)
+        (check, text, advice), *_ = self.wrong()  # SQLite makes the log's files like the file.
+        self.assertEqual((check, advice), ("access", "chmod go= " + self.db))
+        self.assertIn("644", text)
+
+    def test_workers_that_are_gone_and_what_they_left_are_found(self):
+        ((worker, pid),) = self.start_workers()
+        (supervisor,) = self.supervisors()
+        id = self.busy_job()
+        for process in (supervisor, pid):
+            os.kill(process, signal.SIGKILL)
+        wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))
+        ((check, text, advice),) = self.wrong()
+        self.assertEqual(check, "workers")
+        self.assertIn("worker %d (pid %d) is gone and left job %s" % (worker, pid, id), text)
+        self.assertIn("worker start", advice)
+
+    def test_jobs_that_cannot_run_are_found(self):
+        needed = self.enqueue("--max-retries", "0", "exit 1")
+        stuck = self.enqueue("--after", needed, "true")
+        self.start_workers("-q", "default")
+        self.wait_for_state(needed, "dead")
+        self.enqueue("-q", "other", "true")
+        self.enqueue("-q", "paused", "true")
+        self.run_cli("pause", "paused")
+        found = [text for check, text, _ in self.wrong() if check == "jobs"]
+        self.assertEqual(
+            found,
+            [
+                "queue other has 1 waiting: no worker takes them",
+                "job %s waits for job %s, which is dead" % (stuck, needed),
+            ],
+        )
+
+    def test_a_log_that_a_reader_keeps_from_shrinking_is_found_and_shrinks_when_it_is_gone(self):
+        store = self.store()
+        store.bound_wal()
+        reader = sqlite3.connect(self.db, isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM queuectl_meta").fetchall()
+        self.rows("CREATE TABLE ballast (data)")
+
+        def write(megabytes: int) -> None:
+            for _ in range(megabytes):
+                store._execute("INSERT INTO ballast VALUES (randomblob(?))", (1024 * 1024,))
+
+        write(LARGE_WAL // 1024**2 + 4)
+        self.assertEqual([check for check, _, _ in self.wrong()], ["log"])
+        self.assertIn("doctor", self.run_cli("status").stderr)
+        reader.execute("COMMIT")
+        write(4)  # The first moves all into the file, the next begins the log anew.
+        self.assertLessEqual(store.wal_size(), SMALL_WAL + 1024 * 1024)
+        self.assertEqual(self.wrong(code=0), [])
+
+    def test_the_fault_of_sqlite_is_known_by_its_versions(self):
+        for version in ((3, 31, 0), (3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)):
+            self.assertTrue(has_wal_reset_fault(version), version)
+        for version in ((3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 52, 0), (4, 0, 0)):
+            self.assertFalse(has_wal_reset_fault(version), version)
+
+
+class PlaceTest(unittest.TestCase):
+    MOUNTS = (
+        "/dev/vda / ext4 rw 0 0\n"
+        "server:/home /home nfs4 rw 0 0\n"
+        "/dev/vdb /home/local\\040disk xfs rw 0 0\n"
+        "//server/share /mnt cifs rw 0 0\n"
+        "tmpfs /mnt tmpfs rw 0 0\n"
+    )
+
+    def test_the_file_system_is_that_of_the_nearest_mount_and_of_the_last_one_there(self):
+        for path, kind in (
+            ("/q.db", "ext4"),
+            ("/homes/q.db", "ext4"),
+            ("/home/q.db", "nfs4"),
+            ("/home/local disk/a/q.db", "xfs"),
+            ("/mnt/q.db", "tmpfs"),
+        ):
+            self.assertEqual(file_system(path, self.MOUNTS), kind, path)
+        self.assertIsNone(file_system("/q.db", ""))
+
+    def test_network_file_systems_are_refused_in_words(self):
+        refuse_network("/home/local disk/q.db", self.MOUNTS)
+        with self.assertRaisesRegex(DatabaseUnusable, r"/home/q\.db: is on a network file system \(nfs4\)"):
+            refuse_network("/home/q.db", self.MOUNTS)
+
+
+class BackupTest(WorkersTestCase):
+    def test_a_copy_made_while_workers_run_is_whole_and_of_one_moment(self):
+        self.start_workers("-c", "2")
+        feeder = self.start_cli("enqueue", "-", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        feeder.stdin.write(b"echo out\n" * 600)
+        feeder.stdin.close()
+        wait_until(lambda: self.states().get("completed", 0) > 20)
+        copies = [self.path("copy%d.db" % number) for number in range(3)]
+        for copy in copies:
+            self.run_cli("backup", copy)
+        feeder.wait(30)
+        self.wait_until_all_finished()
+        self.stop_workers()
+        self.audit()
+        there = sorted(name for name in os.listdir(self.folder) if name.startswith("copy"))
+        self.assertEqual(there, list(map(os.path.basename, copies)))
+        for copy in copies:
+            self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
+            self.db = copy
+            self.audit()
+        # Nobody runs what was running there: it is rescued, and the copy is a queue like any other.
+        self.run_cli("--db", copy, "worker", "start", "--drain", "--foreground")
+        self.assertEqual(set(self.states()), {"completed"})
+
+    def test_a_file_that_is_there_is_replaced_by_force_only(self):
+        id = self.enqueue("true")
+        copy = self.write("copy.db", b"precious")
+        self.assertIn("--force", self.run_cli("backup", copy, code=1).stderr)
+        self.assertEqual(self.read("copy.db"), "precious")
+        self.run_cli("backup", "--force", copy)
+        self.assertEqual(sorted(self.run_cli("--db", copy, "list", "--json").json[0].items()),
+                         sorted(self.jobs()[id].items()))  # fmt: skip
+        reader = sqlite3.connect(copy)  # While it is used, a log is beside it.
+        self.addCleanup(reader.close)
+        reader.execute("SELECT * FROM queuectl_jobs").fetchall()
+        self.assertIn("in use", self.run_cli("backup", "--force", copy, code=1).stderr)
+        self.run_cli("backup", "--force", self.db, code=1)
+        self.audit([id])
+
+    def test_what_cannot_be_written_is_told_and_leaves_nothing(self):
+        self.enqueue("true")
+        result = self.run_cli("backup", self.path("no/such/copy.db"), code=3)
+        self.assertEqual(len(result.stderr.splitlines()), 1)
+        self.assertEqual([name for name in os.listdir(self.folder) if "copy" in name], [])
+
+
+if __name__ == "__main__":
+    unittest.main()

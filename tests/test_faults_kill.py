@@ -1,0 +1,241 @@
+"""Workers, supervisors and whole fleets are killed: nothing is lost, nothing runs twice at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+from queuectl_core.identity import boot
+from tests.harness import process_is_gone, wait_until
+from tests.patched import patched
+from tests.test_workers import WorkersTestCase
+
+LINUX = sys.platform.startswith("linux")
+
+# Where a worker dies: the method of Store, before or after it; then how the attempts end and how
+# often the command is started in all.
+KILL_POINTS = {
+    "inside the claim": ("kill_after", "_claim", ["exit"], 1),
+    "between claim and spawn": ("kill_before", "token", ["lost", "exit"], 1),
+    "before who runs is recorded": ("kill_before", "record", ["lost", "exit"], 2),
+    "in the midst of the job": ("kill_after", "record", ["lost", "exit"], 2),
+    "between end and settlement": ("kill_before", "settle", ["lost", "exit"], 2),
+    "inside the settlement": ("kill_after", "_settle", ["lost", "exit"], 2),
+    "after the settlement": ("kill_after", "settle", ["exit"], 1),
+}
+
+
+class KillPointTest(WorkersTestCase):
+    def test_a_worker_may_die_at_any_point_and_its_job_is_rescued_at_once(self):
+        for number, (how, method, _, _) in enumerate(KILL_POINTS.values()):
+            db, ran = self.path("q%d.db" % number), self.path("ran%d" % number)
+            self.run_cli("--db", db, "enqueue", "--id", "a", "--backoff-base", "0.1", "--",
+                         "echo >> %s; sleep 0.2" % ran)  # fmt: skip
+            patch = "%s(%r, %r)" % (how, method, self.path("died%d" % number))
+            words = patched(patch, "--db", db, "worker", "start")
+            subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        for number, (point, (_, _, outcomes, starts)) in enumerate(KILL_POINTS.items()):
+            with self.subTest(point=point):
+                self.db = self.path("q%d.db" % number)
+                self.wait_for_state("a", "completed")
+                history = self.rows(
+                    "SELECT outcome, error, finished_at FROM queuectl_attempts ORDER BY attempt"
+                )
+                self.assertEqual([outcome for outcome, _, _ in history], outcomes)
+                self.assertEqual(self.read("ran%d" % number).count("\n"), starts)
+                died_at = os.stat(self.path("died%d" % number)).st_mtime
+                if outcomes[0] == "lost":
+                    self.assertEqual(history[0][1], "worker lost")
+                    self.assertLess(history[0][2] - died_at, 1)
+                self.audit(["a"])
+
+    def test_without_a_supervisor_a_worker_that_is_never_idle_rescues_too(self):
+        self.start_workers("-c", "2")
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)
+        self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+        (victim,) = [worker["pid"] for worker in self.live() if worker["job"]]
+        self.enqueue_lines(["sleep 0.02"] * 1000)
+        os.kill(victim, signal.SIGKILL)
+        killed_at = time.time()
+        wait_until(lambda: self.state("long") != "processing", message="it was not rescued")
+        self.assertGreater(self.states()["pending"], 0, "the other worker was idle meanwhile")
+        ((lost_at,),) = self.rows("SELECT finished_at FROM queuectl_attempts WHERE outcome = 'lost'")
+        self.assertLess(lost_at - killed_at, 5)
+        self.stop_workers("--now")
+        self.audit(["long"])
+
+
+class OrphanTest(WorkersTestCase):
+    # The second attempt looks for what the first one left.
+    SCRIPT = r"""
+        if [ -e pids ]; then
+            for pid in $(cat pids); do
+                case $(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' /proc/$pid/status 2>/dev/null) in
+                '' | Z) ;;
+                *) echo $pid >>alive ;;
+                esac
+            done
+            exit 0
+        fi
+        note='echo $$ >>pids; exec sleep 60'
+        sh -c "$note" &
+        setsid sh -c "$note" &
+        nohup sh -c "$note" >/dev/null 2>&1 &
+        (setsid sh -c "$note" &)
+        env -i /bin/sh -c "$note" &
+        env -i setsid /bin/sh -c "$note" &
+        sleep 60
+    """
+
+    @unittest.skipUnless(LINUX, "reads /proc")
+    def test_orphans_are_ended_before_the_job_runs_again_however_they_escaped(self):
+        ((_, pid),) = self.start_workers()
+        id = self.enqueue("--backoff-base", "0.05", "--", self.SCRIPT)
+        wait_until(lambda: self.read("pids").count("\n") == 6, message="they were not started")
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_attempts WHERE pid IS NOT NULL"))
+        os.kill(pid, signal.SIGKILL)
+        self.wait_for_state(id, "completed")
+        self.assertEqual(self.read("alive"), "")
+        self.audit([id])
+
+    def test_a_stranger_with_the_pid_of_a_lost_command_is_never_signalled(self):
+        stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        store = self.store()
+        id = self.enqueue("--backoff-base", "0.05", "true")
+        worker = store.register("worker", None, gone.pid, boot(), "1", None, "test")
+        store.record(store.claim(worker, None).job, [], [], stranger.pid, "1")
+        self.start_workers()
+        self.wait_for_state(id, "completed")
+        self.assertIsNone(stranger.poll())
+        self.audit([id])
+
+
+class FleetTest(WorkersTestCase):
+    def test_when_everything_is_killed_the_next_start_recovers_all_within_5_seconds(self):
+        self.start_workers("-c", "3")
+        command = "if [ -e $QUEUECTL_JOB_ID ]; then exit 0; fi; touch $QUEUECTL_JOB_ID; sleep 60"
+        ids = self.enqueue_lines([command] * 3, "--backoff-base", "0.1")
+        wait_until(lambda: all(os.path.exists(self.path(id)) for id in ids))
+        while self.processes():
+            for pid in self.processes():
+                os.kill(pid, signal.SIGKILL)
+        status = self.run_cli("status")
+        self.assertIn("No worker runs.", status.stdout)
+        self.assertIn("left by workers that are gone: 3", status.stderr)
+        began = time.time()
+        self.start_workers("-c", "3")
+        self.wait_until_all_finished()
+        ((settled_at,),) = self.rows("SELECT max(finished_at) FROM queuectl_attempts WHERE outcome = 'lost'")
+        self.assertLess(settled_at - began, 5)
+        self.assertEqual(self.states(), {"completed": 3})
+        self.audit(ids)
+
+    def test_a_job_that_kills_its_worker_each_time_is_buried_while_others_proceed(self):
+        workers = self.start_workers("-c", "2")
+        killer = self.enqueue("--max-retries", "3", "--backoff-base", "0", "--", "kill -9 $PPID; sleep 60")
+        others = self.enqueue_lines(["sleep 0.01"] * 50)
+        self.wait_for_state(killer, "dead")
+        self.wait_until_all_finished()
+        wait_until(lambda: len(self.live()) == 2, message="the fleet did not keep its size")
+        self.assertEqual([a["outcome"] for a in self.job(killer)["history"]], ["lost"] * 4)
+        # Four died, and four replaced them: never a storm.
+        self.assertLessEqual(max(worker["id"] for worker in self.live()), max(id for id, _ in workers) + 4)
+        self.audit([killer, *others])
+
+    def test_a_supervisor_that_is_killed_while_it_replaces_leaves_a_fleet_that_works(self):
+        self.start_workers("-c", "2")
+        (supervisor,) = self.supervisors()
+        killer = self.enqueue("--max-retries", "2", "--backoff-base", "0", "--", "kill -9 $PPID; sleep 60")
+        # By then it waits for a fraction of a second before it starts another.
+        lost = "SELECT 1 FROM queuectl_attempts WHERE outcome = 'lost' AND attempt = 2"
+        wait_until(lambda: self.rows(lost))
+        os.kill(supervisor, signal.SIGKILL)
+        self.wait_for_state(killer, "dead", "processing", "failed")
+        new = self.start_workers("-c", "1")
+        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> ran; sleep 0.01"] * 20)
+        self.wait_until_all_finished()
+        self.assertEqual(sorted(self.read("ran").split()), sorted(ids))
+        self.assertIn(new[0][0], [worker["id"] for worker in self.live()] + [new[0][0]])
+        self.stop_workers()
+        wait_until(lambda: not self.processes(), message="something was left running")
+        self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
+        self.audit([killer, *ids])
+
+
+class SignalTest(WorkersTestCase):
+    def let_pass(self, seconds: float) -> None:
+        """The time between two signals is what is tested here."""
+        until = time.monotonic() + seconds
+        wait_until(lambda: time.monotonic() > until)
+
+    def test_five_signals_to_everybody_release_the_job_and_leave_nothing(self):
+        self.run_cli("config", "set", "kill-grace", "0.2")
+        workers = self.start_workers("-c", "2")
+        id = self.busy_job("trap '' TERM; while :; do sleep 0.05; done")
+        everybody = [pid for _, pid in workers] + self.supervisors()
+        for _ in range(5):
+            for pid in everybody:
+                try:
+                    os.kill(pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
+            self.let_pass(0.05)
+        self.wait_for_no_worker(everybody)
+        job = self.job(id)
+        self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
+        wait_until(lambda: not self.processes(), message="something was left running")
+        self.audit([id])
+
+    def test_a_signal_in_the_midst_of_a_start_leaves_no_half_fleet(self):
+        """Whoever was started by then is registered, and `worker stop` finds it."""
+        self.run_cli("status")
+        for delay in (0.03, 0.08, 0.12, 0.16, 0.2):
+            process = self.start_cli(
+                "worker", "start", "-c", "2",
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+            )  # fmt: skip
+            self.let_pass(delay)
+            try:
+                os.killpg(process.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+            self.assertNotIn(b"Traceback", process.communicate(timeout=30)[1])
+        id = self.enqueue("true")
+
+        def nothing_runs() -> bool:
+            self.stop_workers()  # Again: a supervisor may have been about to register.
+            return not self.processes()
+
+        wait_until(nothing_runs, message="something was left running")
+        self.audit([id])
+
+    @unittest.skipUnless(hasattr(signal, "SIGSTOP"), "needs SIGSTOP")
+    def test_what_a_worker_settles_that_was_taken_for_dead_does_not_count(self):
+        ((worker, pid),) = self.start_workers()
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)
+        # The first attempt would succeed after the second has begun.
+        self.busy_job("if [ -e again ]; then exit 3; fi; touch again; sleep 0.3", "--max-retries", "1",
+                      "--backoff-base", "0.1")  # fmt: skip
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.rows("UPDATE queuectl_workers SET birth = '1' WHERE id = ?", worker)
+            self.start_workers()
+            self.wait_for_state("long", "dead")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: process_is_gone(pid), message="it did not leave")
+        self.assertEqual(self.state("long"), "dead")
+        self.assertEqual([a["outcome"] for a in self.job("long")["history"]], ["lost", "exit"])
+        self.audit(["long"])
+
+
+if __name__ == "__main__":
+    unittest.main()
