@@ -49,7 +49,7 @@ OPTIONS = {field: names.split()[-1] for field, (names, _, _) in FIELDS.items()}
 EXAMPLES = """\
 examples:
   queuectl enqueue 'sleep 2; echo done'
-  queuectl enqueue --timeout 5m --max-retries 1 -- convert 'My Picture.jpg' small.png
+  queuectl enqueue --timeout 5m --max-retries 1 -- convert 'My Cat.jpg' cat.png
   queuectl enqueue '{"id": "job1", "command": "sleep 2", "priority": 5}'
   find . -name '*.log' | queuectl enqueue --each 'gzip {}' -
   queuectl enqueue --file pages | queuectl enqueue --after - -- ./make-index
@@ -57,7 +57,7 @@ examples:
 
 
 def enqueue_arguments(parser: ArgumentParser) -> None:
-    parser.usage = "queuectl enqueue [options] (JSON | COMMAND | -- WORD ... | - | --file FILE)"
+    parser.usage = "queuectl enqueue [options] JSON | COMMAND | -- WORD ... | - | --file FILE"
     parser.epilog = EXAMPLES
     parser.set_defaults(takes_rest=True)
     parser.add_argument(

@@ -144,8 +144,8 @@ def page() -> str:
 
 
 CONFIGURATION = (
-    "The keys of 'config set', 'get' and 'unset'. A key of the form QUEUE.KEY is for one queue. Settings of jobs are copied into a job when it is"
-    " enqueued: later changes are for later jobs."
+    "The keys of 'config set', 'get' and 'unset'. A key of the form QUEUE.KEY is for one queue. Settings of"
+    " jobs are copied into a job when it is enqueued: later changes are for later jobs."
 )
 
 

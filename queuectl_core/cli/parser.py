@@ -30,14 +30,13 @@ from . import ALIASES, COMMANDS, GROUPS, SHORT, Command, command_place
 
 EPILOG = """\
 exit codes:
-  0 done   1 the answer is no   2 wrong usage or bad input   3 the database cannot be used
-  124 wait ran out of time   130 interrupted   (wait ID: the exit code of that job)
+  0 done   1 the answer is no   2 wrong usage or bad input
+  3 the database cannot be used   124 wait ran out of time   130 interrupted
+  (wait ID: the exit code of that job)
 
-aliases: %s
-""" % ", ".join(
-    "%s = %s" % (alias, " ".join(words)) for alias, words in ALIASES.items()
-)
-
+aliases:
+  %s
+""" % "\n  ".join("%-6s = %s" % (alias, " ".join(words)) for alias, words in ALIASES.items())
 
 
 class Parser(ArgumentParser):
@@ -53,7 +52,7 @@ class Parser(ArgumentParser):
 
 class _Formatter(HelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "".join(indent + line for line in text.splitlines(keepends=True))
+        return text if "\n  " in text else super()._fill_text(text, width, indent)  # It is laid out.
 
 
 def _formatter(prog: str) -> HelpFormatter:

@@ -1,0 +1,105 @@
+"""What fingers know, and what eyes see: aliases, prefixes, colours, tables, help."""
+
+import re
+import unicodedata
+
+from queuectl_core.cli import COMMANDS
+from tests.shell import ShellTestCase
+
+
+def width(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
+
+
+class AliasTest(ShellTestCase):
+    def test_words_that_fingers_know(self):
+        self.sh("queuectl add --id a 'echo hi'; queuectl add --id b true; queuectl ls; queuectl rm b")
+        self.assertEqual(self.states(), {"cancelled": 1, "pending": 1})
+        self.start_workers()
+        self.assertRegex(self.sh("queuectl ps").stdout, r"(idle|busy)")
+        self.assertEqual(self.sh("queuectl follow a; queuectl log a").stdout, "hi\nhi\n")
+        self.assertEqual(self.sh("queuectl clean").stdout, "a\n")
+
+    def test_help_is_a_word_too(self):
+        for typed, first in (
+            ("help", "usage: queuectl [-h]"),
+            ("help ls", "usage: queuectl list"),
+            ("ls -h", "usage: queuectl list"),
+            ("help dlq purge", "usage: queuectl dlq purge"),
+            ("help worker", "usage: queuectl worker"),
+        ):
+            self.assertTrue(self.sh("queuectl " + typed).stdout.startswith(first), typed)
+
+    def test_a_mistyped_command_names_the_nearest(self):
+        result = self.sh("queuectl enqeue true", code=2)
+        self.assertEqual(result.stderr, "queuectl: no such command: 'enqeue' (did you mean enqueue?)\n")
+
+    def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(self):
+        self.sh("for id in abc abd xyz ab; do queuectl enqueue --id $id \"echo $id\"; done")
+        for command in ("show x --json", "edit xy --priority 1", "logs x", "cancel x", "retry xyz"):
+            self.sh("queuectl " + command)
+        self.sh("queuectl wait x --timeout 0", code=124)
+        self.assertEqual(self.run_cli("show", "ab", "--json").json["id"], "ab")  # A whole one wins.
+        self.run_cli("prune", "--state", "cancelled")
+        self.sh("queuectl cancel ab; queuectl prune -s cancelled")
+        self.assertIn("abc and abd among them", self.sh("queuectl cancel a", code=1).stderr)
+        self.sh("queuectl show nobody", code=1)
+        self.enqueue("--after", "xy", "true")
+
+
+class LookTest(ShellTestCase):
+    def fill(self) -> None:
+        self.sh(
+            """
+            queuectl enqueue --id a-rather-long-name-of-a-job -q a-rather-long-name-of-a-queue 'echo 作业'
+            queuectl enqueue --id b --after a-rather-long-name-of-a-job 'echo {}'
+            queuectl enqueue --id c --max-retries 0 'exit 3'
+            queuectl worker start -q default --drain; queuectl wait c
+            queuectl enqueue --id d --delay 100d -- convert -resize 128x128 'My Pictures/one.jpg' one.jpg
+            queuectl worker start -q a-queue-without-jobs
+            """.replace("{}", "x" * 300),
+            code=0,
+        )
+
+    def test_every_table_fits_80_columns(self):
+        self.fill()
+        for command in (
+            "list", "status", "dlq list", "worker list", "config list", "wait --timeout 0",
+            *(name + " --help" for name in COMMANDS), "--help",
+        ):  # fmt: skip
+            shown = self.on_terminal("queuectl %s; true" % command)
+            for line in re.sub(r"\x1b\[[0-9;]*[mK]", "", shown).replace("\r", "\n").split("\n"):
+                self.assertLessEqual(width(line), 80, command)
+
+    def test_a_wide_column_makes_room_for_the_others(self):
+        self.fill()
+        shown = self.on_terminal("NO_COLOR=1 queuectl list")
+        for piece in ("waits for", "\nd   ", "no worker", "in 100d00h", "exit 3", "convert", "a-rather-l"):
+            self.assertIn(piece, shown)
+
+    def test_colours(self):
+        self.fill()
+        for words, coloured in (
+            ("queuectl --color always list", True),
+            ("queuectl list --color always", True),
+            ("queuectl list", False),
+            ("NO_COLOR=1 queuectl --color always list", True),
+        ):
+            self.assertEqual("\x1b[" in self.sh(words).stdout, coloured, words)
+        self.assertNotIn("\x1b[", self.on_terminal("queuectl --color never list"))
+        self.sh("queuectl --color sometimes list", code=2)
+        self.assertNotIn("\x1b", self.sh("queuectl --color always list --json").stdout)
+
+    def test_quiet_says_nothing_but_errors(self):
+        self.fill()
+        for command in ("config set timeout 5", "config unset max-retries", "status", "resume"):
+            result = self.sh("queuectl --quiet %s; true" % command)
+            self.assertEqual(result.stderr, "", command)
+        self.assertIn("no such job", self.sh("queuectl show nobody --quiet", code=1).stderr)
+
+    def test_times_are_exact_in_json_and_short_in_tables(self):
+        self.fill()
+        job = self.job("d")
+        self.assertRegex(job["run_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertRegex(self.run_cli("list").stdout, r"\bin 100d00h\b|\bin 99d23h\b")
+        self.assertEqual(self.run_cli("show", "c", "--json").json["history"][0]["exit_code"], 3)

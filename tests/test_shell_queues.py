@@ -1,0 +1,224 @@
+"""Order, time and queues through the shell."""
+
+import time
+
+from tests.harness import wait_until
+from tests.shell import ShellTestCase
+
+
+class OrderTest(ShellTestCase):
+    def order(self) -> list:
+        return self.read("order").split()
+
+    def test_a_higher_priority_runs_first_and_equal_ones_in_their_order(self):
+        self.sh(
+            """
+            for priority in 0 5 -1 5 0; do
+                n=$((n + 1)); queuectl enqueue -p $priority -- "echo $n >>order"
+            done
+            queuectl worker start --drain; queuectl wait
+            """
+        )
+        self.assertEqual(self.order(), ["2", "4", "1", "5", "3"])
+
+    def test_a_chain_runs_in_its_order_over_several_workers(self):
+        self.start_workers("-c", "2")
+        self.sh(
+            """
+            previous=$(queuectl enqueue 'sleep 0.2; echo 0 >>order')
+            for n in 1 2 3; do
+                previous=$(queuectl enqueue --after $previous -p $n -- "echo $n >>order")
+            done
+            queuectl wait
+            """
+        )
+        self.assertEqual(self.order(), ["0", "1", "2", "3"])
+
+    def test_fan_out_and_fan_in(self):
+        self.start_workers("-c", "2")
+        self.sh(
+            """
+            split=$(queuectl enqueue 'sleep 0.1; echo split >>order')
+            parts=$(seq 5 | queuectl enqueue --after $split --each 'echo part >>order; : {}' -)
+            merge=$(queuectl enqueue --after $(echo $parts | tr ' ' ,) 'echo merge >>order')
+            queuectl wait $merge
+            """
+        )
+        self.assertEqual(self.order(), ["split", *["part"] * 5, "merge"])
+        self.audit()
+
+    def test_dependents_of_a_dead_job_wait_and_run_once_it_is_revived(self):
+        self.start_workers()
+        self.sh("queuectl enqueue --id a --max-retries 0 -- '[ -e mended ]'")
+        self.sh("queuectl enqueue --id b --after a true")
+        self.wait_for_state("a", "dead")
+        job = self.job("b")
+        self.assertEqual((job["state"], job["after"]), ("pending", ["a"]))
+        self.assertEqual(job["reason"], "waits for a (dead)")
+        self.assertIn("waits for a (dead)", self.run_cli("list", "-s", "pending").stdout)
+        self.sh("touch mended; queuectl dlq retry a; queuectl wait b")
+        self.assertEqual((self.state("a"), self.state("b")), ("completed", "completed"))
+        self.audit()
+
+    def test_a_cancelled_need_keeps_its_dependents_waiting_until_it_is_tried_again(self):
+        self.sh("queuectl enqueue --id a true; queuectl enqueue --id b --after a true; queuectl cancel a")
+        self.assertEqual(self.job("b")["reason"], "waits for a (cancelled)")
+        self.start_workers()
+        self.sh("queuectl wait b", code=1)
+        self.sh("queuectl retry a; queuectl wait b")
+
+    def test_what_has_completed_is_no_reason_to_wait(self):
+        self.sh("queuectl enqueue --id a true; queuectl worker start --drain; queuectl wait a")
+        self.enqueue("--id", "b", "--after", "a", "true")
+        self.assertEqual(self.job("b")["reason"], "no worker for its queue")
+
+    def test_unknown_ids_and_cycles_are_refused(self):
+        self.assertIn("nobody", self.sh("queuectl enqueue --after nobody true", code=1).stderr)
+        self.assertIn("itself", self.sh("queuectl enqueue --id a --after a true", code=1).stderr)
+        line = '{"id": "%s", "after": ["%s"], "command": "true"}\n'
+        cycle = "".join(line % pair for pair in (("x", "y"), ("y", "x")))
+        self.assertIn("line 1", self.sh("queuectl enqueue -", code=1, input=cycle.encode()).stderr)
+        self.sh("queuectl enqueue --after ' ' true; exit $?", code=2)
+        self.assertEqual(self.states(), {})
+
+    def test_a_delay_and_a_time(self):
+        self.start_workers()
+        began = time.time()
+        self.sh("queuectl enqueue --run-at $(($(date +%s) + 1)) 'date +%s.%N >ran'; queuectl wait")
+        self.assertGreaterEqual(float(self.read("ran")), int(began) + 1)
+
+
+class ReasonTest(ShellTestCase):
+    def reason(self, id: str) -> str:
+        reason = self.job(id)["reason"]
+        self.assertIn(reason, self.run_cli("list", "-s", "pending", "-s", "failed").stdout)
+        self.assertIn("reason        %s\n" % reason, self.run_cli("show", id).stdout)
+        return reason
+
+    def test_each_waiting_job_says_why_it_does_not_run(self):
+        self.sh(
+            """
+            queuectl enqueue --id later --delay 1h true
+            queuectl enqueue --id lonely -q nobodys true
+            queuectl enqueue --id running 'sleep 60'
+            queuectl enqueue --id second true
+            queuectl enqueue --id limited-1 -q narrow 'sleep 60'
+            queuectl enqueue --id limited-2 -q narrow true
+            queuectl config set narrow.limit 1
+            queuectl worker start -q default; queuectl worker start -q narrow
+            """
+        )
+        self.wait_for_state("running", "processing")
+        self.wait_for_state("limited-1", "processing")
+        self.assertEqual(self.reason("later"), "waits for its time")
+        self.assertEqual(self.reason("lonely"), "no worker for its queue")
+        self.assertEqual(self.reason("second"), "waits for a free worker")
+        self.assertEqual(self.reason("limited-2"), "its queue is at its limit")
+        self.run_cli("pause", "default")
+        self.assertEqual(self.reason("second"), "its queue is paused")
+        self.run_cli("pause")
+        self.assertEqual(self.reason("limited-2"), "all queues are paused")
+        self.assertIsNone(self.job("running")["reason"])
+
+
+class QueueTest(ShellTestCase):
+    def test_a_limit_holds_over_all_workers(self):
+        self.run_cli("config", "set", "narrow.limit", "2")
+        self.start_workers("-c", "4")
+        self.sh(
+            "seq 6 | queuectl enqueue -q narrow --each 'echo + >>log; sleep 0.{}; echo - >>log' -"
+            " | queuectl wait -"
+        )
+        most = now = 0
+        for sign in self.read("log").split():
+            now += 1 if sign == "+" else -1
+            most = max(most, now)
+        self.assertEqual((most, now), (2, 0))
+
+    def test_a_rate_holds_over_all_workers(self):
+        self.run_cli("config", "set", "slow.rate", "5/s")
+        self.start_workers("-c", "3")
+        self.sh("seq 5 | queuectl enqueue -q slow --each true - | queuectl wait -")
+        claimed = [row[0] for row in self.rows("SELECT started_at FROM queuectl_jobs ORDER BY started_at")]
+        for before, after in zip(claimed, claimed[1:]):
+            self.assertGreaterEqual(after - before, 0.2 - 1e-6)
+        for wrong in ("5", "5/d", "0/s", "x/s", "-1/s"):
+            self.sh("queuectl config set slow.rate %s" % wrong, code=2)
+        self.sh("queuectl config set rate 5/s", code=2)
+
+    def test_workers_take_the_queues_that_they_were_given(self):
+        self.sh("for name in a b c; do queuectl enqueue --id $name -q $name true; done")
+        self.sh("queuectl worker start -q a -q b; queuectl wait a b")
+        self.assertEqual(self.state("c"), "pending")
+
+    def test_settings_of_a_queue_are_defaults_for_its_jobs(self):
+        self.sh(
+            """
+            queuectl config set max-retries 7
+            queuectl config set mail.max-retries 0
+            queuectl config set mail.timeout 90s
+            queuectl enqueue --id a -q mail true
+            queuectl enqueue --id b -q mail --timeout 5 true
+            queuectl enqueue --id c true
+            queuectl config unset mail.timeout
+            """
+        )
+        jobs = {id: (job["max_retries"], job["timeout"]) for id, job in self.jobs().items()}
+        self.assertEqual(jobs, {"a": (0, 90), "b": (0, 5), "c": (7, 0)})
+        self.assertEqual(self.sh("queuectl config get mail.timeout").stdout, "0\n")
+
+    def test_pause_and_resume_of_a_queue_and_of_all(self):
+        self.start_workers()
+        self.sh("queuectl pause a; queuectl pause a")
+        self.sh("queuectl enqueue --id a -q a true; queuectl enqueue --id b -q b true; queuectl wait b")
+        self.assertEqual(self.state("a"), "pending")
+        self.assertIn("Paused: queue a", self.run_cli("status").stdout)
+        self.sh("queuectl pause; queuectl resume a")
+        self.enqueue("--id", "c", "true")
+        self.assertEqual((self.state("a"), self.state("c")), ("pending", "pending"))
+        self.assertTrue(self.run_cli("status", "--json").json["paused"])
+        self.sh("queuectl resume; queuectl wait a c; queuectl resume")
+        self.assertFalse(self.run_cli("status", "--json").json["paused"])
+
+
+class DrainTest(ShellTestCase):
+    def drain(self, *options: str, code: int = 0) -> None:
+        self.run_cli("worker", "start", "--foreground", "--drain", *options, code=code)
+
+    def test_it_waits_out_delays_retries_and_needs(self):
+        self.sh(
+            """
+            queuectl enqueue --id delayed --delay 300ms true
+            queuectl enqueue --id retried --backoff-base 0.2 -- '[ $QUEUECTL_ATTEMPT = 2 ]'
+            queuectl enqueue --id last --after retried,delayed true
+            """
+        )
+        self.drain("-c", "2")
+        self.assertEqual(self.states(), {"completed": 3})
+
+    def test_it_does_not_wait_for_what_cannot_run(self):
+        self.sh(
+            """
+            queuectl enqueue --id bad --max-retries 0 false
+            queuectl enqueue --id waits --after bad true
+            queuectl enqueue --id deeper --after waits true
+            queuectl enqueue --id paused -q paused true
+            queuectl enqueue --id other --after paused true
+            queuectl pause paused
+            """
+        )
+        self.drain(code=1)
+        self.assertEqual(self.states(), {"dead": 1, "pending": 4})
+        self.drain("-q", "default")  # Nothing died this time.
+
+    def test_it_does_not_wait_while_everything_is_paused(self):
+        self.sh("queuectl enqueue --id a -q a true; queuectl enqueue --after a -q b true; queuectl pause")
+        self.drain()
+        self.drain("-q", "b")
+        self.assertEqual(self.states(), {"pending": 2})
+
+    def test_it_waits_for_a_need_in_another_queue(self):
+        self.sh("queuectl enqueue --id a -q a 'sleep 0.3'; queuectl enqueue --id b --after a -q b true")
+        self.start_workers("-q", "a")
+        self.drain("-q", "b")
+        wait_until(lambda: self.states() == {"completed": 2})
