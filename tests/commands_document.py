@@ -1,15 +1,15 @@
-"""Writes docs/commands.md from the registry of commands: `python3 -m tests.commands_document`.
+"""Writes docs/commands.md and docs/queuectl.1 from the registry: `python3 -m tests.commands_document`.
 
-A test compares it with the file, so that no command and no option goes without an entry.
+Tests compare them with the files, so that no command and no option goes without an entry.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 
 from queuectl_core.cli import ALIASES, COMMANDS
-from queuectl_core.cli.parser import parser_for
+from queuectl_core.cli.manual import page
+from queuectl_core.cli.parser import arguments
 from queuectl_core.settings import SETTINGS
 from tests.harness import ROOT
 
@@ -28,12 +28,10 @@ nothing else on stdout.
 
 def document() -> str:
     """The text of docs/commands.md."""
-    parser = parser_for([])
-    parts = [INTRODUCTION, "## queuectl [options] COMMAND …\n", _options(parser)]
+    parts = [INTRODUCTION, "## queuectl [options] COMMAND …\n", _options("")]
     for name, command in COMMANDS.items():
-        its = _subparser(parser, name)
         what = command.help[0].upper() + command.help[1:]
-        parts += ["## queuectl %s\n" % name, what + ".\n", _options(its)]
+        parts += ["## queuectl %s\n" % name, what + ".\n", _options(name)]
     aliases = ["| `%s` | `%s` |" % (alias, " ".join(words)) for alias, words in ALIASES.items()]
     parts.append("## Aliases\n\n| for | is |\n| --- | --- |\n%s\n" % "\n".join(aliases))
     keys = ["| `%s` | %s | %s |" % (s.key, s.default or "-", s.help) for s in SETTINGS.values()]
@@ -44,30 +42,21 @@ def document() -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _subparser(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
-    for word in name.split():
-        (choices,) = [a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-        parser = choices[word]
-    return parser
-
-
-def _options(parser: argparse.ArgumentParser) -> str:
-    """The arguments of a parser as a table; "" where it has none. Raises ValueError without help."""
+def _options(name: str) -> str:
+    """What a command takes, as a table; "" where it takes nothing. Raises ValueError without help."""
     rows = []
-    for action in parser._actions:
-        if action.help == argparse.SUPPRESS or isinstance(
-            action, (argparse._HelpAction, argparse._SubParsersAction)
-        ):
+    for argument in arguments(name):
+        if "--help" in argument.options:
             continue
-        if not action.help:
-            raise ValueError("%s: %s has no help" % (parser.prog, action.option_strings or action.metavar))
-        value = action.metavar or ("|".join(action.choices) if action.choices else "")
-        words = [", ".join(action.option_strings), "" if action.nargs == 0 else value]
-        cells = " ".join(filter(None, words)), parser._get_formatter()._expand_help(action)
+        if not argument.help:
+            raise ValueError("%s: %s has no help" % (name, argument.options or argument.value))
+        words = filter(None, [", ".join(argument.options), argument.value])
+        cells = " ".join(words), argument.help
         rows.append("| `%s` | %s |" % tuple(cell.replace("|", "\\|") for cell in cells))
     return "| | |\n| --- | --- |\n%s\n" % "\n".join(rows) if rows else ""
 
 
 if __name__ == "__main__":
-    with open(PATH, "w", encoding="utf-8") as file:
-        file.write(document())
+    for path, text in ((PATH, document()), (os.path.join(ROOT, "docs", "queuectl.1"), page())):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)

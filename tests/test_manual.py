@@ -13,7 +13,7 @@ PAGE = os.path.join(ROOT, "docs", "queuectl.1")
 
 class ManualTest(QueueTestCase):
     def test_the_page_is_what_the_registry_makes(self):
-        """By any Python. If this fails: python3 queuectl.py manual >docs/queuectl.1"""
+        """By any Python. If this fails: python3 -m tests.commands_document"""
         with open(PAGE, encoding="utf-8") as file:
             self.assertEqual(file.read(), page())
         self.assertEqual(self.run_cli("manual").stdout, page())

@@ -1,0 +1,57 @@
+"""Nothing can be typed that is not explained: in --help, in the manual page, in the documents."""
+
+import glob
+import os
+import unittest
+
+from queuectl_core.cli import ALIASES, COMMANDS, GROUPS
+from queuectl_core.cli.parser import arguments, leaf
+from queuectl_core.settings import SETTINGS
+from tests.harness import ROOT
+
+
+def read(*names: str) -> str:
+    """The text of files of the checkout."""
+    pieces = []
+    for name in names:
+        with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+            pieces.append(file.read())
+    return "\n".join(pieces)
+
+
+class RegistryTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.manual = read("docs/queuectl.1").replace("\\-", "-").replace("\\fB", "").replace("\\fR", "")
+        documents = glob.glob(os.path.join(ROOT, "docs", "*.md"))
+        cls.documents = read("README.md", *documents)
+
+    def test_every_command_has_help_a_manual_entry_and_a_document(self):
+        for name, command in COMMANDS.items():
+            with self.subTest(command=name):
+                self.assertTrue(command.help)
+                self.assertIn(leaf(name).prog, "queuectl " + name)
+                self.assertRegex(self.manual, r"(?m)^\.SS %s\b" % name)
+                self.assertRegex(self.documents, r"queuectl %s\b" % name)
+
+    def test_every_option_has_help_a_manual_entry_and_a_document(self):
+        for name in ("", *COMMANDS):
+            for argument in arguments(name):
+                if "--help" in argument.options:
+                    continue
+                with self.subTest(command=name, argument=argument.options or argument.value):
+                    self.assertTrue(argument.help)
+                    section = self.manual.partition("\n.SS %s" % name if name else "\n.SH OPTIONS")[2]
+                    section = section.partition("\n.SS ")[0]
+                    for option in argument.options:
+                        self.assertRegex(section, r"(?m)^(.*, )?%s\b" % option)
+                        self.assertRegex(self.documents, r"(?<![\w-])%s(?![\w-])" % option)
+
+    def test_every_alias_and_group_and_key_is_told(self):
+        for alias, words in ALIASES.items():
+            self.assertIn("%s is %s" % (alias, " ".join(words)), self.manual)
+        for group in GROUPS:
+            self.assertTrue([name for name in COMMANDS if name.startswith(group + " ")], group)
+        for key in SETTINGS:
+            self.assertRegex(self.manual, r"(?m)^(QUEUE\.)?%s$" % key)
+            self.assertIn(key, self.documents)
