@@ -13,8 +13,11 @@ from collections.abc import Iterable, Sequence
 from .errors import BadInput
 from .jobspec import variables
 from .lifecycle import WAITING, Job
-from .store import Attempt, Worker
 from .values import iso, span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # Complaints are rendered too, also that there is no SQLite.
+    from .store import Attempt, Worker
 
 COLOURS = {
     "pending": "36",

@@ -193,7 +193,7 @@ class ConnectionTest(QueueTestCase):
 
     def test_no_setting_of_the_connection_is_changed_nor_in_the_way(self):
         def settings(connection):
-            pragmas = ("synchronous", "journal_mode", "foreign_keys", "recursive_triggers", "busy_timeout")
+            pragmas = ("synchronous", "foreign_keys", "recursive_triggers", "busy_timeout")
             told = [sqlite3.Cursor(connection).execute("PRAGMA " + name).fetchall() for name in pragmas]
             return told, connection.row_factory, connection.text_factory, connection.isolation_level
 

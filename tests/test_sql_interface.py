@@ -77,7 +77,7 @@ class ForeignSqlTest(QueueTestCase):
         )
         self.rows(
             "INSERT INTO queuectl_jobs (id, command, run_at)"
-            " VALUES ('later', 'true', strftime('%s', 'now', '+1 hour'))"
+            " VALUES ('later', 'true', strftime('%s', 'now', '+1 hour') + 0)"
         )
         self.wait_for_state("a", "dead")
         job = self.job("a")
