@@ -102,7 +102,13 @@ class Remote:
         self._kills: dict[str, runner.Kill] = {}
 
     def look(self, store: Store) -> bool:
-        """Rescue what can be rescued by now; returns whether a runner-kill is under way."""
+        """Rescue what can be rescued by now; returns whether a runner-kill is under way.
+
+        Of the living workers that take the same queues the oldest alone looks: did all, the cost of
+        looking would grow with the square of their number.
+        """
+        if any(is_running(store, elder) for elder in store.elders(self._worker)):
+            return False
         for id in rescue(store, self):
             self._say("rescue %s" % id)
         return bool(self._kills)

@@ -599,6 +599,12 @@ RENEW = "UPDATE queuectl_workers SET version = :version, started_at = :now WHERE
 UNREGISTER = "DELETE FROM queuectl_workers WHERE id = :id"
 WORKER_COLUMNS = "id, role, supervisor, pid, boot, birth, queues, wanted, idle, version, started_at"
 WORKERS = "SELECT %s FROM queuectl_workers ORDER BY id" % WORKER_COLUMNS
+# Some older workers of the same queues, the oldest first.
+ELDERS = """
+    SELECT %s FROM queuectl_workers
+    WHERE role = 'worker' AND id < :id AND queues IS (SELECT queues FROM queuectl_workers WHERE id = :id)
+    ORDER BY id LIMIT 10
+""" % WORKER_COLUMNS
 WANTED = "SELECT wanted FROM queuectl_workers WHERE id = :id"
 # What is wanted only ever grows: run, stop, stop-now.
 WANT = """

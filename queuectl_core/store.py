@@ -454,6 +454,10 @@ class Store(Database):
         """All rows, of workers and supervisors, dead ones too: identity is not looked at here."""
         return [Worker(*row) for row in self._rows(sql.WORKERS)]
 
+    def elders(self, worker: int | None) -> list[Worker]:
+        """Rows of workers that take the same queues as this one and are older, the oldest first."""
+        return [Worker(*row) for row in self._rows(sql.ELDERS, {"id": worker})]
+
     def wanted(self, worker: int) -> str | None:
         """What is wanted of a worker; None when it has no row."""
         return self._one(sql.WANTED, {"id": worker})

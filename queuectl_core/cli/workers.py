@@ -11,6 +11,7 @@ from ..errors import BadInput, Refused, WaitTimedOut
 from . import open_store, tell
 
 STOP_POLL = 0.02  # seconds
+LONGEST_LIST = 10  # lines
 RESTART_PATIENCE = 30.0  # Seconds for a supervisor to start anew.
 
 
@@ -204,19 +205,21 @@ def _wait_for_end(store, targets: list, patience: float | None, now: bool) -> No
 
 def _tell_what_is_waited_for(store, left: dict, now: bool) -> None:
     running = store.running()
-    for id in left:
-        if id in running:
-            job, since = running[id]
-            tell(
-                "waiting for worker %d to %s job %s (running for %s)%s"
-                % (
-                    id,
-                    "end" if now else "finish",
-                    job,
-                    values.span(time.time() - since),
-                    "" if now else "; worker stop --now ends it",
-                )
+    busy = [id for id in left if id in running]
+    for id in busy[:LONGEST_LIST]:
+        job, since = running[id]
+        tell(
+            "waiting for worker %d to %s job %s (running for %s)%s"
+            % (
+                id,
+                "end" if now else "finish",
+                job,
+                values.span(time.time() - since),
+                "" if now else "; worker stop --now ends it",
             )
+        )
+    if len(busy) > LONGEST_LIST:
+        tell("… and for %d more" % (len(busy) - LONGEST_LIST))
 
 
 def restart_arguments(parser: ArgumentParser) -> None:
