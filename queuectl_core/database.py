@@ -17,7 +17,7 @@ from .errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, 
 OLDEST_SQLITE = (3, 31)
 PATIENCE = 60.0  # seconds that a command waits for a write lock
 SHORTEST_NAP = 0.0001
-LONGEST_NAP = 0.02
+LONGEST_NAP = 0.1  # Long, for a thousand workers at once: short naps alone would fill two cores.
 SMALL_WAL = 16 * 1024 * 1024  # Bytes that workers keep the log at, unless a reader holds them up;
 LARGE_WAL = 4 * SMALL_WAL  # with more than this one does, and people are warned.
 
