@@ -181,7 +181,7 @@ class GuardsTest(QueueTestCase):
         elif move == "revive":
             verb = store.revive
         else:
-            owned = job if job.state == "processing" else job._replace(worker=self.worker)
+            owned = job if job.state == "processing" else job._replace(worker=self.worker, started_at=0.0)
             outcome = {
                 "succeed": Outcome("exit", 0),
                 "release": Outcome("released"),
