@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from .errors import BadInput
 from .jobspec import variables
 from .lifecycle import WAITING, Job
-from .values import iso, span
+from .values import escape, iso, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # Complaints are rendered too, also that there is no SQLite.
@@ -82,16 +82,6 @@ def print_json_array(items: Iterable[object]) -> None:
 
 
 # --- tables --------------------------------------------------------------------------------------
-
-
-def escape(text: object) -> str:
-    """Text that can be shown on a terminal: one line, every unprintable character spelled out."""
-    line = str(text)
-    if line.isprintable():
-        return line
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line
-    )
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -230,6 +230,16 @@ def quote(value: object, longest: int = 60) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def escape(text: object) -> str:
+    """Text that can be shown on a terminal: one line, every unprintable character spelled out."""
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line
+    )
+
+
 def nearest(word: str, known: list[str]) -> str:
     """The end of a message about an unknown word: the nearest known one, or all that are known."""
     from difflib import get_close_matches

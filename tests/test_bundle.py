@@ -1,6 +1,7 @@
 """One file for any server: the bundle runs like the checkout it was made from, wherever it is put."""
 
 import glob
+import json
 import os
 import shutil
 import signal
@@ -190,6 +191,22 @@ class UpgradeTest(BundleTestCase):
         wait_until(lambda: len(self.run_cli("worker", "list", "--json").json) == 2)
         self.stop_workers()
         self.audit(ids)
+
+    def test_replacing_the_file_breaks_no_command_that_waits(self):
+        bundle = self.bundle()
+        self.enqueue("--id", "a", "--delay", "1h", "true")
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        wait = self.start_cli("wait", "--json", "a", program=bundle, **streams)
+        fd = "/proc/%d/fd" % wait.pid
+        if os.path.isdir("/proc/self/fd"):  # Once it has the database open it waits.
+            wait_until(
+                lambda: any(os.path.realpath(os.path.join(fd, n)) == self.db for n in os.listdir(fd))
+            )
+        self.write("new", "this is no zip")
+        os.rename(self.path("new"), bundle)
+        self.run_cli("cancel", "a")
+        stdout, _ = wait.communicate(timeout=LONGEST_RUN)
+        self.assertEqual((wait.returncode, json.loads(stdout)["state"]), (1, "cancelled"))
 
     def copy(self) -> str:
         """Make a copy of the program; returns the path of its queuectl.py."""

@@ -170,7 +170,7 @@ def tell(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    from ..render import escape
+    from ..values import escape
 
     print(escape(text), file=sys.stderr)
 

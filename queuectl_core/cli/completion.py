@@ -99,7 +99,7 @@ def completion(args: Namespace) -> int:
 
 
 def _print_candidates(words: list[str]) -> int:
-    from ..render import escape
+    from ..values import escape
 
     found = candidates(words)
     if found is None:

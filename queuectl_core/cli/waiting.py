@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 
-from .. import values
+from .. import render, values  # All of it now: a bundle may be replaced while we wait.
 from ..errors import BadInput, WaitTimedOut
 from ..lifecycle import FINISHED, Job
 from . import TALK, open_store, tell
@@ -138,11 +139,7 @@ class _Waiting:
             detail = job.error or reason
             self._fail("job %s is %s%s" % (job.id, job.state, ": " + detail if detail else ""))
         if self._json:
-            import json
-
-            from ..render import job_json
-
-            print(json.dumps(job_json(job, reason)), flush=True)
+            print(json.dumps(render.job_json(job, reason)), flush=True)
 
     def _fail(self, text: str) -> None:
         self._failed += 1
