@@ -181,7 +181,8 @@ class LoadedTest(QueueTestCase):
         heavy = {
             "subprocess", "multiprocessing", "logging", "selectors", "select",
             "queuectl_core.worker", "queuectl_core.fleet", "queuectl_core.process", "queuectl_core.render",
-            "queuectl_core.identity", "queuectl_core.cli.workers", "queuectl_core.cli.looking",
+            "queuectl_core.identity", "queuectl_core.queue", "queuectl_core.cli.workers",
+            "queuectl_core.cli.looking",
         }  # fmt: skip
         self.run_cli("status")  # The file is there: the schema is not made each time.
         for words in (
