@@ -255,7 +255,7 @@ class StopTest(WorkersTestCase):
 
     def test_jobs_on_a_stopping_worker_do_not_start_after_it_was_told(self):
         """200 jobs with a graceful stop in the middle: none lost, none twice."""
-        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> %s; sleep 0.01" % self.path("ran")] * 200)
+        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> %s; sleep 0.03" % self.path("ran")] * 200)
         self.start_workers("-c", "4")
         wait_until(lambda: self.read("ran").count("\n") >= 40, message="they do not run")
         self.stop_workers()
@@ -469,7 +469,7 @@ class RescueTest(WorkersTestCase):
             "mkdir lock || echo overlap >> overlap; echo start >> ran;"
             " trap 'rmdir lock' EXIT; [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done"
         )
-        self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "--", command)
+        self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.7", "--", command)
         wait_until(lambda: self.read("ran"), message="it did not start")
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid))
