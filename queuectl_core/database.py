@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 
 from . import sql, values
 from .errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, Refused
@@ -110,7 +111,7 @@ class Database:
         while True:
             try:
                 return self._db.execute(statement, parameters)  # type: ignore[arg-type]
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 problem = translated(error, self.path)
                 if not isinstance(problem, DatabaseBusy) or self._db.in_transaction:
                     raise problem from None
@@ -123,7 +124,18 @@ class Database:
             time.sleep(nap * (0.5 + os.urandom(1)[0] / 512))
 
     def _rows(self, statement: str, parameters: object = ()) -> list:
-        return self._execute(statement, parameters).fetchall()
+        cursor = self._execute(statement, parameters)
+        try:
+            return cursor.fetchall()
+        except ERRORS as error:
+            raise translated(error, self.path) from None
+
+    def _each(self, statement: str, parameters: object = ()) -> Iterator[tuple]:
+        """The rows one after another, where they may be many."""
+        try:
+            yield from self._execute(statement, parameters)
+        except ERRORS as error:
+            raise translated(error, self.path) from None
 
     def _one(self, statement: str, parameters: object = ()):
         rows = self._rows(statement, parameters)
@@ -337,6 +349,9 @@ def refuse_network(path: str, mounts: str | None = None) -> None:
         )
 
 
+# What a statement may raise. (sqlite3 cannot decode a message that quotes a damaged file.)
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
 # What SQLite says, and what that means to a user. (Error codes came with Python 3.11.)
 _MEANINGS = (
     ("locked", DatabaseBusy, "another program keeps it locked; try again when that is done"),
@@ -350,8 +365,11 @@ _MEANINGS = (
 )
 
 
-def translated(error: sqlite3.Error, path: str) -> DatabaseUnusable:
+def translated(error: Exception, path: str) -> DatabaseUnusable:
+    """One of ERRORS, as what it means to a user of the file `path`."""
     told = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        told = "malformed"
     for words, kind, meaning in _MEANINGS:
         if words in told:
             return kind("%s: %s" % (path, meaning))

@@ -690,7 +690,7 @@ class Store(Database):
         where = "WHERE " + " AND ".join(conditions) if conditions else ""
         by_end = len(states) == 1 and states[0] in FINISHED
         where += " " + (sql.LIST_BY_END if by_end else sql.LIST_BY_SEQ)
-        return ((_job(row[:-1]), row[-1]) for row in self._execute(sql.LIST % where, parameters))
+        return ((_job(row[:-1]), row[-1]) for row in self._each(sql.LIST % where, parameters))
 
     def _number_waiting(self) -> int:
         return sum(queue[state] for queue in self.counts().values() for state in WAITING)
@@ -701,7 +701,7 @@ class Store(Database):
 
     def oldest_first(self) -> Iterator[Job]:
         """All jobs, in the order in which they came."""
-        return map(_job, self._execute(sql.OLDEST_FIRST))
+        return map(_job, self._each(sql.OLDEST_FIRST))
 
     def unfinished_ids(self, queue: str | None = None) -> Sequence[str]:
         """The ids of all jobs that are not finished, oldest first."""
@@ -737,11 +737,7 @@ class Store(Database):
 
     def output(self, job: Job, attempt: int, position: int = 0) -> Iterator[Chunk]:
         """The chunks (position, stream, data) of an attempt's output from `position` on."""
-        return iter(
-            self._execute(
-                sql.OUTPUT, {"job": job.seq, "attempt": attempt, "position": position}
-            )
-        )
+        return self._each(sql.OUTPUT, {"job": job.seq, "attempt": attempt, "position": position})
 
     # --- configuration --------------------------------------------------------------------------
 
