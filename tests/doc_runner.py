@@ -39,7 +39,8 @@ import sys
 import time
 from collections import namedtuple
 
-from tests.harness import LONGEST_RUN, PROGRAM, ROOT, QueueTestCase
+from tests.harness import LONGEST_RUN, ROOT
+from tests.shell import ShellTestCase
 
 RUN = ("console", "sh", "python")
 MARK = "\x1e"  # ASCII's record separator: around the exit code, behind what a command printed.
@@ -115,30 +116,18 @@ def commands(block: Block) -> list:
     return [tuple(pair) for pair in found]
 
 
-class DocumentTestCase(QueueTestCase):
+class DocumentTestCase(ShellTestCase):
     """A test that follows a document, as its reader would."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.programs = self.path("bin")
         self.here = os.path.join(self.home, "demo")  # Where the reader stands.
-        for folder in (self.programs, self.here):
-            os.mkdir(folder)
+        os.mkdir(self.here)
         del self.environment["QUEUECTL_DB"]
         self.environment.update(PYTHONPATH=ROOT, TZ="UTC", LC_ALL="C")
-        self.environment["PATH"] = self.programs + os.pathsep + self.environment["PATH"]
-        python = shlex.quote(sys.executable)
-        self.stand_in("python3", 'exec %s "$@"' % python)
-        self.stand_in("queuectl", 'exec %s %s "$@"' % (python, shlex.quote(PROGRAM)))
+        self.stand_in("python3", 'exec %s "$@"' % shlex.quote(sys.executable))
         self._ids = {}
         self._shell = None
-
-    def stand_in(self, name: str, script: str) -> None:
-        """Put a program on PATH, before any of that name: `script` is its text for /bin/sh."""
-        path = os.path.join(self.programs, name)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("#!/bin/sh\n%s\n" % script)
-        os.chmod(path, 0o755)
 
     def run_document(self, path: str, section: str | None = None) -> None:
         """Run all blocks of a document, or those under one of its headings."""

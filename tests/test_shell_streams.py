@@ -261,7 +261,8 @@ class FollowTest(ShellTestCase):
         self.assertEqual(process.stdout.readline(), b"before | old\n")
         thrice = "echo $QUEUECTL_ATTEMPT; [ $QUEUECTL_ATTEMPT = 3 ]"
         self.enqueue("--id", "quick", "--backoff-base", "0", "--", thrice)
-        self.enqueue("--id", "later", "--", "[ $QUEUECTL_ATTEMPT = 2 ] || { echo not now; exit 75; }")
+        deferred = "[ $QUEUECTL_ATTEMPT = 2 ] || { echo not now; exit 75; }"
+        self.enqueue("--id", "later", "--backoff-base", "0.1", "--", deferred)
         expected = [b"later | not now\n", b"quick | 1\n", b"quick | 2\n", b"quick | 3\n"]
         self.assertEqual(sorted(process.stdout.readline() for _ in expected), expected)
         self.write("go", "")
