@@ -15,7 +15,8 @@ STAND_INS = {
     # mail -s SUBJECT TO
     "mail": '{ echo "To: $3, Subject: $2"; cat; } >mailbox',
     # It reports two files, some time apart.
-    "inotifywait": "mkdir inbox; for n in inbox/one inbox/two; do echo 1 >$n.csv; echo $n.csv; sleep 0.1; done",
+    "inotifywait": "mkdir inbox; for n in one two; do echo 1 >inbox/$n.csv; echo inbox/$n.csv; sleep 0.1;"
+    " done",
 }
 
 

@@ -102,9 +102,10 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         " extension, {/} its last part, {//} its folder, {/.} its last part without its extension;"
         " {#} its number",
     )
-    many.add_argument(
-        "--null", action="store_true", help="(or -0) they end with NUL, not newline, as find -print0 writes"
+    null = many.add_argument(
+        "--null", action="store_true", help="they end with NUL, not newline, as find -print0 writes"
     )
+    null.option_strings = ["-0", *null.option_strings]  # For the eye: see SHORT.
     many.add_argument("--atomic", action="store_true", help="enqueue all of them or none")
 
 

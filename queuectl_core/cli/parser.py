@@ -24,7 +24,7 @@ from collections import namedtuple
 
 from .. import __version__
 from ..errors import BadInput
-from . import ALIASES, COMMANDS, GROUPS, SHORT, Command, command_place
+from . import ALIASES, COMMANDS, GROUPS, Command, command_place
 
 EPILOG = """\
 exit codes:
@@ -132,10 +132,9 @@ def leaf(name: str) -> ArgumentParser:
 
 def arguments(name: str) -> list[Argument]:
     """What a command, or for "" the program, takes, in the order of its help; the hidden left out."""
-    short = {long: short for short, long in SHORT.items()}
     return [
         Argument(
-            (*[short[long] for long in action.option_strings if long in short], *action.option_strings),
+            tuple(action.option_strings),
             None if action.nargs == 0 else action.metavar or "{%s}" % ",".join(action.choices or ()),
             (action.help or "") % dict(vars(action), prog="queuectl"),
             action.choices,
