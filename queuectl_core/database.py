@@ -133,7 +133,9 @@ class Database:
     def _each(self, statement: str, parameters: object = ()) -> Iterator[tuple]:
         """The rows one after another, where they may be many."""
         try:
-            yield from self._execute(statement, parameters)
+            # (`yield from` would close the cursor, perhaps of a file that is closed by then.)
+            for row in self._execute(statement, parameters):  # noqa: UP028
+                yield row
         except ERRORS as error:
             raise translated(error, self.path) from None
 

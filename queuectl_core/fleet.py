@@ -16,7 +16,7 @@ from collections import namedtuple
 
 from . import bell, runner, settings
 from .errors import DatabaseUnusable, QueueError
-from .identity import birth, boot, end_leftovers, is_alive, send
+from .identity import birth, boot, end_leftovers, is_alive, is_stopped, send
 from .lifecycle import Job, Outcome, judge
 from .process import CannotStart
 from .store import Store, Worker as Row
@@ -107,7 +107,8 @@ class Remote:
         Of the living workers that take the same queues the oldest alone looks: did all, the cost of
         looking would grow with the square of their number.
         """
-        if any(is_running(store, elder) for elder in store.elders(self._worker)):
+        elders = store.elders(self._worker)
+        if any(is_running(store, elder) and not is_stopped(elder.pid) for elder in elders):
             return False
         for id in rescue(store, self):
             self._say("rescue %s" % id)

@@ -142,13 +142,23 @@ def _table() -> list[Process]:
     return table
 
 
-def _from_proc(pid: int) -> Process | None:
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped (by SIGSTOP, by a debugger) and does nothing; Linux alone can tell."""
+    return LINUX and _stat(pid)[:1] in ([b"T"], [b"t"])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat behind the name; none when there is no such process."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
             # The name may hold anything, a parenthesis too: parse after the last one.
-            fields = file.read().rpartition(b")")[2].split()
+            return file.read().rpartition(b")")[2].split()
     except OSError:
-        return None
+        return []
+
+
+def _from_proc(pid: int) -> Process | None:
+    fields = _stat(pid)
     if not fields or fields[0] in b"ZXx":
         return None
     return Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode())

@@ -68,6 +68,23 @@ class KillPointTest(WorkersTestCase):
         self.audit(["long"])
 
 
+    @unittest.skipUnless(LINUX, "elsewhere nobody can see that a process is stopped")
+    def test_without_a_supervisor_a_stopped_worker_keeps_no_other_from_rescuing(self):
+        (_, oldest), *_ = self.start_workers("-c", "3")
+        (supervisor,) = self.supervisors()
+        for pid, number in ((supervisor, signal.SIGKILL), (oldest, signal.SIGSTOP)):
+            os.kill(pid, number)
+        try:
+            self.enqueue_lines(["true"] * 2)  # One of them wakes the oldest in vain.
+            self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+            (victim,) = [worker["pid"] for worker in self.live() if worker["job"]]
+            os.kill(victim, signal.SIGKILL)
+            self.wait_for_state("long", "completed", timeout=5)
+        finally:
+            os.kill(oldest, signal.SIGCONT)
+        self.audit(["long"])
+
+
 class OrphanTest(WorkersTestCase):
     # The second attempt looks for what the first one left.
     SCRIPT = r"""
