@@ -26,6 +26,9 @@ from queuectl_core.store import Store
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "queuectl.py")
+# What a test does not hand on: what would change what it sees, or (the last) make each of some two
+# thousand starts compile the program anew.
+DROPPED = ("NO_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
 MARK = "QUEUECTL_TEST"  # In the environment of all that a test starts; its value is the folder.
 LONGEST_RUN = 60  # seconds that a command may take before it is a failure
 IS_ROOT = os.geteuid() == 0
@@ -122,7 +125,7 @@ class QueueTestCase(unittest.TestCase):
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("QUEUECTL_", "XDG_")) and name not in ("NO_COLOR", "COLUMNS")
+            if not name.startswith(("QUEUECTL_", "XDG_")) and name not in DROPPED
         }
         self.environment.update(HOME=self.home, QUEUECTL_DB=self.db)
         self.environment[MARK] = self.folder
