@@ -24,6 +24,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,8 @@ from tests.harness import MARK, PROGRAM, audit, processes_with, wait_until
 
 CLIENTS = 3
 WORKERS = 4
-LONGEST_COMMAND = 60  # seconds
+LONG = 60  # Seconds of torture that a crowd comes before.
+LONGEST_COMMAND = 70  # seconds
 LONGEST_END = 120  # seconds that everything may take to finish once nothing is killed any more
 LOCKED = "exec 9>>locks/$QUEUECTL_JOB_ID; flock -n 9 || echo $QUEUECTL_JOB_ID >>overlaps; "
 
@@ -152,6 +154,34 @@ class Torture:
             else:
                 self.act(choose)
 
+    def crowd(self) -> None:
+        """100 enqueuers, 20 readers and 16 workers at once, while a program holds the lock for 10 seconds.
+
+        Among the jobs is one that prints 2 GiB.
+        """
+        self.run("worker", "start", "-c", "16")
+        foreign = sqlite3.connect(self.db, isolation_level=None, check_same_thread=False)
+        foreign.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(10, foreign.rollback)
+        release.start()
+        words = [["enqueue", LOCKED + KINDS["quick"][0]]] * 99
+        words += [["enqueue", LOCKED + "head -c 2147483648 /dev/zero"], *[["list", "--json"]] * 20]
+        printed: list = []
+        threads = [
+            threading.Thread(target=lambda words=words: printed.append(self.run(*words))) for words in words
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in [*threads, release]:
+            thread.join()
+        foreign.close()
+        ids = [out.decode().strip() for out in printed if out and not out.startswith(b"[")]
+        self.acknowledged.update(dict.fromkeys(ids, "quick"))
+        if len(ids) != 100:
+            self.problems.append("%d of 100 enqueues waited for the lock" % len(ids))
+        self.run("wait", "--timeout", "60", *ids)
+        self.run("worker", "stop")
+
     # --- kills -----------------------------------------------------------------------------------
 
     def fleet(self) -> list:
@@ -214,6 +244,8 @@ class Torture:
         self.run("config", "set", "backoff-max", "0.5")
         self.run("config", "set", "kill-grace", "0.3")
         self.run("config", "set", "max-retries", "5")
+        if seconds >= LONG:
+            self.crowd()
         threads = [threading.Thread(target=self.client, args=(number,)) for number in range(CLIENTS)]
         threads.append(threading.Thread(target=self.killer))
         for thread in threads:
