@@ -1,0 +1,139 @@
+"""Runs the files of the suite side by side: they wait more than they work.
+
+`python3 -m unittest` finds them through `load_tests` in tests/__init__.py. Each file's tests run in
+a forked process, in their order; what became of them is told to the parent, which reports it as
+unittest does. A file that is named (`python3 -m unittest tests.test_store`) runs as usual.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import unittest
+
+AT_ONCE = 2 * (os.cpu_count() or 2)
+
+
+class ParallelSuite(unittest.TestSuite):
+    """A suite of suites, each run in a process of its own, AT_ONCE at a time."""
+
+    def run(self, result, debug=False):
+        """Run all and report to `result`."""
+        waiting = [suite for suite in self if suite.countTestCases()]
+        running: dict[int, tuple[int, str, list[bytes]]] = {}
+        try:
+            while (waiting and not result.shouldStop) or running:
+                while waiting and len(running) < AT_ONCE and not result.shouldStop:
+                    suite = waiting.pop(0)
+                    pid, pipe = _fork(suite)
+                    running[pipe] = (pid, _name(suite), [])
+                for pipe in select.select(list(running), [], [])[0]:
+                    pid, name, pieces = running[pipe]
+                    piece = os.read(pipe, 65536)
+                    pieces.append(piece)
+                    if not piece:
+                        os.close(pipe)
+                        os.waitpid(pid, 0)
+                        del running[pipe]
+                        _report(name, b"".join(pieces), result)
+        finally:
+            for pid, _, _ in running.values():  # Interrupted.
+                os.kill(pid, signal.SIGTERM)
+                os.waitpid(pid, 0)
+        return result
+
+
+def _fork(suite) -> tuple[int, int]:
+    """Run a suite in a child; returns its PID and the pipe on which it tells the outcome."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        return pid, reader
+    try:
+        os.close(reader)
+        record = _Record()
+        suite.run(record)
+        with os.fdopen(writer, "wb") as file:
+            pickle.dump(record.events, file)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+class _Record(unittest.TestResult):
+    """Keeps what is reported, in a form that can be sent: (name, method, a text or None)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[str, str, str | None]] = []
+
+    def _add(self, test, method: str, text: str | None = None) -> None:
+        self.events.append((str(test), method, text))
+
+    def addSuccess(self, test):
+        self._add(test, "addSuccess")
+
+    def addError(self, test, err):
+        self._add(test, "addError", self._exc_info_to_string(err, test))
+
+    def addFailure(self, test, err):
+        self._add(test, "addFailure", self._exc_info_to_string(err, test))
+
+    def addSkip(self, test, reason):
+        self._add(test, "addSkip", reason)
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            is_failure = issubclass(err[0], test.failureException)
+            text = self._exc_info_to_string(err, test)
+            self._add(subtest, "addFailure" if is_failure else "addError", text)
+
+
+class _Told(unittest.TestCase):
+    """A test that ran in a child, by its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("runTest")
+        self._name = name
+
+    def runTest(self):
+        raise NotImplementedError
+
+    def id(self) -> str:
+        return self._name
+
+    __str__ = id
+
+
+class InAnotherProcess(Exception):
+    """What went wrong there, as text."""
+
+
+def _name(suite) -> str:
+    """The module of a file's tests."""
+    while isinstance(suite, unittest.TestSuite):
+        suite = next(iter(suite))
+    return type(suite).__module__
+
+
+def _report(name: str, told: bytes, result) -> None:
+    if not told:
+        lost = _Told(name)
+        result.startTest(lost)
+        result.addError(lost, (InAnotherProcess, InAnotherProcess("its process died"), None))
+        result.stopTest(lost)
+        return
+    for name, method, text in pickle.loads(told):
+        test = _Told(name)
+        result.startTest(test)
+        if method == "addSuccess":
+            result.addSuccess(test)
+        elif method == "addSkip":
+            result.addSkip(test, text)
+        else:
+            error = InAnotherProcess("\n" + (text or ""))
+            getattr(result, method)(test, (InAnotherProcess, error, None))
+        result.stopTest(test)
