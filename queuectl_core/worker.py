@@ -34,7 +34,8 @@ SUCCESS = Outcome("exit", 0)
 END_FOR = {"stop-now": "released", "cancelled": "cancelled", "evicted": "evicted"}
 
 # The claim of a worker that was signalled to stop, without looking.
-NO_CLAIM = namedtuple("NoClaim", "job wanted next_due")(None, "stop", None)
+NoClaim = namedtuple("NoClaim", "job wanted next_due")
+NO_CLAIM = NoClaim(None, "stop", None)
 
 # What a fleet gives to each of its workers: its queues (comma-separated; None: all), whether to
 # leave once nothing is left to do, the jobs' environment (bytes to bytes), and two callables:

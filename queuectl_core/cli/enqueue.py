@@ -217,7 +217,7 @@ def _variable(text: str) -> tuple[str, str]:
 
 def _acknowledge(store, jobs: list[jobspec.NewJob]) -> None:
     """Enqueue jobs and print their ids. Ctrl-C comes before both or after both, never in between."""
-    from _signal import SIGINT, signal  # Not `signal`: that loads enum, 3 ms.
+    from _signal import SIGINT, signal  # type: ignore[import-not-found]  # Not `signal`: that loads enum, 3 ms.
 
     before = store.changes()
     interrupts = []
@@ -332,7 +332,7 @@ def _parse(
             elif text.lstrip().startswith("{"):
                 job = jobspec.from_json(text, fields, now, OPTIONS)
             else:
-                job = pattern._make((*before, values.command(text, "command"), *behind))
+                job = jobspec.NewJob._make((*before, values.command(text, "command"), *behind))
         except BadInput as error:
             return numbers, jobs, BadInput("line %d: %s" % (number, error))
         numbers.append(number)

@@ -12,14 +12,17 @@ import time
 from collections import namedtuple
 from contextlib import contextmanager
 
-PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "queuectl.py")
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAM = os.path.join(CHECKOUT, "queuectl.py")
 
 # One line of the table: what was measured, the figure and its unit, beside what (a peer or the same
 # thing in other circumstances) and its figure (None: it is missing here), ours/theirs, the goal in words.
 Row = namedtuple("Row", "what figure unit beside other ratio goal")
 
 
-def row(what: str, figure: float, unit: str, beside: str = "", other: float | None = None, goal: str = "") -> Row:
+def row(
+    what: str, figure: float, unit: str, beside: str = "", other: float | None = None, goal: str = ""
+) -> Row:
     """A Row; its ratio is figure / other."""
     return Row(what, figure, unit, beside, other, figure / other if other else None, goal)
 
@@ -90,7 +93,8 @@ FINISHED_JOBS = """
     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
     INSERT INTO queuectl_jobs (command, cwd, state, ready, max_retries, backoff_base, backoff_max, timeout,
         kill_grace, output_limit, defer_limit, attempts, last_attempt, started_at, finished_at, exit_code)
-    SELECT 'true', '/tmp', 'completed', NULL, 3, 2, 86400, 0, 10, 1048576, 20, 1, 1, 1.7e9, 1.7e9 + i, 0 FROM n
+    SELECT 'true', '/tmp', 'completed', NULL, 3, 2, 86400, 0, 10, 1048576, 20, 1, 1, 1.7e9, 1.7e9 + i, 0
+    FROM n
 """
 FINISHED_ATTEMPTS = """
     INSERT INTO queuectl_attempts (job, attempt, worker, started_at, finished_at, outcome, exit_code)
@@ -112,22 +116,16 @@ def queue():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def seconds(argv: list[str], environment: dict[str, str] | None = None, stdin: str | None = None) -> float:
+def seconds(argv: list[str], environment: dict[str, str] | None = None) -> float:
     """How long a whole process takes; its output is thrown away."""
-    source = open(stdin, "rb") if stdin else subprocess.DEVNULL
-    try:
-        began = time.perf_counter()
-        subprocess.run(
-            argv, env=environment, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
-        )
-        return time.perf_counter() - began
-    finally:
-        if stdin:
-            source.close()
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    began = time.perf_counter()
+    subprocess.run(argv, env=environment, check=True, **quiet)
+    return time.perf_counter() - began
 
 
 def in_turn(runs: int, *measures) -> list[float]:
-    """The median of each measure (a callable that returns a figure), called A B … A B … after a warm-up."""
+    """The median of each measure (a callable that returns a figure), called A B A B … after a warm-up."""
     figures: list[list[float]] = [[] for _ in measures]
     for number in range(runs + 1):
         for measure, into in zip(measures, figures):

@@ -29,7 +29,8 @@ def _program(*names: str) -> str:
 
 
 def _module(name: str) -> None:
-    if subprocess.run([PEERS_PYTHON, "-c", "import " + name], stderr=subprocess.DEVNULL).returncode:
+    tried = subprocess.run([PEERS_PYTHON, "-c", "import " + name], check=False, stderr=subprocess.DEVNULL)
+    if tried.returncode:
         raise Missing(name)
 
 
@@ -61,7 +62,8 @@ def parallel(folder: str, count: int) -> float:
 def task_spooler(folder: str, count: int) -> float:
     """tsp with two slots; it starts jobs while they are queued, so queueing is inside."""
     tsp = _program("tsp", "ts")
-    environment = {**os.environ, "TS_SOCKET": os.path.join(folder, "tsp"), "TMPDIR": folder, "TS_MAXFINISHED": "1"}
+    own = {"TS_SOCKET": os.path.join(folder, "tsp"), "TMPDIR": folder, "TS_MAXFINISHED": "1"}
+    environment = {**os.environ, **own}
     subprocess.run([tsp, "-S", "2"], env=environment, check=True)
     try:
         began = time.perf_counter()
