@@ -113,9 +113,9 @@ class InAnotherProcess(Exception):
 
 
 def _name(suite) -> str:
-    """The module of a file's tests."""
+    """The module of a file's tests, of which there is one at least."""
     while isinstance(suite, unittest.TestSuite):
-        suite = next(iter(suite))
+        suite = next(part for part in suite if part.countTestCases())
     return type(suite).__module__
 
 
