@@ -128,7 +128,7 @@ class RunnerTest(DocumentTestCase):
             ["```console", "$ queuectl enqueue true", "4k7rm2xp", "$ echo 9z7rm2xp", "4k7rm2xp", "```"],
             ["```console", "one", "```"],
             ["```sh", "false", "true", "```"],
-            ["```python", "assert False", "```"],
+            ["```python", "raise AssertionError", "```"],
         ):
             with self.assertRaises(AssertionError, msg=lines):
                 self.run_lines(*lines)

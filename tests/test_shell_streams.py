@@ -170,7 +170,10 @@ class WaitTest(ShellTestCase):
         folder = "/proc/%d/fd" % pid
         if not os.path.isdir("/proc/self/fd"):
             return True
-        return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
+        try:
+            return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
+        except FileNotFoundError:
+            return False  # It closed one while we looked.
 
     def test_a_queue_or_all_that_is_unfinished_now(self):
         self.sh("queuectl enqueue -q mail true; queuectl enqueue -q slow --id slow --delay 1h true")

@@ -378,9 +378,9 @@ class ForegroundTest(WorkersTestCase):
         wait_until(lambda: not self.processes(), message="a drained worker goes on")
 
     def test_drain_waits_out_delays_and_backoffs(self):
+        began = time.monotonic()
         self.enqueue("--delay", "500ms", "--max-retries", "1", "--backoff-base", "0.5", "--", "exit 1")
         self.enqueue("echo now")
-        began = time.monotonic()
         self.run_cli("worker", "start", "--foreground", "--drain", "-c", "3", code=1)
         self.assertGreater(time.monotonic() - began, 1.0 - 0.1)
         self.assertEqual(self.states(), {"completed": 1, "dead": 1})

@@ -88,9 +88,9 @@ def nq(folder: str, count: int) -> float:
 
 
 HUEY = """
-import subprocess, sys
+import subprocess
 from huey import SqliteHuey
-huey = SqliteHuey(filename=sys.argv[-1] if sys.argv[-1].endswith(".db") else {path!r})
+huey = SqliteHuey(filename={path!r})
 @huey.task()
 def run(command):
     subprocess.run(["/bin/sh", "-c", command])
