@@ -140,9 +140,7 @@ class FleetTest(WorkersTestCase):
         command = "if [ -e $QUEUECTL_JOB_ID ]; then exit 0; fi; touch $QUEUECTL_JOB_ID; sleep 60"
         ids = self.enqueue_lines([command] * 3, "--backoff-base", "0.1")
         wait_until(lambda: all(os.path.exists(self.path(id)) for id in ids))
-        while self.processes():
-            for pid in self.processes():
-                os.kill(pid, signal.SIGKILL)
+        wait_until(self._nothing_is_left)  # It kills what is.
         status = self.run_cli("status")
         self.assertIn("No worker runs.", status.stdout)
         self.assertIn("left by workers that are gone: 3", status.stderr)
