@@ -186,7 +186,8 @@ class PowerLossTest(WorkersTestCase):
             calls = [line for line in file if "-wal>" in line or id in line]
         (printed,) = [number for number, line in enumerate(calls) if "write(1" in line]
         to_log = [(number, line) for number, line in enumerate(calls[:printed]) if "-wal>" in line]
-        written = [number for number, line in to_log if "pwrite64" in line]
+        # (Some builds of SQLite seek and write.)
+        written = [number for number, line in to_log if "write" in line.split("(")[0]]
         synced = [number for number, line in to_log if "sync(" in line]
         self.assertTrue(written and synced, calls)
         self.assertGreater(synced[-1], written[-1], "something was written to the log and not synced")
