@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import time
 from collections import namedtuple
 
@@ -136,8 +135,7 @@ class Remote:
 
     def _is_done(self, store: Store, job: Job, token: str) -> bool:
         kill = self._kills[token]
-        for fd in kill.command.fds:
-            kill.command.read(fd)
+        kill.command.read_all()
         kill.command.check()
         if kill.command.outcome is None:
             return False
@@ -277,9 +275,10 @@ def speaker(who: str):
     def say(line: str) -> None:
         if not ears.poll(0):
             return  # Nobody reads: a line is lost rather than a job held up.
+        told = "%s %s: %s\n" % (time.strftime("%H:%M:%S"), who, line)
         try:
-            print(time.strftime("%H:%M:%S"), "%s: %s" % (who, line), file=sys.stderr, flush=True)
-        except (OSError, ValueError):
+            os.write(2, told.encode("utf-8", "backslashreplace"))
+        except OSError:
             pass  # Nobody listens any more.
 
     return say

@@ -220,6 +220,23 @@ class RemoteTest(RemoteTestCase):
         self.stop_workers("--now")
         self.audit()
 
+    def test_a_runner_kill_that_takes_long_keeps_nobody_from_other_work(self):
+        self.set_kill(
+            f"touch {self.folder}/began; until test -e {self.folder}/go; do sleep 0.01; done; "
+            + SSH_KILL % self.folder
+        )
+        self.start_workers()
+        pid = self.remote()
+        os.kill(self.owner("a"), signal.SIGKILL)
+        wait_until(lambda: os.path.exists(self.path("began")), message="no runner-kill was started")
+        for id in ("b", "c"):  # The one worker looks after the runner-kill while it runs these.
+            self.run_cli("enqueue", "--id", id, "sleep 0.5")
+            self.wait_for_state(id, "completed")
+        self.assertFalse(process_is_gone(pid))
+        self.write("go", "")
+        self.pid(attempt=2)
+        self.assert_ended_in_time(pid)
+
     def test_a_runner_kill_that_fails_keeps_the_job_and_says_so_until_it_is_mended(self):
         self.set_kill("echo no route >&2; exit 4")
         worker = self.start_cli("worker", "start", "--foreground", stderr=subprocess.PIPE)
