@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 
 from .measure import Row, cpu_seconds, in_turn, memory, percentile, queue, row, seconds
@@ -16,23 +17,24 @@ MILLION = 1_000_000
 
 def dispatch() -> list[Row]:
     """Jobs `true` drained by two workers, all promises kept, beside each peer in turn."""
-    rows = []
-    with queue() as ours:
 
-        def rate() -> float:
+    def rate() -> float:
+        with queue() as ours:
             ours.add(4000)
             return 4000 / ours.drain(2)
 
-        for name, (peer, count) in PEERS.items():
-            try:
+    rows = []
+    for name, (peer, count) in PEERS.items():
+        try:
+            with tempfile.TemporaryDirectory() as folder:
                 mine, theirs = in_turn(
-                    3, rate, lambda peer=peer, count=count: count / peer(ours.folder, count)
+                    3, rate, lambda peer=peer, count=count, folder=folder: count / peer(folder, count)
                 )
-            except Missing:
-                rows.append(row("dispatch", 0, "jobs/s", name))
-                continue
-            goal = {"xargs -P2": ">= 1.0", "task-spooler": ">= 2.5", "huey, SQLite": ">= 2"}.get(name, "")
-            rows.append(row("dispatch", mine, "jobs/s", name, theirs, goal))
+        except Missing:
+            rows.append(row("dispatch", 0, "jobs/s", name))
+            continue
+        goal = {"xargs -P2": ">= 1.0", "task-spooler": ">= 2.5", "huey, SQLite": ">= 2"}.get(name, "")
+        rows.append(row("dispatch", mine, "jobs/s", name, theirs, goal))
     return rows
 
 

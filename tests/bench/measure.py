@@ -59,9 +59,9 @@ class Queue:
 
     def drain(self, count: int) -> float:
         """Run all that is queued with this many workers; returns the seconds it took."""
-        began = time.perf_counter()
-        self.run("worker", "start", "-c", str(count), "--drain", "--foreground")
-        return time.perf_counter() - began
+        return seconds(
+            self.argv("worker", "start", "-c", str(count), "--drain", "--foreground"), self.environment
+        )
 
     def store(self, **options):
         """The queue, opened in this process."""

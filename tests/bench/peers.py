@@ -62,7 +62,7 @@ def parallel(folder: str, count: int) -> float:
 def task_spooler(folder: str, count: int) -> float:
     """tsp with two slots; it starts jobs while they are queued, so queueing is inside."""
     tsp = _program("tsp", "ts")
-    own = {"TS_SOCKET": os.path.join(folder, "tsp"), "TMPDIR": folder, "TS_MAXFINISHED": "1"}
+    own = {"TS_SOCKET": os.path.join(folder, "tsp"), "TMPDIR": folder, "TS_MAXFINISHED": "100"}
     environment = {**os.environ, **own}
     subprocess.run([tsp, "-S", "2"], env=environment, check=True)
     try:
