@@ -162,6 +162,14 @@ class Database:
         self._execute("PRAGMA wal_autocheckpoint = 4000")
         self._execute("PRAGMA journal_size_limit = %d" % SMALL_WAL)
 
+    def expect_large_transactions(self) -> None:
+        """Keep all that a transaction changes in memory until its commit.
+
+        (SQLite's cache of 2 MB is full after 10,000 jobs; then pages that are still needed are written
+        and read again and again: up to thirty times as many writes.)
+        """
+        self._execute("PRAGMA cache_spill = OFF")
+
     def wal_size(self) -> int:
         """Bytes in the write-ahead log: what has been committed and not yet moved into the file."""
         try:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Container
 
 from . import values
 from .errors import BadInput
 
 # A job to be enqueued. None means: the store fills it in (an id, the time, the settings).
-# The fields up to defer_limit are in the order of the columns of sql.ENQUEUE. Beyond the row of the
-# job: `after` (ids of the jobs that must have completed), `replace` (update the waiting job of the
-# same unique key), `stdin` (bytes for its standard input).
+# The fields up to run_at are in the order of the columns of sql.ENQUEUE; most jobs have none of those
+# behind defer_limit. Beyond the row of the job: `after` (ids of the jobs that must have completed),
+# `replace` (update the waiting job of the same unique key), `stdin` (bytes for its standard input).
 NewJob = namedtuple(
     "NewJob",
-    "id queue priority command cwd env unique_key bury_on retry_only_on run_at max_retries backoff_base"
-    " backoff_max timeout kill_grace output_limit defer_limit after replace stdin",
+    "id queue priority command cwd max_retries backoff_base backoff_max timeout kill_grace output_limit"
+    " defer_limit env unique_key bury_on retry_only_on run_at after replace stdin",
 )
 
 STAMP_TOLERANCE = 3600  # seconds
@@ -89,29 +90,38 @@ FIELDS = {
 JSON_FIELDS = (set(FIELDS) | {"delay", "run_at"}) - {"replace"}
 
 
-def new_job(fields: dict[str, object], now: float, places: dict[str, str] | None = None) -> NewJob:
+def new_job(
+    fields: dict[str, object],
+    now: float,
+    places: dict[str, str] | None = None,
+    literal: Container[str] = (),
+) -> NewJob:
     """Validate `fields` (by name, as JSON or options gave them) and make a NewJob of them.
 
     `run_at` and `delay` (from `now`, epoch seconds) both set when the job may run. `places` says
-    how to name a field in a message (`--timeout` for `timeout`). Raises BadInput.
+    how to name a field in a message (`--timeout` for `timeout`), but for those that are in `literal`.
+    Raises BadInput.
     """
-    named = (places or {}).get
+
+    def named(field: str) -> str:
+        return field if not places or field in literal else places.get(field, field)
+
     checked = dict.fromkeys(NewJob._fields)
     checked["queue"], checked["priority"] = "default", 0
     for field, value in fields.items():
         if field in FIELDS:
-            checked[field] = FIELDS[field](value, named(field, field))
+            checked[field] = FIELDS[field](value, named(field))
     if "command" not in fields:
         raise BadInput("command: missing")
     if fields.get("delay") is not None and fields.get("run_at") is not None:
         raise BadInput(
-            "%s: cannot be given together with %s" % (named("delay", "delay"), named("run_at", "run_at"))
+            "%s: cannot be given together with %s" % (named("delay"), named("run_at"))
         )
     if fields.get("delay") is not None:
-        checked["run_at"] = now + values.duration(fields["delay"], named("delay", "delay"))
+        checked["run_at"] = now + values.duration(fields["delay"], named("delay"))
     elif fields.get("run_at") is not None:
-        checked["run_at"] = values.moment(fields["run_at"], named("run_at", "run_at"), now)
-    return NewJob(**checked)
+        checked["run_at"] = values.moment(fields["run_at"], named("run_at"), now)
+    return NewJob._make(checked.values())
 
 
 def from_json(
@@ -124,6 +134,8 @@ def from_json(
     `state`, `attempts`, timestamps and results are accepted only where they say what a new job is
     anyway. Raises BadInput, with the nearest known field for an unknown one.
     """
+    from .strictjson import json_object  # It loads `json`, which the plain form needs not.
+
     given = json_object(text)
     fields = dict(defaults)
     for key, value in given.items():
@@ -146,38 +158,7 @@ def from_json(
             if field == "delay" and given.get("run_at") is not None:
                 raise BadInput("delay: cannot be given together with run_at")
         fields[field] = value
-    of_defaults = {field: place for field, place in (places or {}).items() if field not in given}
-    return new_job(fields, now, of_defaults)
-
-
-def json_object(text: str) -> dict[str, object]:
-    """The JSON object that `text` is, no name in it twice. Raises BadInput."""
-    import json
-
-    try:
-        given = json.loads(text, object_pairs_hook=_no_pair_twice, parse_constant=_no_constant)
-    except ValueError as error:
-        if isinstance(error, json.JSONDecodeError):
-            raise BadInput("not valid JSON: %s at character %d" % (error.msg, error.pos + 1)) from None
-        raise BadInput("not valid JSON: a number with too many digits") from None
-    except RecursionError:
-        raise BadInput("not valid JSON: nested too deeply") from None
-    if not isinstance(given, dict):
-        raise BadInput("a job is a JSON object, not %s" % values.quote(given))
-    return given
-
-
-def _no_pair_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
-        raise BadInput("%s: given twice" % values.quote(twice))
-    return made
-
-
-def _no_constant(word: str) -> float:
-    raise BadInput("not valid JSON: %s is no number" % word)
+    return new_job(fields, now, places, literal=given)
 
 
 def _is_about_now(value: object, now: float) -> bool:

@@ -21,6 +21,7 @@ from .database import Transaction
 from .errors import BadInput, QueueError
 from .lifecycle import FINISHED, STATES, Job
 from .store import Attempt, Store
+from .strictjson import json_object
 
 # One job with all that belongs to it: `needs` are the ids that it waits or waited for, `attempts` are
 # pairs of an Attempt and its output (position, stream, bytes), `input` is its standard input or None.
@@ -109,7 +110,7 @@ def _read(lines: Iterable[bytes], config: dict, now: float) -> Iterator[tuple[in
 def read_record(line: bytes, config: dict, now: float) -> Record:
     """One line of an export, or of mongoexport; `config` fills in settings. Raises BadInput."""
     try:
-        given = jobspec.json_object(line.decode())
+        given = json_object(line.decode())
     except UnicodeDecodeError:
         raise BadInput("not UTF-8") from None
     if "_id" in given or "createdAt" in given:

@@ -359,15 +359,19 @@ JOB_COLUMNS = ", ".join(Job._fields)
 
 # --- enqueue ------------------------------------------------------------------------------------
 
-# The columns are jobspec.NewJob's in their order, then the time and `ready`, so that a batch is
-# one executemany of tuples.
-ENQUEUE = """
-    INSERT INTO queuectl_jobs (id, queue, priority, command, cwd, env, unique_key, bury_on,
-        retry_only_on, run_at, max_retries, backoff_base, backoff_max, timeout, kill_grace,
-        output_limit, defer_limit, created_at, updated_at, ready)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, coalesce(?10, ?18), ?11, ?12, ?13, ?14, ?15,
-        ?16, ?17, ?18, ?18, coalesce(?10, ?18) <= ?18)
+# The columns are jobspec.NewJob's in their order, then the time, so that a batch is one executemany
+# of tuples.
+_ENQUEUE = """
+    INSERT INTO queuectl_jobs (id, queue, priority, command, cwd, max_retries, backoff_base,
+        backoff_max, timeout, kill_grace, output_limit, defer_limit, %s created_at, updated_at, run_at, ready)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, %s)
 """
+ENQUEUE = _ENQUEUE % (
+    "env, unique_key, bury_on, retry_only_on,",
+    "?13, ?14, ?15, ?16, ?18, ?18, coalesce(?17, ?18), coalesce(?17, ?18) <= ?18",
+)
+# Of a job that has none of these: sqlite3 takes 0.3 µs to bind a None, an eighth of the insert.
+ENQUEUE_PLAIN = _ENQUEUE % ("", "?13, ?13, ?13, 1")
 HOLDER_OF_KEY = """
     SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND %s
 """ % _in(UNFINISHED)

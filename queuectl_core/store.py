@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections import namedtuple
+from collections import Counter, namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from . import settings, sql, values
@@ -45,6 +45,10 @@ SETTINGS_FIELDS = slice(
     NewJob._fields.index(settings.JOB_SETTINGS[-1].column) + 1,
 )
 NO_SETTINGS = (None,) * len(settings.JOB_SETTINGS)
+# What most jobs have none of: the columns behind these, and what goes into other tables.
+EXTRA_COLUMNS = slice(SETTINGS_FIELDS.stop, NewJob._fields.index("run_at") + 1)
+EXTRAS = slice(SETTINGS_FIELDS.stop, len(NewJob._fields))
+NO_EXTRAS = (None,) * len(NewJob._fields[EXTRAS])
 
 FEW = 10_000  # So many pending jobs are looked up one by one; of more, the newest are soon found.
 RETENTION_BITE = 1000  # jobs
@@ -96,15 +100,19 @@ class Store(Database):
         config = self.config()
         settings_of: dict[str, tuple] = {}
         rows = []
+        are_plain = True
         for job, made_up in zip(jobs, _made_up_ids(len(jobs))):
             queue = job.queue
             if queue not in settings_of:
                 settings_of[queue] = tuple(settings.resolve(config, queue).values())
             rows.append(_row(job, made_up, settings_of[queue], now))
+            are_plain = are_plain and job[EXTRAS] == NO_EXTRAS
         try:
-            if any(job.unique_key or job.after or job.stdin is not None for job in jobs):
+            if are_plain:
+                self._db.executemany(sql.ENQUEUE_PLAIN, rows)
+            else:
+                rows = [(*row[:-1], *job[EXTRA_COLUMNS], now) for job, row in zip(jobs, rows)]
                 return [self._insert_one(index, job, row) for index, (job, row) in enumerate(zip(jobs, rows))]
-            self._db.executemany(sql.ENQUEUE, rows)
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:  # Not by _execute: a full disk, in the midst of a batch.
@@ -209,9 +217,7 @@ class Store(Database):
 
     def _choose_idle(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
         """Mark as woken as many idle workers as there are new jobs: (worker, queue) for each."""
-        counts: dict[str, int] = {}
-        for job in jobs:
-            counts[job.queue] = counts.get(job.queue, 0) + 1
+        counts = Counter([job.queue for job in jobs])
         return [pair for queue, count in counts.items() for pair in self._choose(queue, count)]
 
     def _choose(self, queue: str, count: int) -> list[tuple[int, str]]:
@@ -757,7 +763,7 @@ class Store(Database):
 
 
 def _row(job: NewJob, made_up: str, defaults: tuple, now: float) -> tuple:
-    """The parameters of sql.ENQUEUE: NewJob's fields completed, then the time."""
+    """The parameters of sql.ENQUEUE_PLAIN: NewJob's fields completed, then the time."""
     given = job[SETTINGS_FIELDS]
     if given == NO_SETTINGS:  # As of most jobs, and of all lines of most batches.
         given = defaults
@@ -770,7 +776,6 @@ def _row(job: NewJob, made_up: str, defaults: tuple, now: float) -> tuple:
         priority,
         command if command.isascii() else values.storable(command),
         cwd if cwd is None or cwd.isascii() else values.storable(cwd),
-        *job[5 : SETTINGS_FIELDS.start],
         *given,
         now,
     )
