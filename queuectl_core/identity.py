@@ -9,7 +9,6 @@ stranger, and strangers are never signalled.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections import namedtuple
@@ -53,6 +52,8 @@ def is_alive(pid: int, its_boot: str, its_birth: str) -> bool | None:
 
 def send(pid: int, its_birth: str, number: int) -> bool:
     """Signal the process if it still is the one that was born then; False if it is gone."""
+    import signal  # Who only looks does without.
+
     try:
         if hasattr(signal, "pidfd_send_signal") and hasattr(os, "pidfd_open"):
             # The descriptor pins the process: it cannot be reused between the look and the signal.
@@ -83,13 +84,15 @@ def end_leftovers(token: str, pid: int | None, its_birth: str | None, patience: 
     `pid` and `its_birth` are the attempt's command, where they are known. Looks again until nothing
     is found, since what is being killed may be forking; gives up after `patience` seconds.
     """
+    from signal import SIGKILL
+
     until = time.monotonic() + patience
     while True:
         found = leftovers(token, pid, its_birth)
         if not found:
             return True
         for process in found:
-            send(process.pid, process.birth, signal.SIGKILL)
+            send(process.pid, process.birth, SIGKILL)
         if time.monotonic() > until:
             return False
         time.sleep(0.005)

@@ -34,23 +34,22 @@ import time
 
 from . import bell
 from .errors import DatabaseGone, DatabaseUnusable, QueueError
-from .fleet import (
+from .identity import TOKEN_VARIABLE, send
+from .rescue import rescue_worker
+from .sources import program
+from .store import Store, Worker as Row
+from .worker_process import (
     PATIENCE,
-    RESTART_SIGNAL,
     STOP_SIGNALS,
     Plan,
     Report,
     be_quiet,
     register,
-    rescue_worker,
     run_worker,
     speaker,
 )
-from .identity import TOKEN_VARIABLE
-from .sources import program
-from .store import Store
-from .worker import Inbox, Orders, Worker  # noqa: F401  Before any fork: their file may be replaced.
 
+RESTART_SIGNAL = signal.SIGUSR2
 YOUNG = 10.0  # A worker that dies before this age (seconds) died young;
 FIRST_DELAY = 0.1  # its replacement waits, twice as long each time,
 LONGEST_DELAY = 30.0  # but never longer than this.
@@ -363,6 +362,12 @@ def _manner(status: int) -> str:
 
 
 # --- starting ------------------------------------------------------------------------------------
+
+
+def restart(supervisors: list[Row]) -> None:
+    """Ask these supervisors to become the code that is at their place by now."""
+    for row in supervisors:
+        send(row.pid, row.birth, RESTART_SIGNAL)
 
 
 def start_foreground(plan: Plan) -> int:

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import unittest
 
-from queuectl_core.database import LARGE_WAL, SMALL_WAL, file_system, refuse_network
+from queuectl_core.database import LARGE_WAL, LONG_LOG, SMALL_WAL, file_system, refuse_network
 from queuectl_core.doctor import has_wal_reset_fault
 from queuectl_core.errors import DatabaseUnusable
 from tests.harness import process_is_gone, wait_until
@@ -103,6 +103,16 @@ class DoctorTest(WorkersTestCase):
         write(4)  # The first moves all into the file, the next begins the log anew.
         self.assertLessEqual(store.wal_size(), SMALL_WAL + 1024 * 1024)
         self.assertEqual(self.wrong(code=0), [])
+
+    def test_a_loop_of_enqueues_leaves_a_short_log_to_read(self):
+        """With nobody else there, each process would have to read all that was ever written."""
+        longest = 0
+        for _ in range(12):
+            self.enqueue("--", ": " + 100_000 * "x")
+            if os.path.exists(self.db + "-wal"):
+                longest = max(longest, os.path.getsize(self.db + "-wal"))
+        self.assertGreater(longest, 100_000, "each one closes")
+        self.assertLess(longest, LONG_LOG + 300_000)
 
     def test_the_fault_of_sqlite_is_known_by_its_versions(self):
         for version in ((3, 31, 0), (3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)):

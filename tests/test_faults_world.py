@@ -122,7 +122,7 @@ class ClockTest(WorkersTestCase):
         self.assertEqual(self.queue.get(id).state, "completed")
 
     def test_nobody_alive_is_rescued(self):
-        from queuectl_core.fleet import sweep
+        from queuectl_core.rescue import sweep
 
         (id,) = self.queue.enqueue([new_job({"command": "true", "cwd": "/"}, self.now)])
         self.queue.claim(self.worker, None)

@@ -22,10 +22,14 @@ ORDER = (
     "store",
     "worker render",
     "fleet",
+    "rescue",
+    "worker_process",
     "supervisor bundle doctor service moving",
     "cli",
 )
-IN_WORKERS = "supervisor fleet worker runner process bell identity store database".split()
+IN_WORKERS = (
+    "supervisor worker_process rescue fleet worker runner process bell identity store database".split()
+)
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names.split()}
 
 
@@ -194,6 +198,12 @@ class LoadedTest(QueueTestCase):
             loaded = self.loaded_by(*words)
             self.assertIn("queuectl_core.store", loaded)
             self.assertEqual(loaded & heavy, set(), words)
+
+    def test_looking_loads_no_worker(self):
+        heavy = {"queuectl_core." + name for name in "worker worker_process rescue runner process".split()}
+        self.enqueue("true")
+        for words in (["status"], ["list"], ["worker", "list"]):
+            self.assertEqual(self.loaded_by(*words) & (heavy | {"subprocess"}), set(), words)
 
     def test_a_worker_has_imported_everything_before_its_first_claim(self):
         """A file that is replaced or gone on disk breaks no worker that runs."""

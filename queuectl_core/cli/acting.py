@@ -45,12 +45,12 @@ def _wait_for_end(store, id: str) -> str:
 
     Raises Refused where it ended by itself before.
     """
-    from .. import fleet
+    from ..rescue import Remote
 
     job = store.get(id)
     began = time.monotonic()
     told = False
-    remote = fleet.Remote(None, dict(os.environb), tell)
+    remote = Remote(None, dict(os.environb), tell)
     while job.state != "cancelled":
         if not job.cancel:
             job = store.cancel(id)  # Its worker released it, or it ended: that is refused here.

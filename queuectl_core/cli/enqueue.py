@@ -147,15 +147,20 @@ def enqueue(args: Namespace) -> int:
         fields["stdin"] = _standard_input("--stdin")
     words = args.words if args.rest is None else ["--", *args.rest]
     job = _one_job(words, fields)
-    _acknowledge(open_store(args), [job])
+    _enqueue_one(open_store(args), job)
     return 0
 
 
 def enqueue_plain(words: list[str]) -> int:
     """`enqueue` without options: a JSON object or a shell line, or -- and a command."""
     job = _one_job(words, {"cwd": directory(None)})
-    _acknowledge(open_file(None), [job])
+    _enqueue_one(open_file(None), job)
     return 0
+
+
+def _enqueue_one(store, job: jobspec.NewJob) -> None:
+    _acknowledge(store, [job])
+    store.leave()
 
 
 def _one_job(words: list[str], fields: dict[str, object]) -> jobspec.NewJob:

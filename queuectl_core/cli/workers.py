@@ -53,8 +53,10 @@ def start_arguments(parser: ArgumentParser) -> None:
 
 
 def start(args: Namespace) -> int:
-    from .. import fleet, supervisor
+    from .. import supervisor
     from ..database import refuse_network
+    from ..rescue import sweep
+    from ..worker_process import Plan
 
     version = sources.version()
     if args.take_over is not None:
@@ -72,10 +74,10 @@ def start(args: Namespace) -> int:
     with open_store(args) as store:
         path = store.path
         refuse_network(path)
-        for id in fleet.sweep(store):
+        for id in sweep(store):
             tell("queuectl: job %s was left by a worker that is gone; it has been taken care of" % id)
     takes = ",".join(dict.fromkeys(queues)) or None
-    plan = fleet.Plan(path, count, takes, args.drain, environment, version)
+    plan = Plan(path, count, takes, args.drain, environment, version)
     if args.foreground:
         return supervisor.start_foreground(plan)
     if args.top_up:
@@ -155,6 +157,7 @@ def stop_arguments(parser: ArgumentParser) -> None:
 
 def stop(args: Namespace) -> int:
     from .. import fleet
+    from ..rescue import sweep
 
     patience = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     ids = [values.whole(id, "worker id", 1) for id in args.ids]
@@ -173,7 +176,7 @@ def stop(args: Namespace) -> int:
                 print("worker %d is stopping, pid %d" % (row.id, row.pid))
             return 0
         _wait_for_end(store, targets, patience, args.now)
-        fleet.sweep(store)
+        sweep(store)
     return 0
 
 
@@ -227,17 +230,18 @@ def restart_arguments(parser: ArgumentParser) -> None:
 
 
 def restart(args: Namespace) -> int:
-    from .. import fleet
+    from .. import supervisor
+    from ..rescue import sweep
 
     with open_store(args) as store:
-        fleet.sweep(store)
+        sweep(store)
         before = [row for row in store.workers() if row.wanted == "run"]
         supervisors = {row.id: row for row in before if row.role == "supervisor"}
         old = {row.id: row for row in before if row.supervisor in supervisors}
         alone = [row for row in before if row.id not in supervisors and row.id not in old]
         if not before:
             tell("queuectl: no worker runs")
-        fleet.restart(list(supervisors.values()))
+        supervisor.restart(list(supervisors.values()))
         for row in supervisors.values():
             _wait_for_renewal(store, row)
         if not args.no_wait:

@@ -147,6 +147,7 @@ def depth() -> list[Row]:
         ours.add(150_000, priority=9, run_at=time.time() + 86400)
         ours.add(150_000, priority=9, queue="paused")
         ours.add(150_000, priority=9, queue="limited", command="sleep 600")
+        ours.run("worker", "start", "-c", "1", "-q", "limited")  # It takes the one that may run.
         ours.run("pause", "other")
         ours.add(150_000, priority=9, after="blocker")
 
