@@ -74,6 +74,21 @@ def wait_until(condition, timeout: float = 20, message: object = "the condition 
         time.sleep(0.01)
 
 
+def shown_on(terminal: int) -> bytes:
+    """All that is written to a pseudo-terminal until nobody has it open; `terminal` is our side of it."""
+    shown = b""
+    try:
+        while True:
+            piece = os.read(terminal, 65536)
+            if not piece:
+                return shown
+            shown += piece
+    except OSError:  # Linux: the other side has closed.
+        return shown
+    finally:
+        os.close(terminal)
+
+
 def process_is_gone(pid: int) -> bool:
     """Whether no process of this PID runs; a zombie does not."""
     return birth(pid) is None

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 
-from tests.harness import LONGEST_RUN, PROGRAM, CommandResult, QueueTestCase
+from tests.harness import LONGEST_RUN, PROGRAM, CommandResult, QueueTestCase, shown_on
 
 
 class ShellTestCase(QueueTestCase):
@@ -58,15 +58,6 @@ class ShellTestCase(QueueTestCase):
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = self.start_sh("export TERM=xterm; " + script, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # Linux: the other side has closed.
-                break
-            if not piece:
-                break
-            shown += piece
-        os.close(ours)
+        shown = shown_on(ours)
         self.assertEqual(process.wait(LONGEST_RUN), code, shown)
         return shown.decode("utf-8", "replace").replace("\r\n", "\n")

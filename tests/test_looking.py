@@ -7,7 +7,7 @@ import time
 
 from queuectl_core import jobspec
 from queuectl_core.lifecycle import STATES, Outcome, judge
-from tests.harness import QueueTestCase, wait_until
+from tests.harness import QueueTestCase, shown_on, wait_until
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 JOB_FIELDS = (
@@ -150,16 +150,7 @@ class ListTest(LookingTestCase):
             ours, theirs = pty.openpty()
             process = self.start_cli("list", env=environment, stdout=theirs, stderr=theirs)
             os.close(theirs)
-            shown = b""
-            while True:
-                try:
-                    piece = os.read(ours, 65536)
-                except OSError:  # Linux: the other side has closed.
-                    break
-                if not piece:
-                    break
-                shown += piece
-            os.close(ours)
+            shown = shown_on(ours)
             self.assertEqual(process.wait(20), 0)
             self.assertEqual(b"\x1b[" in shown, coloured, (environment, shown))
 

@@ -60,7 +60,9 @@ def parallel(folder: str, count: int) -> float:
 
 
 def task_spooler(folder: str, count: int) -> float:
-    """tsp with two slots; it starts jobs while they are queued, so queueing is inside."""
+    """tsp with two slots, which keeps each output in a file; it starts jobs while they are queued, so
+    queueing is inside.
+    """
     tsp = _program("tsp", "ts")
     own = {"TS_SOCKET": os.path.join(folder, "tsp"), "TMPDIR": folder, "TS_MAXFINISHED": "100"}
     environment = {**os.environ, **own}
@@ -68,7 +70,7 @@ def task_spooler(folder: str, count: int) -> float:
     try:
         began = time.perf_counter()
         subprocess.run(
-            "for i in $(seq %d); do %s -n true; done; %s -w" % (count, tsp, tsp),
+            "for i in $(seq %d); do %s true; done; %s -w" % (count, tsp, tsp),
             shell=True,
             env=environment,
             stdout=subprocess.DEVNULL,
