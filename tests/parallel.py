@@ -14,6 +14,8 @@ import signal
 import unittest
 
 AT_ONCE = 2 * (os.cpu_count() or 2)
+# These begin first, so that none of them is left to run alone at the end.
+LONGEST = ("tests.test_workers", "tests.test_runner", "tests.test_slurm")
 
 
 class ParallelSuite(unittest.TestSuite):
@@ -22,6 +24,7 @@ class ParallelSuite(unittest.TestSuite):
     def run(self, result, debug=False):
         """Run all and report to `result`."""
         waiting = [suite for suite in self if suite.countTestCases()]
+        waiting.sort(key=lambda suite: _name(suite) not in LONGEST)
         running: dict[int, tuple[int, str, list[bytes]]] = {}
         try:
             while (waiting and not result.shouldStop) or running:
