@@ -615,6 +615,10 @@ WANT = """
     UPDATE queuectl_workers SET wanted = :wanted
     WHERE id = :id AND wanted <> :wanted AND wanted <> 'stop-now'
 """
+# The idle workers of the same queues, the youngest first: that one polls for them all.
+_IDLE = "role = 'worker' AND idle = 1 AND wanted = 'run' AND queues IS :queues"
+IDLE = "SELECT id FROM queuectl_workers WHERE %s ORDER BY id DESC LIMIT 10" % _IDLE
+LOOKOUT = "SELECT max(id), max(id = :id) FROM queuectl_workers WHERE %s" % _IDLE
 SET_IDLE = "UPDATE queuectl_workers SET idle = :idle WHERE id = :id"
 HELD_BY = """
     SELECT %s FROM queuectl_jobs

@@ -464,6 +464,23 @@ class Store(Database):
         """Rows of workers that take the same queues as this one and are older, the oldest first."""
         return [Worker(*row) for row in self._rows(sql.ELDERS, {"id": worker})]
 
+    def lookout(self, worker: int, queues: str | None) -> tuple[bool, bool]:
+        """Of an idle worker: (whether it is the youngest of its queues, whether its row says idle).
+
+        The youngest one polls for all of them. A row that does not say idle means that somebody is
+        about to ring, or died before.
+        """
+        youngest, is_noted = self._rows(sql.LOOKOUT, {"id": worker, "queues": queues})[0]
+        return youngest is None or youngest <= worker, bool(is_noted)
+
+    def hand_over(self, worker: int, queues: str | None) -> None:
+        """Wake the next lookout, if `worker`, which is idle no more, was it."""
+        from .bell import ring
+
+        for (idle,) in self._rows(sql.IDLE, {"queues": queues}):
+            if idle > worker or ring(self.path, idle):
+                return
+
     def wanted(self, worker: int) -> str | None:
         """What is wanted of a worker; None when it has no row."""
         return self._one(sql.WANTED, {"id": worker})

@@ -87,6 +87,7 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
         its_bell.close()
     try:
         store.unregister(id)
+        store.hand_over(id, plan.queues)
     except DatabaseUnusable:
         pass  # A row of somebody who is gone: the next sweep removes it.
     store.close()

@@ -7,12 +7,14 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import unittest
 
 from queuectl_core import sql
+from queuectl_core.identity import LINUX
 from tests.doc_runner import DocumentTestCase
-from tests.harness import ROOT, QueueTestCase
+from tests.harness import ROOT, QueueTestCase, wait_until
 
-# A worker looks every 0.4 s; the machine may be busy.
+# The lookout looks every 0.4 s; the machine may be busy.
 SOON = 3.0  # seconds
 
 
@@ -153,3 +155,69 @@ class ForeignSqlTest(QueueTestCase):
         names = [name for (name,) in shop.execute("SELECT name FROM sqlite_master")]
         ours = [name for name in names if name.startswith(("queuectl_", "sqlite_"))]
         self.assertEqual(set(names) - set(ours), {"orders"})
+
+
+class LookoutTest(QueueTestCase):
+    """Of several idle workers one looks for what foreign SQL did; the others sleep."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pids = [pid for _, pid in sorted(self.start_workers("-c", "3"))]
+
+    def looks(self) -> list:
+        """How often each worker has gone to sleep so far, the oldest first."""
+        found = []
+        for pid in self.pids:
+            with open("/proc/%d/status" % pid) as file:
+                found.append(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M).group(1)))
+        return found
+
+    def assert_only_one_looks(self, place: int) -> None:
+        def is_busy_looking() -> bool:
+            now = self.looks()
+            grown = [new - old for new, old in zip(now, self.before)]
+            if any(grown[other] > 3 for other in range(3) if other != place):
+                self.before = now  # They were not asleep yet.
+                return False
+            return grown[place] >= 6
+
+        self.before = self.looks()
+        wait_until(is_busy_looking, message=lambda: "%s, before: %s" % (self.looks(), self.before))
+
+    def insert(self, id: str) -> None:
+        self.rows("INSERT INTO queuectl_jobs (id, command) VALUES (?, 'sleep 60')", id)
+        self.wait_for_state(id, "processing")
+
+    @unittest.skipUnless(LINUX, "needs Linux to count who wakes up")
+    def test_the_youngest_looks_and_hands_over_when_it_gets_a_job(self):
+        self.assert_only_one_looks(2)
+        self.insert("first")
+        self.assertEqual(self.worker_pid("first"), self.pids[2])
+        self.pids[2] = self.pids[0]  # It has other work now.
+        self.assert_only_one_looks(1)
+        self.insert("second")
+        self.insert("third")
+        self.stop_workers("--now")
+
+    @unittest.skipUnless(LINUX, "needs Linux to count who wakes up")
+    def test_one_that_leaves_hands_over(self):
+        youngest = self.rows("SELECT max(id) FROM queuectl_workers WHERE role = 'worker'")[0][0]
+        self.assert_only_one_looks(2)
+        self.stop_workers(str(youngest))
+        self.pids[2] = self.pids[0]
+        self.assert_only_one_looks(1)
+
+    @unittest.skipUnless(LINUX, "needs Linux to count who wakes up")
+    def test_a_worker_that_was_marked_but_never_rung_is_found_idle_again(self):
+        """The enqueuer may die between its commit and the bell."""
+        self.assert_only_one_looks(2)
+        self.rows("UPDATE queuectl_workers SET idle = 0 WHERE role = 'worker'")
+        wait_until(lambda: self.rows("SELECT count(*) FROM queuectl_workers WHERE idle = 1") == [(3,)])
+
+    def worker_pid(self, id: str) -> int:
+        """The PID of the worker that runs a job."""
+        return self.rows(
+            "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
+            " ON job.worker = worker.id WHERE job.id = ?",
+            id,
+        )[0][0]
