@@ -206,7 +206,7 @@ class SlurmTest(RemoteTestCase):
             message="no job says that the cluster is gone",
         )
         self.cluster.start_controller()
-        self.wait_until_all_finished()
+        self.wait_until_all_finished(timeout=90)
         for id in ids:
             self.assertEqual((self.state(id), self.run_cli("logs", id).stdout), ("completed", "done\n"))
         retried = [id for id in ids if self.job(id)["attempts"] == 2]

@@ -192,9 +192,11 @@ class LookoutTest(QueueTestCase):
     def test_the_youngest_looks_and_hands_over_when_it_gets_a_job(self):
         self.assert_only_one_looks(2)
         self.insert("first")
-        self.assertEqual(self.worker_pid("first"), self.pids[2])
-        self.pids[2] = self.pids[0]  # It has other work now.
-        self.assert_only_one_looks(1)
+        # Most often by the youngest; another's rare look may have come first.
+        taker = self.pids.index(self.worker_pid("first"))
+        oldest, youngest = sorted({0, 1, 2} - {taker})
+        self.pids[taker] = self.pids[oldest]  # It has other work now.
+        self.assert_only_one_looks(youngest)
         self.insert("second")
         self.insert("third")
         self.stop_workers("--now")
