@@ -89,6 +89,10 @@ def shown_on(terminal: int) -> bytes:
         os.close(terminal)
 
 
+# For jobs: true while the process $pid runs. (`kill -0` is true of zombies too, and init may reap late.)
+RUNS = "ps -o stat= -p $pid | grep -q '^[^Z]'"
+
+
 def process_is_gone(pid: int) -> bool:
     """Whether no process of this PID runs; a zombie does not."""
     return birth(pid) is None
@@ -243,6 +247,14 @@ class QueueTestCase(unittest.TestCase):
             return connection.execute(statement, parameters).fetchall()
         finally:
             connection.close()
+
+    def owner(self, id: str) -> int:
+        """The PID of the worker that runs a job."""
+        statement = (
+            "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
+            " ON job.worker = worker.id WHERE job.id = ?"
+        )
+        return self.rows(statement, id)[0][0]
 
     def state(self, id: str) -> str:
         """The state of a job, straight from the file."""

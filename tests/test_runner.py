@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-from tests.harness import MARK, QueueTestCase, process_is_gone, wait_until
+from tests.harness import MARK, RUNS, QueueTestCase, process_is_gone, wait_until
 
 RECORDER = """#!/bin/sh
 printf '%s\\0' "$0" "$@" > "$RECORD"
@@ -36,8 +36,6 @@ os.wait()
 answer = os.read(reader, 100)
 os._exit(int(answer or 255))
 """ % (MARK, MARK)
-# Is true while a process runs. (`kill -0` is true of zombies too, and init may reap late.)
-RUNS = "ps -o stat= -p $pid | grep -q '^[^Z]'"
 # In this folder: ends the remote group of the attempt, if it has begun, and waits until it is gone.
 SSH_KILL = (
     "cd %%s; test ! -e $QUEUECTL_TOKEN || kill -KILL -$(cat $QUEUECTL_TOKEN) 2>/dev/null;"
@@ -125,14 +123,6 @@ class RemoteTestCase(QueueTestCase):
         """The PID of the remote part of an attempt, once it runs."""
         wait_until(lambda: self.read("pids").count("\n") >= attempt, message="no attempt %d" % attempt)
         return int(self.read("pids").split()[attempt - 1])
-
-    def owner(self, id: str) -> int:
-        """The PID of the worker that runs a job."""
-        statement = (
-            "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
-            " ON job.worker = worker.id WHERE job.id = ?"
-        )
-        return self.rows(statement, id)[0][0]
 
     def assert_ended_in_time(self, pid: int) -> None:
         self.assertTrue(process_is_gone(pid), "its remote part still runs")

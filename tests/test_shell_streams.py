@@ -103,6 +103,12 @@ class LinesTest(ShellTestCase):
         self.assertEqual([(job["queue"], job["timeout"]) for job in jobs], [("given", 5), ("own", 7)])
         self.assertEqual([job["env"] for job in jobs], [{"A": "b"}] * 2)
 
+    def test_blank_lines_are_left_out_and_other_white_space_is_no_command(self):
+        result = self.run_cli("enqueue", "-", input=" \t\r\n\necho one\r\n\u00a0\n".encode(), code=2)
+        self.assertEqual(len(result.lines), 1)
+        self.assertIn("line 4", result.stderr)
+        self.assertEqual(self.job(result.lines[0])["command"], "echo one")
+
     def test_a_line_that_waits_for_nobody_ends_it_with_its_number(self):
         lines = 'true\n{"command": "true", "after": ["nobody"]}\ntrue\n'
         result = self.sh("queuectl enqueue -", code=1, input=lines.encode())

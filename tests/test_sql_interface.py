@@ -193,7 +193,7 @@ class LookoutTest(QueueTestCase):
         self.assert_only_one_looks(2)
         self.insert("first")
         # Most often by the youngest; another's rare look may have come first.
-        taker = self.pids.index(self.worker_pid("first"))
+        taker = self.pids.index(self.owner("first"))
         oldest, youngest = sorted({0, 1, 2} - {taker})
         self.pids[taker] = self.pids[oldest]  # It has other work now.
         self.assert_only_one_looks(youngest)
@@ -215,11 +215,3 @@ class LookoutTest(QueueTestCase):
         self.assert_only_one_looks(2)
         self.rows("UPDATE queuectl_workers SET idle = 0 WHERE role = 'worker'")
         wait_until(lambda: self.rows("SELECT count(*) FROM queuectl_workers WHERE idle = 1") == [(3,)])
-
-    def worker_pid(self, id: str) -> int:
-        """The PID of the worker that runs a job."""
-        return self.rows(
-            "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
-            " ON job.worker = worker.id WHERE job.id = ?",
-            id,
-        )[0][0]

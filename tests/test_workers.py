@@ -10,7 +10,7 @@ import unittest
 from datetime import datetime
 
 from queuectl_core.identity import boot
-from tests.harness import PROGRAM, QueueTestCase, process_is_gone, wait_until
+from tests.harness import PROGRAM, RUNS, QueueTestCase, process_is_gone, wait_until
 
 
 def epoch(text: str) -> float:
@@ -466,9 +466,8 @@ class RescueTest(WorkersTestCase):
         ((id, pid),) = self.start_workers()
         # Whoever finds that an earlier attempt still runs says so.
         command = (
-            "touch pids; for pid in $(cat pids); do ps -o stat= -p $pid | grep -q '^[^Z]'"
-            " && echo $pid >> overlap; done; echo $$ >> pids; echo start >> ran;"
-            " [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done"
+            "touch pids; for pid in $(cat pids); do %s && echo $pid >> overlap; done; echo $$ >> pids;"
+            " echo start >> ran; [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done" % RUNS
         )
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "--", command)
         wait_until(lambda: self.read("ran"), message="it did not start")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # A plain `enqueue` does without argparse.
     from argparse import ArgumentParser, Namespace
 
 CHUNK = 256 * 1024  # Bytes read at once. Of lines they are one transaction: 0.1 s, then others have the lock.
+BLANKS = " \t\r\v\f"  # A line of these is no job; one of other white space is refused as a command.
 LONGEST_LINE = 16 * 1024 * 1024
 NOBODY_READS = 141  # As a shell calls SIGPIPE: not all of the input has been enqueued.
 
@@ -313,9 +314,8 @@ def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]]]:
         if len(rest) > LONGEST_LINE:
             raise BadInput("line %d: longer than 16 MiB" % (number + len(pieces)))
         if mark == "\n":
-            yield [(index, line.rstrip("\r")) for index, line in enumerate(pieces, number) if line.strip()]
-        else:
-            yield [(index, piece) for index, piece in enumerate(pieces, number) if piece]
+            pieces = [line.rstrip("\r") if line.strip(BLANKS) else "" for line in pieces]
+        yield [(index, piece) for index, piece in enumerate(pieces, number) if piece]
         number += len(pieces)
         if not data:
             return
