@@ -1,4 +1,4 @@
-"""The lifecycle of a job: its states, the moves between them, and the judgement after an attempt.
+"""The lifecycle of a job: its states, the moves between them, and what becomes of it after an attempt.
 
                         +------------------ release (operator stopped the worker) -----------+
                         v                                                                    |
@@ -12,23 +12,29 @@
                       |                                                +--bury (none left)--> dead
                       +---- revive (dlq retry / retry: attempts = 0) <---- dead | cancelled | completed
 
-`failed` waits for its retry, so it can be cancelled and revived (tried at once) like a pending or a
-dead job. Everything here is pure: no I/O and no clock.
+A `failed` job waits for its retry. So it can be cancelled like a pending job, and revived (retried at once) like a
+dead one. Everything here is pure: no I/O and no clock.
 """
 
 from __future__ import annotations
 
-from collections import namedtuple
+from .typed import NamedTuple
 
 STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 FINISHED = ("completed", "dead", "cancelled")
 WAITING = ("pending", "failed")
 UNFINISHED = ("pending", "processing", "failed")
 
-# EX_TEMPFAIL of BSD's sysexits.h: "not now, try again later". It uses up no retry.
+# EX_TEMPFAIL of BSD's sysexits.h: "not now, try again later". It doesn't use up a retry.
 TEMPORARY_FAILURE = 75
 
-Move = namedtuple("Move", "from_states to_state")
+
+class Move(NamedTuple):
+    """A transition between states."""
+
+    from_states: tuple[str, ...]
+    to_state: str
+
 
 TRANSITIONS = {
     "claim": Move(("pending", "failed"), "processing"),
@@ -41,39 +47,86 @@ TRANSITIONS = {
     "revive": Move(("dead", "cancelled", "completed", "failed"), "pending"),
 }
 
-# A job as the store reads it: one row of queuectl_jobs. Times are UTC epoch seconds, durations
-# are seconds, sizes are bytes. `attempts` counts starts against max_retries (a revival sets it
-# back to 0, a release refunds one); `last_attempt` numbers the latest attempt over the job's whole
-# life and never goes back, so it names one row of queuectl_attempts for good.
-Job = namedtuple(
-    "Job",
-    "seq id queue priority state command cwd env max_retries backoff_base backoff_max timeout"
-    " kill_grace output_limit bury_on retry_only_on defer_limit unique_key stdin deferrals attempts"
-    " last_attempt waits_for worker cancel run_at created_at updated_at started_at finished_at"
-    " exit_code error",
-)
 
-# How an attempt ended. `kind` is one of:
-#   exit       the command ended by itself; `code` is its exit status
-#   signal     a signal ended it; `code` is the signal's number
-#   timeout    it ran longer than job.timeout and was ended
-#   lost       its worker died; what was left of it has been ended
-#   unstarted  it could not be started; `detail` says why
-#   cancelled  it was ended because somebody cancelled the job
-#   released   it was ended because an operator stopped the worker at once
-#   evicted    it was ended because its job was taken from its worker; nothing of it counts
-Outcome = namedtuple("Outcome", "kind code detail", defaults=(None, None))
+class Job(NamedTuple):
+    """A row of queuectl_jobs. Times are UTC epoch seconds, durations are seconds, sizes are bytes.
 
-# What becomes of the job: the move's name, when it may run again (None: never), the exit code
-# that `wait` passes on (None: there is none), and the reason in words (None: it succeeded).
-Verdict = namedtuple("Verdict", "move run_at exit_code error")
+    `attempts` counts starts against max_retries: a revival resets it to 0, a release or a deferral refunds one.
+    `last_attempt` numbers the latest attempt and never decreases, so it identifies one row of queuectl_attempts.
+    Other programs can insert jobs, but triggers complete them and CHECKs reject what doesn't fit these types.
+    """
+
+    seq: int
+    id: str
+    queue: str
+    priority: int
+    state: str
+    command: str
+    cwd: str | None
+    env: str | None
+    max_retries: int
+    backoff_base: float
+    backoff_max: float
+    timeout: float
+    kill_grace: float
+    output_limit: int
+    bury_on: str | None
+    retry_only_on: str | None
+    defer_limit: int
+    unique_key: str | None
+    stdin: int | None
+    deferrals: int
+    attempts: int
+    last_attempt: int
+    waits_for: int
+    worker: int | None
+    cancel: int
+    run_at: float
+    created_at: float
+    updated_at: float
+    started_at: float | None
+    finished_at: float | None
+    exit_code: int | None
+    error: str | None
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended.
+
+    `kind` is one of:
+      exit       the command ended by itself; `code` is its exit status
+      signal     a signal ended it; `code` is the signal's number
+      timeout    it ran longer than job.timeout and was ended
+      lost       its worker died; what was left of it has been ended
+      unstarted  it could not be started; `detail` says why
+      cancelled  it was ended because the job was cancelled
+      released   it was ended because its worker was stopped at once
+      evicted    it was ended because its job was taken from its worker; it doesn't count
+    """
+
+    kind: str
+    code: int = 0
+    detail: str | None = None
+
+
+class Verdict(NamedTuple):
+    """What becomes of a job after an attempt.
+
+    `run_at` is when it may run again (None: never), `exit_code` what `wait` exits with (None: there is none), and
+    `error` the reason (None: it succeeded).
+    """
+
+    move: str
+    run_at: float | None
+    exit_code: int | None
+    error: str | None
 
 
 EXIT_HINTS = {75: " (not now)", 126: " (cannot be executed)", 127: " (command not found)"}
 
 
 def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
-    """Say what becomes of `job` after its attempt ended with `outcome` at `now` (epoch seconds)."""
+    """What becomes of `job` after its attempt ended with `outcome` at `now` (epoch seconds)."""
     exit_code, error = describe(job, outcome)
     if outcome.kind == "released":
         return Verdict("release", now, None, None)
@@ -96,19 +149,19 @@ def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
 
 
 def is_among(code: int, codes: str) -> bool:
-    """Whether an exit code is one of `codes`, written as in "2,64-78"."""
+    """Whether an exit code is in the set `codes`, such as "2,64-78"."""
     for part in codes.split(","):
         first, _, last = part.partition("-")
         try:
             if int(first) <= code <= int(last or first):
                 return True
         except ValueError:
-            pass  # Foreign SQL stored it: it is no code, so it is not this one.
+            pass  # Garbage that another program stored matches no exit code.
     return False
 
 
 def backoff(base: float, attempt: int, cap: float) -> float:
-    """Seconds to wait after the `attempt`-th failed attempt: base ** attempt, at most `cap`."""
+    """Seconds to wait after the attempt-th failed attempt: base ** attempt, but at most `cap`."""
     try:
         return min(float(base) ** attempt, cap)
     except OverflowError:
@@ -116,29 +169,28 @@ def backoff(base: float, attempt: int, cap: float) -> float:
 
 
 def describe(job: Job, outcome: Outcome) -> tuple[int | None, str | None]:
-    """The exit code (as a shell would count it) and the reason in words, None for a success."""
+    """The exit code as a shell would report it, and why the attempt failed; None if it succeeded."""
     kind, code = outcome.kind, outcome.code
     if kind == "exit":
         if code == 0:
             return 0, None
-        hint = EXIT_HINTS.get(code, "")
-        return code, "exit %d%s" % (code, hint)
+        return code, f"exit {code}{EXIT_HINTS.get(code, '')}"
     if kind == "signal":
-        return 128 + code, "killed by %s" % signal_name(code)
+        return 128 + code, f"killed by {signal_name(code)}"
     if kind == "timeout":
-        return None, "timed out after %gs" % job.timeout
+        return None, f"timed out after {job.timeout:g}s"
     if kind == "lost":
         return None, "worker lost"
     if kind == "unstarted":
-        return None, "cannot start: %s" % outcome.detail
+        return None, f"cannot start: {outcome.detail}"
     return None, kind
 
 
 def signal_name(number: int) -> str:
-    """SIGSEGV for 11; "signal 40" for one without a name."""
-    import signal  # Not needed to enqueue.
+    """Such as SIGSEGV for 11, or "signal 40" for one without a name."""
+    import signal  # Deferred: enqueue doesn't need it.
 
     try:
         return signal.Signals(number).name
     except ValueError:
-        return "signal %d" % number
+        return f"signal {number}"

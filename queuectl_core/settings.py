@@ -7,12 +7,29 @@ default here. Later changes apply to later jobs only.
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from . import values
 from .errors import BadInput
+from .typed import NamedTuple
 
-Setting = namedtuple("Setting", "key default parse column help")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Dict, Union
+
+    Value = Union[int, float, str]
+    # What is set, by canonical key.
+    Config = Dict[str, Value]
+
+
+class Setting(NamedTuple):
+    """A key. `parse(value, place)` makes a value of what a user gave; `column` is that of a job, or ""."""
+
+    key: str
+    default: Value
+    parse: Callable[[object, str], Value]
+    column: str
+    help: str
+
 
 
 def _count(value: object, place: str) -> int:
@@ -26,7 +43,7 @@ def _limit(value: object, place: str) -> int:
 def _line(value: object, place: str) -> str:
     text = str(value).strip()
     if not text.isprintable():
-        raise BadInput("%s: must be one line of printable text: %s" % (place, values.quote(text)))
+        raise BadInput(f"{place}: must be one line of printable text: {values.quote(text)}")
     return text
 
 
@@ -37,9 +54,9 @@ def _runner(value: object, place: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise BadInput("%s: %s: %s" % (place, str(error).lower(), values.quote(text))) from None
+        raise BadInput(f"{place}: {str(error).lower()}: {values.quote(text)}") from None
     if not words or not words[0]:
-        raise BadInput("%s: must be a command for the job's own to follow, as in /bin/sh -c" % place)
+        raise BadInput(f"{place}: must be a command for the job's own to follow, as in /bin/sh -c")
     return text
 
 
@@ -65,14 +82,14 @@ SETTINGS = {
         Setting(
             "defer-limit", 20, _count, "defer_limit", "how often exit 75 (not now) uses no retry"
         ),
-        Setting("runner", "/bin/sh -c", _runner, None, "what jobs run under: their command follows it"),
-        Setting("runner-kill", "", _line, None, "ends for certain what a job's runner started elsewhere"),
+        Setting("runner", "/bin/sh -c", _runner, "", "what jobs run under: their command follows it"),
+        Setting("runner-kill", "", _line, "", "ends for certain what a job's runner started elsewhere"),
         Setting(
-            "keep-completed", "forever", values.retention, None, "prune completed jobs older than this"
+            "keep-completed", "forever", values.retention, "", "prune completed jobs older than this"
         ),
-        Setting("keep-dead", "forever", values.retention, None, "prune dead jobs older than this"),
-        Setting("limit", "none", _limit, None, "of a queue: how many of its jobs run at once"),
-        Setting("rate", "none", values.rate, None, "of a queue: how many jobs start, as in 10/min"),
+        Setting("keep-dead", "forever", values.retention, "", "prune dead jobs older than this"),
+        Setting("limit", "none", _limit, "", "of a queue: how many of its jobs run at once"),
+        Setting("rate", "none", values.rate, "", "of a queue: how many jobs start, as in 10/min"),
     )
 }
 
@@ -94,26 +111,26 @@ def canonical(key: str) -> str:
     spelled = last.strip().lower().replace("_", "-")
     spelled = OLD_NAMES.get(spelled, spelled)
     if spelled not in SETTINGS:
-        raise BadInput("no such key: %s (%s)" % (values.quote(key), values.nearest(spelled, list(SETTINGS))))
+        raise BadInput(f"no such key: {values.quote(key)} ({values.nearest(spelled, list(SETTINGS))})")
     if spelled in OF_A_QUEUE and not dot:
-        raise BadInput("%s: belongs to one queue: write QUEUE.%s" % (key, spelled))
+        raise BadInput(f"{key}: belongs to one queue: write QUEUE.{spelled}")
     if spelled in OF_ALL and dot:
-        raise BadInput("%s: is for all queues: write %s" % (key, spelled))
+        raise BadInput(f"{key}: is for all queues: write {spelled}")
     if dot:
-        return "%s.%s" % (values.name(queue, "queue"), spelled)
+        return f"{values.name(queue, 'queue')}.{spelled}"
     return spelled
 
 
-def parse(key: str, value: str) -> int | float | str:
+def parse(key: str, value: str) -> Value:
     """The value of the canonical `key`, ready to be stored; BadInput where it does not fit."""
     return SETTINGS[key.rpartition(".")[2]].parse(value, key)
 
 
-def resolve(config: dict[str, int | float | str], queue: str) -> dict[str, int | float | str]:
+def resolve(config: Config, queue: str) -> dict[str, Value]:
     """The value of each job setting, by column, for a new job of `queue`."""
     return {setting.column: of_queue(config, queue, setting.key) for setting in JOB_SETTINGS}
 
 
-def of_queue(config: dict[str, int | float | str], queue: str, key: str):
+def of_queue(config: Config, queue: str, key: str) -> Value:
     """The value of `key` for `queue`: its own, else that of all queues, else the default."""
-    return config.get("%s.%s" % (queue, key), config.get(key, SETTINGS[key].default))
+    return config.get(f"{queue}.{key}", config.get(key, SETTINGS[key].default))

@@ -28,9 +28,9 @@ def duration(value: object, place: str) -> float:
     else:
         seconds = None
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
-        raise BadInput("%s: not a duration: %s (write 90, 90s, 5m, 2h or 1d)" % (place, quote(value)))
+        raise BadInput(f"{place}: not a duration: {quote(value)} (write 90, 90s, 5m, 2h or 1d)")
     if seconds > LARGEST_DURATION:
-        raise BadInput("%s: longer than 100 years: %s" % (place, quote(value)))
+        raise BadInput(f"{place}: longer than 100 years: {quote(value)}")
     return int(seconds) if seconds == int(seconds) else seconds
 
 
@@ -40,7 +40,7 @@ def _spelled_duration(text: str) -> float | None:
     if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII):
         return float(text)
     part = r"(\d+(?:\.\d*)?)(ms|[smhdw])"
-    if not re.fullmatch("(?:%s)+" % part, text, re.ASCII):
+    if not re.fullmatch(f"(?:{part})+", text, re.ASCII):
         return None
     return sum(float(number) * DURATION_UNITS[unit] for number, unit in re.findall(part, text))
 
@@ -61,8 +61,7 @@ def moment(value: object, place: str, now: float) -> float:
         seconds = math.nan
     if not 0 <= seconds < 253402300800:  # The year 10000; false for NaN too.
         raise BadInput(
-            "%s: not a time: %s (write 2030-01-31T08:00:00Z, 2030-01-31 08:00, an epoch, or +5m)"
-            % (place, quote(value))
+            f"{place}: not a time: {quote(value)} (write 2030-01-31T08:00:00Z, 2030-01-31 08:00, an epoch, or +5m)"
         )
     return seconds
 
@@ -86,7 +85,7 @@ def size(value: object, place: str) -> int:
     else:
         number = value if isinstance(value, int) and not isinstance(value, bool) else -1
     if not 0 <= number <= LARGEST_INTEGER:
-        raise BadInput("%s: not a size: %s (write 65536, 64k or 1MiB; below 2 GiB)" % (place, quote(value)))
+        raise BadInput(f"{place}: not a size: {quote(value)} (write 65536, 64k or 1MiB; below 2 GiB)")
     return number
 
 
@@ -97,7 +96,7 @@ def whole(value: object, place: str, least: int, most: int = LARGEST_INTEGER) ->
         digits = value[1:] if value[:1] in ("-", "+") else value
         number = int(value) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
     if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-        raise BadInput("%s: not a whole number from %d to %d: %s" % (place, least, most, quote(value)))
+        raise BadInput(f"{place}: not a whole number from {least} to {most}: {quote(value)}")
     return number
 
 
@@ -110,7 +109,7 @@ def factor(value: object, place: str) -> float:
         except ValueError:
             number = None
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number <= 1e9:
-        raise BadInput("%s: not a number from 0 to 1e9: %s" % (place, quote(value)))
+        raise BadInput(f"{place}: not a number from 0 to 1e9: {quote(value)}")
     return int(number) if number == int(number) else number
 
 
@@ -123,8 +122,8 @@ def rate(value: object, place: str) -> str:
     """How many jobs of a queue start in a time, as in "10/s", "30/min", "100/h"."""
     number, _, unit = str(value).strip().partition("/")
     if not number.isascii() or not number.isdigit() or int(number) < 1 or unit not in ("s", "min", "h"):
-        raise BadInput("%s: not a rate: %s (write 10/s, 30/min or 100/h)" % (place, quote(value)))
-    return "%d/%s" % (whole(number, place, 1), unit)
+        raise BadInput(f"{place}: not a rate: {quote(value)} (write 10/s, 30/min or 100/h)")
+    return f"{whole(number, place, 1)}/{unit}"
 
 
 def exit_codes(value: object, place: str) -> str:
@@ -134,9 +133,9 @@ def exit_codes(value: object, place: str) -> str:
         first, dash, last = part.partition("-")
         ends = (first, last) if dash else (first, first)
         if not all(end.isascii() and end.isdigit() and len(end) < 4 for end in ends):
-            raise BadInput("%s: not exit codes: %s (write 2,64-78)" % (place, quote(value)))
+            raise BadInput(f"{place}: not exit codes: {quote(value)} (write 2,64-78)")
         if not 1 <= int(ends[0]) <= int(ends[1]) <= 255:
-            raise BadInput("%s: exit codes are from 1 to 255: %s" % (place, quote(value)))
+            raise BadInput(f"{place}: exit codes are from 1 to 255: {quote(value)}")
     return ",".join(parts)
 
 
@@ -144,7 +143,7 @@ def names(value: object, place: str) -> tuple[str, ...]:
     """Ids from "a,b" or ["a", "b"]."""
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, (list, tuple)) or not words:
-        raise BadInput("%s: must be a list of ids, not %s" % (place, quote(value)))
+        raise BadInput(f"{place}: must be a list of ids, not {quote(value)}")
     return tuple(dict.fromkeys(name(word, place) for word in words))
 
 
@@ -152,7 +151,7 @@ def key(value: object, place: str) -> str:
     """A key that makes a job unique: any text without control characters, at most 200 characters."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not value.isprintable():
         raise BadInput(
-            "%s: must be a printable text of 1 to %d characters, not %s" % (place, LONGEST_NAME, quote(value))
+            f"{place}: must be a printable text of 1 to {LONGEST_NAME} characters, not {quote(value)}"
         )
     return value
 
@@ -164,13 +163,12 @@ def name(value: object, place: str) -> str:
     must not be able to pass for two of them, for an option, or for a terminal's control code.
     """
     if not isinstance(value, str) or not value:
-        raise BadInput("%s: must be a text that is not empty, not %s" % (place, quote(value)))
+        raise BadInput(f"{place}: must be a text that is not empty, not {quote(value)}")
     if len(value) > LONGEST_NAME:
-        raise BadInput("%s: longer than %d characters: %s" % (place, LONGEST_NAME, quote(value)))
+        raise BadInput(f"{place}: longer than {LONGEST_NAME} characters: {quote(value)}")
     if not value.isprintable() or " " in value or "," in value or value.startswith("-"):
         raise BadInput(
-            "%s: may not start with '-' or hold spaces, commas or unprintable characters: %s"
-            % (place, quote(value))
+            f"{place}: may not start with '-' or hold spaces, commas or unprintable characters: {quote(value)}"
         )
     return value
 
@@ -178,13 +176,13 @@ def name(value: object, place: str) -> str:
 def command(value: object, place: str) -> str:
     """A shell command: not blank, no NUL, at most 128 KiB less one byte."""
     if not isinstance(value, str) or not value.strip():
-        raise BadInput("%s: must be a command that is not empty, not %s" % (place, quote(value)))
+        raise BadInput(f"{place}: must be a command that is not empty, not {quote(value)}")
     if "\0" in value:
-        raise BadInput("%s: a command cannot hold a NUL character" % place)
+        raise BadInput(f"{place}: a command cannot hold a NUL character")
     if len(value) * 4 > LONGEST_COMMAND and len(encode(value, place)) > LONGEST_COMMAND:
         raise BadInput(
-            "%s: a command has at most %d bytes (the system's limit for one argument);"
-            " put it into a script, or its data on standard input" % (place, LONGEST_COMMAND)
+            f"{place}: a command has at most {LONGEST_COMMAND} bytes (the system's limit for one argument);"
+            " put it in a script, or its data on standard input"
         )
     if not value.isascii():
         encode(value, place)
@@ -195,10 +193,10 @@ def input_bytes(value: object, place: str) -> bytes:
     """What a job reads on its standard input: bytes, or a text in UTF-8; at most 64 MiB."""
     data = encode(value, place) if isinstance(value, str) else value
     if not isinstance(data, bytes):
-        raise BadInput("%s: must be a text, not %s" % (place, quote(value)))
+        raise BadInput(f"{place}: must be a text, not {quote(value)}")
     if len(data) > LARGEST_INPUT:
         raise BadInput(
-            "%s: more than %d MiB; put it into a file and pass its name" % (place, LARGEST_INPUT // 1024**2)
+            f"{place}: more than {LARGEST_INPUT // 1024**2} MiB; put it into a file and pass its name"
         )
     return data
 
@@ -208,7 +206,7 @@ def encode(text: str, place: str = "text") -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise BadInput("%s: holds half of a surrogate pair" % place) from None
+        raise BadInput(f"{place}: holds half of a surrogate pair") from None
 
 
 def storable(text: str) -> str | bytes:
@@ -245,7 +243,7 @@ def nearest(word: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     match = get_close_matches(word, known, 1)
-    return "did you mean %s?" % match[0] if match else "known: %s" % ", ".join(known)
+    return f"did you mean {match[0]}?" if match else f"known: {', '.join(known)}"
 
 
 def iso(seconds: float | None) -> str | None:
@@ -255,18 +253,18 @@ def iso(seconds: float | None) -> str | None:
     from time import gmtime, strftime
 
     whole_seconds, thousandths = divmod(int(seconds * 1000 + 0.5), 1000)
-    return "%s.%03dZ" % (strftime("%Y-%m-%dT%H:%M:%S", gmtime(whole_seconds)), thousandths)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole_seconds))}.{thousandths:03d}Z"
 
 
 def span(seconds: float) -> str:
     """A duration for a table: 350ms, 4s, 2m05s, 3h12m, 5d02h; never negative."""
     if seconds < 0.9995:
-        return "%dms" % max(0, seconds * 1000)
+        return f"{max(0, int(seconds * 1000))}ms"
     whole_seconds = int(seconds + 0.5)
     if whole_seconds < 60:
-        return "%ds" % whole_seconds
+        return f"{whole_seconds}s"
     if whole_seconds < 3600:
-        return "%dm%02ds" % divmod(whole_seconds, 60)
+        return f"{whole_seconds // 60}m{whole_seconds % 60:02d}s"
     if whole_seconds < 86400:
-        return "%dh%02dm" % divmod(whole_seconds // 60, 60)
-    return "%dd%02dh" % divmod(whole_seconds // 3600, 24)
+        return f"{whole_seconds // 3600}h{whole_seconds // 60 % 60:02d}m"
+    return f"{whole_seconds // 86400}d{whole_seconds // 3600 % 24:02d}h"

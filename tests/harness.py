@@ -20,7 +20,7 @@ import time
 import unittest
 from collections import namedtuple
 
-from queuectl_core.identity import TOKEN_VARIABLE, birth, boot
+from queuectl_core.workers.identity import TOKEN_VARIABLE, birth, own_identity
 from queuectl_core.lifecycle import FINISHED, STATES, WAITING
 from queuectl_core.store import Store
 
@@ -288,8 +288,7 @@ class QueueTestCase(unittest.TestCase):
 
     def register_worker(self, store: Store, queues: str | None = None) -> int:
         """Add a worker's row that stands for this process, as if it were one; returns its id."""
-        pid = os.getpid()
-        return store.register("worker", None, pid, boot(), birth(pid), queues, "test")
+        return store.register("worker", None, own_identity(), queues, "test")
 
     def audit(self, ids=None) -> None:
         """Hold the queue against what must be true of any queue; `ids` were acknowledged."""

@@ -13,7 +13,8 @@ from tests.harness import ROOT
 SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, %r)
-from queuectl_core import cli, sql
+from queuectl_core.cli import main
+from queuectl_core.store import schema, sql
 from queuectl_core.store import Store
 
 def once(marker):
@@ -27,24 +28,29 @@ def die(marker):
     if once(marker):
         os.kill(os.getpid(), signal.SIGKILL)
 
+def owner_of(name):
+    return next(owner for owner in Store.__mro__ if name in vars(owner))
+
 def kill_before(name, marker):
-    real = getattr(Store, name)
+    owner = owner_of(name)
+    real = getattr(owner, name)
     def method(*arguments, **options):
         die(marker)
         return real(*arguments, **options)
-    setattr(Store, name, method)
+    setattr(owner, name, method)
 
 def kill_after(name, marker):
-    real = getattr(Store, name)
+    owner = owner_of(name)
+    real = getattr(owner, name)
     def method(*arguments, **options):
         result = real(*arguments, **options)
         die(marker)
         return result
-    setattr(Store, name, method)
+    setattr(owner, name, method)
 
 %s
 sys.argv = ["queuectl", *%r]
-cli.main()
+main.main()
 """
 
 

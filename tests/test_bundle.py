@@ -67,7 +67,7 @@ class SameBytesTest(BundleTestCase):
         self.run_file(sys.executable, first, "bundle", "from-bundle", env=elsewhere)
         package = self.path("site")
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(package, "queuectl_core"))
-        start = "import sys; sys.argv[0] = 'queuectl'; from queuectl_core.cli import main; main()"
+        start = "import sys; sys.argv[0] = 'queuectl'; from queuectl_core.cli.main import main; main()"
         self.run_file(
             sys.executable, "-O", "-c", start, "bundle", "from-package", env={"PYTHONPATH": package}
         )
@@ -78,9 +78,9 @@ class SameBytesTest(BundleTestCase):
     def test_a_changed_source_changes_file_and_version(self):
         copy = self.path("copy")
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(copy, "queuectl_core"))
-        with open(os.path.join(copy, "queuectl_core", "bell.py"), "a") as file:
+        with open(os.path.join(copy, "queuectl_core", "store", "bell.py"), "a") as file:
             file.write("# Changed.\n")
-        tell = "from queuectl_core.sources import version; print(version())"
+        tell = "from queuectl_core.program.sources import version; print(version())"
         versions = [
             self.run_file(sys.executable, "-c", tell, env={"PYTHONPATH": path}).stdout
             for path in (ROOT, self.bundle(), copy)
@@ -99,7 +99,7 @@ class SameBytesTest(BundleTestCase):
     def test_the_bytecode_is_what_runs(self):
         tell = "import queuectl_core.store as store; print(store.__file__)"
         loaded = self.run_file(sys.executable, "-c", tell, env={"PYTHONPATH": self.bundle()})
-        self.assertTrue(loaded.stdout.endswith("queuectl_core/store.pyc\n"), loaded.stdout)
+        self.assertTrue(loaded.stdout.endswith("queuectl_core/store/__init__.pyc\n"), loaded.stdout)
 
 
 class AnywhereTest(BundleTestCase):
@@ -217,7 +217,7 @@ class UpgradeTest(BundleTestCase):
 
     def change(self) -> None:
         """Make the copy another version."""
-        with open(self.path("copy/queuectl_core/bell.py"), "a") as file:
+        with open(self.path("copy/queuectl_core/store/bell.py"), "a") as file:
             file.write("# Changed.\n")
 
     def supervisors(self) -> list:

@@ -7,8 +7,9 @@ import stat
 import subprocess
 import unittest
 
-from queuectl_core.database import LARGE_WAL, LONG_LOG, SMALL_WAL, file_system, refuse_network
-from queuectl_core.doctor import has_wal_reset_fault
+from queuectl_core.store.database import LARGE_WAL, LONG_LOG, SMALL_WAL
+from queuectl_core.store.filesystem import file_system, refuse_network
+from queuectl_core.cli.doctor import has_wal_reset_fault
 from queuectl_core.errors import DatabaseUnusable
 from tests.harness import process_is_gone, wait_until
 from tests.test_workers import WorkersTestCase

@@ -119,7 +119,7 @@ class OneJobTest(QueueTestCase):
     def test_a_duplicate_id_is_refused_and_the_old_job_is_untouched(self):
         self.run_cli("enqueue", "--id", "a", "echo old")
         before = self.job("a")
-        self.assertIn("a exists already", self.refuses("--id", "a", "echo new", code=1))
+        self.assertIn("a already exists", self.refuses("--id", "a", "echo new", code=1))
         self.refuses('{"id":"a","command":"echo new"}', code=1)
         self.assertEqual(self.job("a"), before)
         self.start_workers("--drain")

@@ -7,7 +7,8 @@ import sys
 import time
 import unittest
 
-from queuectl_core.identity import boot
+from queuectl_core.records import NO_OUTPUT, Identity
+from queuectl_core.workers.identity import boot
 from tests.harness import process_is_gone, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -21,9 +22,9 @@ KILL_POINTS = {
     "between claim and spawn": ("kill_before", "token", ["lost", "exit"], 1),
     "before who runs is recorded": ("kill_before", "record", ["lost", "exit"], 2),
     "in the midst of the job": ("kill_after", "record", ["lost", "exit"], 2),
-    "between end and settlement": ("kill_before", "settle", ["lost", "exit"], 2),
+    "between end and settlement": ("kill_before", "settle_and_claim", ["lost", "exit"], 2),
     "inside the settlement": ("kill_after", "_settle", ["lost", "exit"], 2),
-    "after the settlement": ("kill_after", "settle", ["exit"], 1),
+    "after the settlement": ("kill_after", "settle_and_claim", ["exit"], 1),
 }
 
 
@@ -126,8 +127,8 @@ class OrphanTest(WorkersTestCase):
         gone.wait()
         store = self.store()
         id = self.enqueue("--backoff-base", "0.05", "true")
-        worker = store.register("worker", None, gone.pid, boot(), "1", None, "test")
-        store.record(store.claim(worker, None).job, [], [], stranger.pid, "1")
+        worker = store.register("worker", None, Identity(gone.pid, boot(), "1"), None, "test")
+        store.record(store.claim(worker, None).job, NO_OUTPUT, Identity(stranger.pid, boot(), "1"))
         self.start_workers()
         self.wait_for_state(id, "completed")
         self.assertIsNone(stranger.poll())

@@ -10,7 +10,7 @@ import unittest
 
 from queuectl_core.jobspec import new_job
 from queuectl_core.lifecycle import Outcome, judge
-from queuectl_core.sql import SCHEMA_VERSION
+from queuectl_core.store.sql import SCHEMA_VERSION
 from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -18,7 +18,7 @@ from tests.test_workers import WorkersTestCase
 # What a later version of the program would bring along.
 NEXT_VERSION = """
 sql.SCHEMA_VERSION = %d
-sql.MIGRATIONS[%d] = (
+schema.MIGRATIONS[%d] = (
     "ALTER TABLE queuectl_jobs ADD COLUMN shade TEXT",
     "UPDATE queuectl_jobs SET shade = 'grey'",
 )
@@ -116,13 +116,13 @@ class ClockTest(WorkersTestCase):
             self.assertEqual(job.id, id)
             self.now -= 3600  # Also while it runs.
             outcome = Outcome("exit", 1 if step < 0 else 0)
-            self.assertTrue(self.queue.settle(job, outcome, judge(job, outcome, self.now))[0])
+            self.assertTrue(self.queue.settle(job, outcome, judge(job, outcome, self.now)))
             attempt = self.queue.attempts(job)[-1]
             self.assertGreaterEqual(attempt.finished_at, attempt.started_at)
         self.assertEqual(self.queue.get(id).state, "completed")
 
     def test_nobody_alive_is_rescued(self):
-        from queuectl_core.rescue import sweep
+        from queuectl_core.workers.rescue import sweep
 
         (id,) = self.queue.enqueue([new_job({"command": "true", "cwd": "/"}, self.now)])
         self.queue.claim(self.worker, None)

@@ -4,7 +4,7 @@ import json
 import time
 import unittest
 
-from queuectl_core import jobspec
+from queuectl_core import jobjson, jobspec
 from queuectl_core.errors import BadInput
 from queuectl_core.values import iso
 
@@ -14,7 +14,7 @@ NOW = 1_800_000_000.0
 def read(text, **defaults):
     if not isinstance(text, str):
         text = json.dumps(text)
-    return jobspec.from_json(text, {"cwd": "/here", **defaults}, NOW)
+    return jobjson.from_json(text, {"cwd": "/here", **defaults}, NOW)
 
 
 class AcceptedTest(unittest.TestCase):

@@ -7,7 +7,8 @@ import signal
 import time
 import unittest
 
-from queuectl_core import jobspec, sql
+from queuectl_core import jobspec
+from queuectl_core.store import sql
 from queuectl_core.errors import Refused
 from queuectl_core.lifecycle import (
     FINISHED,
@@ -158,7 +159,7 @@ class GuardsTest(QueueTestCase):
             verdict = judge(claimed, outcomes[state], time.time())._replace(error=None)
             if state != "completed":
                 verdict = verdict._replace(error="exit 1")
-            self.assertTrue(store.settle(claimed, outcomes[state], verdict)[0])
+            self.assertTrue(store.settle(claimed, outcomes[state], verdict))
         found = store.get(id)
         self.assertEqual(found.state, state)
         return found
@@ -191,7 +192,7 @@ class GuardsTest(QueueTestCase):
             verdict = verdict._replace(move=move)
             if TRANSITIONS[move].to_state in WAITING:
                 verdict = verdict._replace(run_at=time.time())
-            return store.settle(owned, outcome, verdict)[0]
+            return store.settle(owned, outcome, verdict)
         try:
             verb(job.id)
         except Refused:

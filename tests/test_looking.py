@@ -7,6 +7,7 @@ import time
 
 from queuectl_core import jobspec
 from queuectl_core.lifecycle import STATES, Outcome, judge
+from queuectl_core.records import Identity
 from tests.harness import QueueTestCase, shown_on, wait_until
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -254,7 +255,7 @@ class StatusTest(LookingTestCase):
         self.wait_for_state("long", "processing")
         self.start_workers("-q", "other")
         store = self.store()
-        store.register("worker", None, 1, "earlier-boot/1", "1", None, "test")
+        store.register("worker", None, Identity(1, "earlier-boot/1", "1"), None, "test")
         listed = self.run_cli("worker", "list", "--json").json
         self.assertEqual(self.run_cli("status", "--json").json["workers"], listed)
         self.assertEqual(len(listed), 3)

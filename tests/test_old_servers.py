@@ -7,7 +7,7 @@ import re
 import sqlite3
 import unittest
 
-from queuectl_core import sql
+from queuectl_core.store import schema, sql
 from queuectl_core.store import Store
 from tests.harness import QueueTestCase
 
@@ -31,7 +31,7 @@ NEWER = {
 def statements() -> dict:
     """Every SQL text of the program, by its name."""
     found = {name: value for name, value in vars(sql).items() if isinstance(value, str) and name.isupper()}
-    for version, texts in sql.MIGRATIONS.items():
+    for version, texts in schema.MIGRATIONS.items():
         found.update({"MIGRATIONS %d.%d" % (version, number): text for number, text in enumerate(texts)})
     return found
 

@@ -5,7 +5,7 @@ import signal
 import time
 import unittest
 
-from queuectl_core.process import Output
+from queuectl_core.workers.process import Output
 from tests.harness import QueueTestCase, process_is_gone, wait_until
 
 
@@ -139,12 +139,12 @@ class BufferTest(unittest.TestCase):
             )
             told = b"".join(kept[position] for position in sorted(kept))
             self.assertEqual(told, expected, "seed %d, limit %d" % (seed, limit))
-            self.assertEqual(output.dropped, len(whole) - len(expected), seed)
+            self.assertEqual(output.pending().dropped, len(whole) - len(expected), seed)
             for position, data in kept.items():
                 self.assertEqual(whole[position : position + len(data)], data, seed)
 
     def store(self, output, kept):
-        fresh, stale = output.pending()
+        fresh, stale, _ = output.pending()
         for position in stale:
             del kept[position]
         for position, _, data in fresh:

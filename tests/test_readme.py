@@ -44,9 +44,11 @@ class ReadmeTest(DocumentTestCase):
         for name in cli.COMMANDS:
             self.assertTrue(any(set(name.split()) <= row for row in rows), name)
         folder = os.path.join(ROOT, "queuectl_core")
-        for file in os.listdir(folder):
-            if file.endswith(".py") and file != "__init__.py":
-                self.assertIn("`%s`" % file, readme)
+        for entry in os.listdir(folder):
+            if entry.endswith(".py") and entry != "__init__.py":
+                self.assertIn(f"`{entry}`", readme)
+            elif os.path.isdir(os.path.join(folder, entry)) and entry != "__pycache__":
+                self.assertIn(f"`{entry}/`", readme)
 
     def test_it_is_short(self):
         self.assertLess(len(text_of("README.md").splitlines()), 250)

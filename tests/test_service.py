@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-from queuectl_core.service import crontab, unit
+from queuectl_core.program.service import crontab, unit
 from tests.harness import IS_ROOT, LONGEST_RUN, PROGRAM, QueueTestCase, process_is_gone, wait_until
 
 AWKWARD = ["/opt/my tools/q", "100%", "$HOME", 'a"b', "back\\slash", "it's", ";", "plain"]
@@ -87,7 +87,7 @@ class NotifyTest(QueueTestCase):
         listener = self.listen(self.path("notify"))
         self.enqueue("--id", "a", "echo ${NOTIFY_SOCKET-none}")
         process = self.start_foreground(self.path("notify"), "-c", "2")
-        self.assertEqual(listener.recv(4096), b"READY=1\nSTATUS=2 of 2 workers run")
+        self.assertEqual(listener.recv(4096), b"READY=1\nSTATUS=2 of 2 workers running")
         self.wait_for_state("a", "completed")
         self.assertEqual(self.run_cli("logs", "a").stdout, "none\n")
         process.send_signal(signal.SIGTERM)

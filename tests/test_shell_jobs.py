@@ -150,7 +150,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertEqual(self.sh("queuectl prune --keep 3").lines, ids[:2])
         self.assertEqual(self.sh("queuectl clean").lines, ids[2:])
         self.assertEqual(self.sh("queuectl prune -s dead").stdout, "")  # One waits for it.
-        self.assertIn("cancel these first", self.sh("queuectl dlq purge dead", code=1).stderr)
+        self.assertIn("cancel them first", self.sh("queuectl dlq purge dead", code=1).stderr)
         self.sh("queuectl cancel waiter")
         self.assertEqual(self.sh("queuectl prune -s dead -s cancelled").lines, ["dead", "waiter"])
         self.sh("queuectl prune -s pending", code=2)

@@ -9,8 +9,8 @@ import sqlite3
 import subprocess
 import unittest
 
-from queuectl_core import sql
-from queuectl_core.identity import LINUX
+from queuectl_core.store import sql
+from queuectl_core.workers.identity import LINUX
 from tests.doc_runner import DocumentTestCase
 from tests.harness import ROOT, QueueTestCase, wait_until
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
-from queuectl_core import jobspec, sql
+from queuectl_core import jobspec
+from queuectl_core.store import sql
 from queuectl_core.errors import BadInput, DatabaseUnusable, DuplicateId, QueueError, Refused
 from queuectl_core.lifecycle import STATES, Outcome, judge
+from queuectl_core.records import NO_OUTPUT, Identity, NewOutput
 from queuectl_core.store import Store
 from tests.harness import PROGRAM, QueueTestCase, audit
 
@@ -30,6 +32,10 @@ class StoreTestCase(QueueTestCase):
     def finish(self, store, job, outcome=SUCCESS, **options):
         """Judge and settle an attempt, as a worker does."""
         return store.settle(job, outcome, judge(job, outcome, time.time()), **options)
+
+    def finish_and_claim(self, store, job):
+        """The same for a success, together with the next claim."""
+        return store.settle_and_claim(job, SUCCESS, judge(job, SUCCESS, time.time()), NO_OUTPUT, None)
 
 
 class FileTest(StoreTestCase):
@@ -391,9 +397,9 @@ class ClaimTest(StoreTestCase):
             before = self.connect().execute("SELECT * FROM queuectl_jobs").fetchall()
             history = self.connect().execute("SELECT * FROM queuectl_attempts").fetchall()
             for late in (stale, current._replace(worker=99), current._replace(last_attempt=99)):
-                settled, _ = self.finish(store, late, SUCCESS, fresh=[(0, 1, b"stale")])
-                self.assertFalse(settled)
-                store.record(late, [(0, 1, b"stale")], [], 1, "1")
+                stale_output = NewOutput([(0, 1, b"stale")], [], 0)
+                self.assertFalse(self.finish(store, late, SUCCESS, output=stale_output))
+                store.record(late, stale_output, Identity(1, "", "1"))
                 self.assertEqual(store.asked(late), "evicted")
             self.assertEqual(self.connect().execute("SELECT * FROM queuectl_jobs").fetchall(), before)
             self.assertEqual(self.connect().execute("SELECT * FROM queuectl_attempts").fetchall(), history)
@@ -407,8 +413,8 @@ class ClaimTest(StoreTestCase):
         worker = self.register_worker(store)
         store.enqueue([new(id="a")])
         job = store.claim(worker, None).job
-        self.assertTrue(self.finish(store, job)[0])
-        self.assertFalse(self.finish(store, job, Outcome("exit", 1))[0])
+        self.assertTrue(self.finish(store, job))
+        self.assertFalse(self.finish(store, job, Outcome("exit", 1)))
         self.assertEqual(store.get("a").state, "completed")
         self.audit(["a"])
 
@@ -418,9 +424,9 @@ class ClaimTest(StoreTestCase):
         store.enqueue([new(id="a"), new(id="b")])
         job = store.claim(worker, None).job
         began = []
-        store._db.set_trace_callback(lambda text: began.append(text) if text.startswith("BEGIN") else None)
-        settled, claim = self.finish(store, job, claim_for=None)
-        store._db.set_trace_callback(None)
+        store._connection.db.set_trace_callback(lambda text: began.append(text) if text.startswith("BEGIN") else None)
+        settled, claim = self.finish_and_claim(store, job)
+        store._connection.db.set_trace_callback(None)
         self.assertTrue(settled)
         self.assertEqual(claim.job.id, "b")
         self.assertEqual(began, ["BEGIN IMMEDIATE"])
@@ -432,7 +438,7 @@ class ClaimTest(StoreTestCase):
         store.enqueue([new(id="a"), new(id="b")])
         job = store.claim(worker, None).job
         store.want([worker], "stop")
-        settled, claim = self.finish(store, job, claim_for=None)
+        settled, claim = self.finish_and_claim(store, job)
         self.assertTrue(settled)
         self.assertEqual((claim.job, claim.wanted), (None, "stop"))
         self.assertIsNone(store.claim(worker, None).job)
@@ -484,10 +490,10 @@ class ClaimWithoutReturningTest(ClaimTest):
         store = self.store()
         worker = self.register_worker(store)
         seen = []
-        store._db.set_trace_callback(seen.append)
+        store._connection.db.set_trace_callback(seen.append)
         store.enqueue([new(id="a"), new(id="b")])
         job = store.claim(worker, None).job
-        self.finish(store, job, claim_for=None)
+        self.finish_and_claim(store, job)
         self.assertFalse([text for text in seen if "RETURNING" in text])
 
 
@@ -498,16 +504,17 @@ class ManyTest(StoreTestCase):
             "sys.path.insert(0, %r)\n"
             "from queuectl_core.store import Store\n"
             "from queuectl_core.lifecycle import Outcome, judge\n"
-            "from queuectl_core.identity import boot, birth\n"
+            "from queuectl_core.records import NO_OUTPUT\n"
+            "from queuectl_core.workers.identity import own_identity\n"
             "Store.has_returning = Store.has_returning and %%d\n"
             "store = Store(%r, durable=False)\n"
-            "me = store.register('worker', None, os.getpid(), boot(), birth(os.getpid()), None, 'test')\n"
+            "me = store.register('worker', None, own_identity(), None, 'test')\n"
             "claim = store.claim(me, None)\n"
             "while claim.job:\n"
             "    print(claim.job.id)\n"
             "    done = Outcome('exit', 0)\n"
             "    verdict = judge(claim.job, done, time.time())\n"
-            "    _, claim = store.settle(claim.job, done, verdict, claim_for=None)\n"
+            "    _, claim = store.settle_and_claim(claim.job, done, verdict, NO_OUTPUT, None)\n"
             "store.unregister(me)\n"
         ) % (os.path.dirname(PROGRAM), self.db)
         store = self.store()
@@ -544,7 +551,7 @@ class ManyTest(StoreTestCase):
             "INSERT INTO queuectl_jobs (id, command, cwd) VALUES"
             " (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
         )
-        self.assertEqual(len(list(store.list())), 1)  # Whatever it yields.
+        self.assertEqual(len(list(store.jobs())), 1)  # Whatever it yields.
         for command in (["list"], ["list", "--json"], ["status"], ["worker", "list"]):
             self.run_cli(*command)
 
@@ -578,5 +585,5 @@ class BusyTest(StoreTestCase):
         store = self.store()
         with self.assertRaises(BadInput):
             new(timeout=-1)
-        self.assertEqual(list(store.list()), [])
+        self.assertEqual(list(store.jobs()), [])
         self.assertEqual(json.loads(self.run_cli("list", "--json").stdout), [])

@@ -9,7 +9,8 @@ import time
 import unittest
 from datetime import datetime
 
-from queuectl_core.identity import boot
+from queuectl_core.records import NO_OUTPUT, Identity
+from queuectl_core.workers.identity import boot
 from tests.harness import PROGRAM, RUNS, QueueTestCase, process_is_gone, wait_until
 
 
@@ -558,9 +559,9 @@ class RescueTest(WorkersTestCase):
         self.addCleanup(stranger.kill)
         store = self.store()
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "true")
-        worker = store.register("worker", None, stranger.pid, "earlier-boot/1", "1", None, "test")
+        worker = store.register("worker", None, Identity(stranger.pid, "earlier-boot/1", "1"), None, "test")
         job = store.claim(worker, None).job
-        store.record(job, [], [], stranger.pid, "1")
+        store.record(job, NO_OUTPUT, Identity(stranger.pid, "earlier-boot/1", "1"))
         self.assertEqual(self.live(), [])
         self.stop_workers("--now")
         self.start_workers()
@@ -574,8 +575,8 @@ class RescueTest(WorkersTestCase):
         self.addCleanup(stranger.wait)
         self.addCleanup(stranger.kill)
         store = self.store()
-        store.register("worker", None, stranger.pid, boot(), "1", None, "test")
-        store.register("supervisor", None, stranger.pid, boot(), "1", None, "test")
+        store.register("worker", None, Identity(stranger.pid, boot(), "1"), None, "test")
+        store.register("supervisor", None, Identity(stranger.pid, boot(), "1"), None, "test")
         self.assertEqual(self.live(), [])
         self.stop_workers("--now")
         self.assertIsNone(stranger.poll())

@@ -14,6 +14,16 @@ from .. import lifecycle, settings
 from ..errors import BadInput, QueueError
 from . import ALIASES, COMMANDS, GROUPS, command_place
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Tuple
+
+    from ..store.reader import Reader
+    from .parser import Argument
+
+    # A word and its description.
+    Candidate = Tuple[str, str]
+
 BASH = """\
 # In ~/.bashrc: eval "$(queuectl completion bash)"
 _queuectl() {
@@ -81,8 +91,6 @@ STATES_FOR = {
     "enqueue": lifecycle.UNFINISHED,
 }
 
-Candidate = tuple  # of a word and its description
-
 
 def completion_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", help=", ".join(SCRIPTS))
@@ -93,7 +101,7 @@ def completion(args: Namespace) -> int:
     if args.shell == "candidates":
         return _print_candidates(args.rest or [""])
     if args.shell not in SCRIPTS or args.rest is not None:
-        raise BadInput("completion: write one of %s" % ", ".join(SCRIPTS))
+        raise BadInput(f"completion: write one of {', '.join(SCRIPTS)}")
     print(SCRIPTS[args.shell], end="")
     return 0
 
@@ -105,7 +113,7 @@ def _print_candidates(words: list[str]) -> int:
     if found is None:
         return 1
     for word, description in found:
-        print("%s\t%s" % (word, escape(description)))
+        print(f"{word}\t{escape(description)}")
     return 0
 
 
@@ -121,7 +129,7 @@ def candidates(words: list[str]) -> list[Candidate] | None:
     option, equals, value = current.partition("=")
     if equals and option.startswith("--"):
         found = _candidates([*before, option], value)
-        return found and [("%s=%s" % (option, word), text) for word, text in found]
+        return found and [(f"{option}={word}", text) for word, text in found]
     return _candidates(before, current)
 
 
@@ -135,7 +143,7 @@ def _candidates(before: list[str], current: str) -> list[Candidate] | None:
         name, known = noun, None
         if noun in GROUPS:
             verb = behind.pop(0) if behind else None
-            name, known = ("%s %s" % (noun, verb), None) if verb else ("", _commands(noun))
+            name, known = (f"{noun} {verb}", None) if verb else ("", _commands(noun))
         if name not in COMMANDS and known is None:
             return []
     if known and not current.startswith("-") and not (behind and behind[-1].startswith("--")):
@@ -156,7 +164,7 @@ def _commands(noun: str) -> list[Candidate]:
 def _of_arguments(
     name: str, behind: list[str], current: str, known: list[Candidate] | None, database: str
 ) -> list[Candidate] | None:
-    from .parser import Argument, arguments
+    from .parser import arguments
 
     taken = arguments(name)
     options = {option: argument for argument in taken for option in argument.options}
@@ -180,7 +188,7 @@ def _of_arguments(
     return _values(name, expecting, current, database) if expecting else []
 
 
-def _values(name: str, argument, current: str, database: str) -> list[Candidate] | None:
+def _values(name: str, argument: Argument, current: str, database: str) -> list[Candidate] | None:
     """What an option or a place takes, by the name of its value."""
     if argument.choices:
         return [(choice, "") for choice in argument.choices]
@@ -204,7 +212,7 @@ def _values(name: str, argument, current: str, database: str) -> list[Candidate]
 
 
 def _database(words: list[str]) -> str:
-    from ..database import default_path
+    from ..store.database import default_path
 
     for option, value in zip(words, words[1:]):
         if option == "--db":
@@ -212,10 +220,10 @@ def _database(words: list[str]) -> str:
     return default_path(dict(os.environ))
 
 
-def _open(database: str):
-    from ..store import Store
+def _open(database: str) -> Reader:
+    from ..store.reader import Reader
 
-    return Store(database, patience=PATIENCE)
+    return Reader(database, patience=PATIENCE)
 
 
 def _ids(name: str, database: str) -> list[Candidate]:
@@ -223,9 +231,9 @@ def _ids(name: str, database: str) -> list[Candidate]:
         return []
     with _open(database) as store:
         if name.startswith("worker "):
-            return [(str(row.id), "pid %d" % row.pid) for row in store.workers() if row.role == "worker"]
-        jobs = store.list(STATES_FOR.get(name, ()), limit=MOST_IDS)
-        return [(job.id, "%s: %s" % (job.state, job.command[:60])) for job, _ in jobs]
+            return [(str(row.id), f"pid {row.pid}") for row in store.workers() if row.role == "worker"]
+        jobs = store.jobs(STATES_FOR.get(name, ()), limit=MOST_IDS)
+        return [(job.id, f"{job.state}: {job.command[:60]}") for job, _ in jobs]
 
 
 def _queues(database: str) -> list[str]:
@@ -239,7 +247,7 @@ def _keys(current: str, database: str) -> list[Candidate]:
     found = [(key, s.help) for key, s in settings.SETTINGS.items() if key not in settings.OF_A_QUEUE]
     if "." in current:
         found = [
-            ("%s.%s" % (queue, key), setting.help)
+            (f"{queue}.{key}", setting.help)
             for queue in _queues(database)
             for key, setting in settings.SETTINGS.items()
             if key not in settings.OF_ALL

@@ -5,7 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from .. import settings
-from . import open_store, tell
+from .queue_file import open_client, open_reader
+from .tables import table
+from .terminal import print_json, tell
 
 KEY_HELP = "one of 'config list', or QUEUE.KEY for one queue"
 
@@ -18,10 +20,10 @@ def config_set_arguments(parser: ArgumentParser) -> None:
 def config_set(args: Namespace) -> int:
     key = settings.canonical(args.key)
     value = settings.parse(key, args.value)
-    with open_store(args) as store:
+    with open_client(args) as store:
         store.set_config(key, value)
     is_of_jobs = settings.SETTINGS[key.rpartition(".")[2]].column
-    tell("%s = %s, %sfrom now on" % (key, value, "for jobs enqueued " if is_of_jobs else ""))
+    tell(f"{key} = {value}, {'for jobs enqueued ' if is_of_jobs else ''}from now on")
     return 0
 
 
@@ -32,7 +34,7 @@ def config_get_arguments(parser: ArgumentParser) -> None:
 def config_get(args: Namespace) -> int:
     key = settings.canonical(args.key)
     plain = key.rpartition(".")[2]
-    with open_store(args) as store:
+    with open_reader(args) as store:
         config = store.config()
     print(config.get(key, config.get(plain, settings.SETTINGS[plain].default)))
     return 0
@@ -43,19 +45,17 @@ def config_list_arguments(parser: ArgumentParser) -> None:
 
 
 def config_list(args: Namespace) -> int:
-    from .. import render
-
-    with open_store(args) as store:
+    with open_reader(args) as store:
         config = store.config()
     defaults = {key: setting.default for key, setting in settings.SETTINGS.items()}
     if args.json:
-        render.print_json({**defaults, **config})
+        print_json({**defaults, **config})
         return 0
     rows = []
     for key, value in {**defaults, **config}.items():
         origin = "set" if key in config else "default"
         rows.append((key, value, origin, settings.SETTINGS[key.rpartition(".")[2]].help))
-    render.table(("KEY", ">VALUE", "FROM", "MEANING"), rows)
+    table(("KEY", ">VALUE", "FROM", "MEANING"), rows)
     return 0
 
 
@@ -65,7 +65,7 @@ def config_unset_arguments(parser: ArgumentParser) -> None:
 
 def config_unset(args: Namespace) -> int:
     key = settings.canonical(args.key)
-    with open_store(args) as store:
+    with open_client(args) as store:
         if not store.unset_config(key):
-            tell("%s was not set" % key)
+            tell(f"{key} was not set")
     return 0

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
 
 from .. import jobspec, values
 from ..errors import BadInput, JobRefused, QueueError, Refused
-from . import open_file, open_store
+from .queue_file import open_client, queue_path
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # A plain `enqueue` does without argparse.
-    from argparse import ArgumentParser, Namespace
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace, _ArgumentGroup
+    from collections.abc import Callable, Iterator
+    from typing import Union
+
+    from ..store.client import Client
+
+    Arguments = Union[ArgumentParser, _ArgumentGroup]
 
 CHUNK = 256 * 1024  # Bytes read at once. Of lines they are one transaction: 0.1 s, then others have the lock.
 BLANKS = " \t\r\v\f"  # A line of these is no job; one of other white space is refused as a command.
@@ -110,7 +115,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
     many.add_argument("--atomic", action="store_true", help="enqueue all of them or none")
 
 
-def add_field(parser, field: str) -> None:
+def add_field(parser: Arguments, field: str) -> None:
     """Add the option of a job's field; it is in the namespace only where it was given."""
     from argparse import SUPPRESS
 
@@ -143,23 +148,25 @@ def enqueue(args: Namespace) -> int:
         return _enqueue_stream(args, fields)
     for option in ("null", "each", "atomic"):
         if getattr(args, option):
-            raise BadInput("--%s: goes with - or --file" % option)
+            raise BadInput(f"--{option}: goes with - or --file")
     if args.stdin:
         fields["stdin"] = _standard_input("--stdin")
     words = args.words if args.rest is None else ["--", *args.rest]
     job = _one_job(words, fields)
-    _enqueue_one(open_store(args), job)
+    _enqueue_one(open_client(args), job)
     return 0
 
 
 def enqueue_plain(words: list[str]) -> int:
     """`enqueue` without options: a JSON object or a shell line, or -- and a command."""
     job = _one_job(words, {"cwd": directory(None)})
-    _enqueue_one(open_file(None), job)
+    from ..store.client import Client
+
+    _enqueue_one(Client(queue_path(None)), job)
     return 0
 
 
-def _enqueue_one(store, job: jobspec.NewJob) -> None:
+def _enqueue_one(store: Client, job: jobspec.NewJob) -> None:
     _acknowledge(store, [job])
     store.leave()
 
@@ -169,9 +176,11 @@ def _one_job(words: list[str], fields: dict[str, object]) -> jobspec.NewJob:
         words = words[1:]
     else:
         if len(words) > 1:
-            raise BadInput("put -- before a command of several words: queuectl enqueue -- %s …" % words[0])
+            raise BadInput(f"put -- before a command of several words: queuectl enqueue -- {words[0]} …")
         if words[0].lstrip().startswith(("{", "[")):
-            return jobspec.from_json(words[0], fields, time.time(), OPTIONS)
+            from ..jobjson import from_json  # Deferred: plain commands never need json.
+
+            return from_json(words[0], fields, time.time(), OPTIONS)
     if not words:
         raise BadInput("no command after --")
     fields["command"] = words[0] if len(words) == 1 else _joined(words)
@@ -190,7 +199,7 @@ def directory(given: object) -> str:
         here = values.decode(os.getcwdb())
     except OSError as error:
         if given is None or not str(given).startswith("/"):
-            raise BadInput("the working directory is gone (%s); give --cwd" % error.strerror) from None
+            raise BadInput(f"the working directory is gone ({error.strerror}); give --cwd") from None
         here = "/"
     return os.path.normpath(os.path.join(here, str(given))) if given is not None else here
 
@@ -206,24 +215,24 @@ def _standard_input(option: str) -> bytes:
             pieces.append(piece)
             size += len(piece)
     except OSError as error:
-        raise BadInput("%s: %s" % (option, error.strerror)) from None
+        raise BadInput(f"{option}: {error.strerror}") from None
     return b"".join(pieces)
 
 
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name:
-        raise BadInput("--env: not NAME or NAME=VALUE: %s" % values.quote(text))
+        raise BadInput(f"--env: not NAME or NAME=VALUE: {values.quote(text)}")
     if not equals:
         if os.fsencode(name) not in os.environb:
-            raise BadInput("--env: %s is not set here" % values.quote(name))
+            raise BadInput(f"--env: {values.quote(name)} is not set here")
         value = values.decode(os.environb[os.fsencode(name)])
     return name, value
 
 
-def _acknowledge(store, jobs: list[jobspec.NewJob]) -> None:
+def _acknowledge(store: Client, jobs: list[jobspec.NewJob]) -> None:
     """Enqueue jobs and print their ids. Ctrl-C comes before both or after both, never in between."""
-    from _signal import SIGINT, signal  # type: ignore[import-not-found]  # Not `signal`: that loads enum, 3 ms.
+    from _signal import SIGINT, signal  # type: ignore[import-not-found]  # Not `signal`, which loads enum: 3 ms.
 
     before = store.changes()
     interrupts = []
@@ -259,10 +268,10 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
         ("--stdin", args.stdin),
     ):
         if is_given:
-            raise BadInput("%s: goes with one job only" % option)
+            raise BadInput(f"{option}: goes with one job only")
     template = None if args.each is None else values.command(args.each, "--each")
     fd = _open(args.file)
-    with open_store(args) as store:
+    with open_client(args) as store:
         store.expect_large_transactions()
         batches = _records(fd, b"\0" if args.null else b"\n")
         if args.atomic:
@@ -276,7 +285,7 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
                     _acknowledge(store, jobs)
                     break
                 except JobRefused as refusal:
-                    problem = Refused("line %d: %s" % (records[refusal.index][0], refusal))
+                    problem = Refused(f"line {records[refusal.index][0]}: {refusal}")
                     if args.atomic:
                         raise problem from None
                     jobs = jobs[: refusal.index]
@@ -294,7 +303,7 @@ def _open(path: str | None) -> int:
         return os.open(path, os.O_RDONLY)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput("--file: %s: %s" % (values.quote(path), reason)) from None
+        raise BadInput(f"--file: {values.quote(path)}: {reason}") from None
 
 
 def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]]]:
@@ -307,12 +316,12 @@ def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]]]:
         try:
             data = os.read(fd, CHUNK)
         except OSError as error:
-            raise BadInput("cannot read the jobs: %s" % error.strerror) from None
+            raise BadInput(f"cannot read the jobs: {error.strerror}") from None
         complete, found, rest = (rest + data).rpartition(separator) if data else (rest, b"", b"")
         # Decoded at once: line by line that takes as long as all else here.
         pieces = values.decode(complete).split(mark) if found or not data else []
         if len(rest) > LONGEST_LINE:
-            raise BadInput("line %d: longer than 16 MiB" % (number + len(pieces)))
+            raise BadInput(f"line {number + len(pieces)}: longer than 16 MiB")
         if mark == "\n":
             pieces = [line.rstrip("\r") if line.strip(BLANKS) else "" for line in pieces]
         yield [(index, piece) for index, piece in enumerate(pieces, number) if piece]
@@ -325,6 +334,8 @@ def _parse(
     records: list[tuple[int, str]], fields: dict[str, object], template: str | None
 ) -> tuple[list[jobspec.NewJob], QueueError | None]:
     """(a job for each record, what is wrong with the first bad one: those behind it are left)."""
+    from ..jobjson import from_json
+
     jobs: list[jobspec.NewJob] = []
     now = time.time()
     # Shell lines differ in nothing but their command: half of their price is in how they are made.
@@ -336,11 +347,11 @@ def _parse(
             if template is not None:
                 job = _each(pattern, template, text, number)
             elif text.lstrip().startswith("{"):
-                job = jobspec.from_json(text, fields, now, OPTIONS)
+                job = from_json(text, fields, now, OPTIONS)
             else:
                 job = jobspec.NewJob._make((*before, values.command(text, "command"), *behind))
         except BadInput as error:
-            return jobs, BadInput("line %d: %s" % (number, error))
+            return jobs, BadInput(f"line {number}: {error}")
         jobs.append(job)
     return jobs, None
 
@@ -361,11 +372,11 @@ def _each(pattern: jobspec.NewJob, template: str, line: str, number: int) -> job
         "{#}": str(number),
     }
 
-    def fill(text: str, quote) -> str:
+    def fill(text: str, quote: Callable[[str], str]) -> str:
         return re.sub(r"\{(?:\.|/|//|/\.|#)?\}", lambda match: quote(meanings[match.group()]), text)
 
     filled = fill(template, shlex.quote)
     if filled == template:
-        filled = "%s %s" % (template, shlex.quote(line))
+        filled = f"{template} {shlex.quote(line)}"
     key = pattern.unique_key and values.key(fill(pattern.unique_key, str), "--unique")
     return pattern._replace(command=values.command(filled, "command"), unique_key=key)

@@ -9,7 +9,12 @@ from argparse import ArgumentParser, Namespace
 from .. import values
 from ..errors import BadInput, Refused
 from ..lifecycle import FINISHED, Job
-from . import open_store, tell
+from .queue_file import open_reader
+from .terminal import tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..store.reader import Reader
 
 POLL = 0.02  # seconds
 
@@ -36,25 +41,25 @@ def logs(args: Namespace) -> int:
     if args.id is None:
         if not args.follow or number is not None:
             raise BadInput("give the id of a job, or -f alone to follow all that run")
-        with open_store(args) as store:
+        with open_reader(args) as store:
             _FollowAll(store, streams, lines).run()
-    with open_store(args) as store:
+    with open_reader(args) as store:
         job = store.get(args.id)
         if number is not None and number > job.last_attempt:
-            raise Refused("job %s has no attempt %d: it has had %d" % (job.id, number, job.last_attempt))
+            raise Refused(f"job {job.id} has no attempt {number}: it has had {job.last_attempt}")
         reader = _Reader(store, job, number or max(job.last_attempt, 1), streams)
         _write(_last_lines(reader.read(), lines))
         if args.follow:
             _follow(store, job, reader, fixed=number is not None)
         elif job.last_attempt == 0:
-            tell("job %s has not run yet" % job.id)
+            tell(f"job {job.id} has not run yet")
     return 0
 
 
 class _Reader:
     """Reads on in the output of one attempt."""
 
-    def __init__(self, store, job: Job, attempt: int, streams: tuple[int, ...]) -> None:
+    def __init__(self, store: Reader, job: Job, attempt: int, streams: tuple[int, ...]) -> None:
         self._store = store
         self._job = job
         self._streams = streams
@@ -71,7 +76,7 @@ class _Reader:
         pieces = []
         for start, stream, data in self._store.output(self._job, self._attempt, self._position):
             if start > self._position:
-                tell("[%d bytes were not kept: see output-limit]" % (start - self._position))
+                tell(f"[{start - self._position} bytes were not kept: see output-limit]")
             self._position = start + len(data)
             if stream in self._streams:
                 pieces.append(data)
@@ -105,7 +110,7 @@ def _last_lines(data: bytes, count: int | None) -> bytes:
     return data[at + 1 :]
 
 
-def _follow(store, job: Job, reader: _Reader, fixed: bool) -> None:
+def _follow(store: Reader, job: Job, reader: _Reader, fixed: bool) -> None:
     """Write what comes until the job or, if it is `fixed`, the attempt has ended."""
     while True:
         version = store.data_version()
@@ -119,7 +124,7 @@ def _follow(store, job: Job, reader: _Reader, fixed: bool) -> None:
             _sleep_until_change(store, version)
 
 
-def _sleep_until_change(store, version: int) -> None:
+def _sleep_until_change(store: Reader, version: int) -> None:
     while store.data_version() == version:
         time.sleep(POLL)
 
@@ -127,7 +132,7 @@ def _sleep_until_change(store, version: int) -> None:
 class _FollowAll:
     """Writes each line that any job prints from now on, the job's id before it."""
 
-    def __init__(self, store, streams: tuple[int, ...], lines: int | None) -> None:
+    def __init__(self, store: Reader, streams: tuple[int, ...], lines: int | None) -> None:
         """Of jobs that run already, begin `lines` lines before the end of what they printed."""
         self._store = store
         self._streams = streams

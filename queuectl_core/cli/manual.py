@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from .. import __version__, lifecycle, settings
+from .. import lifecycle, settings
+from ..version import __version__
 from . import ALIASES, COMMANDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .parser import Argument
 
 DESCRIPTION = (
     "queuectl is a background job queue for one machine. A job is a shell command. One SQLite file is the"
@@ -88,7 +95,7 @@ def page() -> str:
 
     lines = [
         '.\\" Made by "queuectl manual" from the registry of commands: change that instead.',
-        '.TH QUEUECTL 1 "" "queuectl %s" "User Commands"' % __version__,
+        f'.TH QUEUECTL 1 "" "queuectl {__version__}" "User Commands"',
         ".SH NAME",
         _text("queuectl - a background job queue for one machine, on one SQLite file"),
         ".SH SYNOPSIS",
@@ -106,13 +113,13 @@ def page() -> str:
         lines += [".SS " + _text(_synopsis(name, taken, parser.usage)), _sentence(command.help)]
         aliases = [alias for alias, words in ALIASES.items() if " ".join(words[:2]).startswith(name)]
         if aliases:
-            meanings = ["%s is %s" % (alias, " ".join(ALIASES[alias])) for alias in aliases]
-            lines += ["Alias: %s." % _text(", ".join(meanings))]
+            meanings = [f"{alias} is {' '.join(ALIASES[alias])}" for alias in aliases]
+            lines += [f"Alias: {_text(', '.join(meanings))}."]
         lines += _items([argument for argument in taken if "--help" not in argument.options])
     lines += [".SH CONFIGURATION", _text(CONFIGURATION)]
     for key, setting in settings.SETTINGS.items():
         shown = "QUEUE." + key if key in settings.OF_A_QUEUE else key
-        lines += _item(shown, "%s (default: %s)" % (setting.help, setting.default))
+        lines += _item(shown, f"{setting.help} (default: {setting.default})")
     lines += [".SH STATES", "A job"]
     for state in lifecycle.STATES:
         lines += _item(state, STATES[state])
@@ -121,9 +128,10 @@ def page() -> str:
         lines += _item(code, meaning)
     lines += [
         ".PP",
-        _text("'wait' of one job passes on the exit code of that job. ")
-        + _text("A job that exits %d (EX_TEMPFAIL) says \"not now\": it is tried again later, and" % 75)
-        + _text(" that uses up none of its retries, at most defer-limit times."),
+        _text(
+            "'wait' with one job exits with that job's exit code. A job that exits 75 (EX_TEMPFAIL) says \"not now\":"
+            " it is tried again later without using up a retry, at most defer-limit times."
+        ),
         ".SH ENVIRONMENT",
     ]
     for variable, meaning in ENVIRONMENT.items():
@@ -160,19 +168,19 @@ def _sentence(text: str) -> str:
 
 
 def _item(term: str, text: str) -> list[str]:
-    return [".TP", "\\fB%s\\fR" % _text(term), _text(text)]
+    return [".TP", f"\\fB{_text(term)}\\fR", _text(text)]
 
 
-def _items(arguments: list) -> list[str]:
+def _items(arguments: Sequence[Argument]) -> list[str]:
     lines = []
     for argument in arguments:
-        value = " \\fI%s\\fR" % _text(argument.value) if argument.value else ""
-        terms = ["\\fB%s\\fR" % _text(option) + value for option in argument.options] or [value.strip()]
+        value = f" \\fI{_text(argument.value)}\\fR" if argument.value else ""
+        terms = [f"\\fB{_text(option)}\\fR" + value for option in argument.options] or [value.strip()]
         lines += [".TP", ", ".join(terms), _text(argument.help)]
     return lines
 
 
-def _synopsis(name: str, arguments: list, usage: str | None) -> str:
+def _synopsis(name: str, arguments: Sequence[Argument], usage: str | None) -> str:
     """The command with what it takes: `cancel [OPTION ...] [ID ...]`."""
     if usage:
         return usage.replace("queuectl ", "", 1)
@@ -181,6 +189,6 @@ def _synopsis(name: str, arguments: list, usage: str | None) -> str:
         words.append("[OPTION ...]")
     for argument in arguments:
         if not argument.options:
-            shown = "%s ..." % argument.value if argument.repeats else argument.value
-            words.append(shown if argument.is_needed else "[%s]" % shown)
+            shown = f"{argument.value} ..." if argument.repeats else str(argument.value)
+            words.append(shown if argument.is_needed else f"[{shown}]")
     return " ".join(words)

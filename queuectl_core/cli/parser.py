@@ -1,7 +1,4 @@
-"""The argparse side of the command line, made from the registry.
-
-Only the parser of the command that is run is built, and only its module imported.
-"""
+"""The argparse parser, built from the registry: only for the command that is run, importing only its module."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import os
 import sys
 from importlib import import_module
 
-# argparse asks gettext for its words, which loads locale and looks for catalogues that are not
-# there: 2 of the 20 ms that an enqueue takes. It gets its own words back instead.
+# argparse gets its texts from gettext, which loads locale and looks for catalogs that don't exist: 2 of the 20 ms that
+# an enqueue takes. This stand-in returns the texts unchanged.
 if "gettext" not in sys.modules:
     sys.modules["gettext"] = words = type(sys)("gettext")
     words.gettext = lambda text: text  # type: ignore[attr-defined]
@@ -20,41 +17,50 @@ if "gettext" not in sys.modules:
     del sys.modules["gettext"], words
 
 from argparse import SUPPRESS, ArgumentParser, HelpFormatter, _AppendAction, _SubParsersAction
-from collections import namedtuple
 
-from .. import __version__
 from ..errors import BadInput
+from ..typed import NamedTuple
+from ..version import __version__
 from . import ALIASES, COMMANDS, GROUPS, Command, command_place
 
-EPILOG = """\
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
+
+    Commands = _SubParsersAction[Any]
+
+_ALIAS_LINES = "\n".join(f"  {alias:<6} = {' '.join(words)}" for alias, words in ALIASES.items())
+
+EPILOG = f"""\
 exit codes:
-  0 done   1 the answer is no   2 wrong usage or bad input
-  3 the database cannot be used   124 wait ran out of time   130 interrupted
+  0 done   1 not found, already exists, or did not succeed   2 wrong usage or bad input
+  3 the database cannot be used   124 timed out   130 interrupted
   (wait ID: the exit code of that job)
 
 aliases:
-  %s
-""" % "\n  ".join("%-6s = %s" % (alias, " ".join(words)) for alias, words in ALIASES.items())
+{_ALIAS_LINES}
+"""
 
 
 class Parser(ArgumentParser):
-    """An ArgumentParser that raises its complaints, in one line, as BadInput."""
+    """An ArgumentParser that reports errors as BadInput, in one line."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(formatter_class=_formatter, **options)
 
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise BadInput("%s (see '%s --help')" % (message, self.prog))
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message} (see '{self.prog} --help')")
 
 
 class _Formatter(HelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if "\n  " in text else super()._fill_text(text, width, indent)  # It is laid out.
+        return text if "\n  " in text else super()._fill_text(text, width, indent)  # Already laid out.
 
 
 def _formatter(prog: str) -> HelpFormatter:
-    # Given a width, argparse does not import shutil (and with it bz2, lzma, zlib) to ask for it.
+    # Without a width, argparse imports shutil (and with it bz2, lzma, zlib) to find it.
     try:
         width = min(100, os.get_terminal_size(1).columns - 2)
     except OSError:
@@ -63,7 +69,7 @@ def _formatter(prog: str) -> HelpFormatter:
 
 
 def parser_for(words: list[str]) -> Parser:
-    """The parser for a command line that starts with these words: only what they need of it."""
+    """The parser for a command line with these words, with only the commands that it needs."""
     parser = Parser(
         prog="queuectl",
         description="A background job queue for one machine, on one SQLite file.",
@@ -77,14 +83,14 @@ def parser_for(words: list[str]) -> Parser:
     )
     parser.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
     parser.add_argument(
-        "--color", choices=("auto", "always", "never"), default="auto", help="colours in tables"
+        "--color", choices=("auto", "always", "never"), default="auto", help="color in tables"
     )
     parser.add_argument("--version", action="version", version="queuectl " + __version__)
     commands = parser.add_subparsers(dest="noun", metavar="COMMAND", title="commands")
     at = command_place(words)
     first = None if at is None else words[at]
     wanted = [name for name in COMMANDS if name.split()[0] == first] or list(COMMANDS)
-    groups: dict[str, object] = {}
+    groups: dict[str, Commands] = {}
     for name in wanted:
         noun, _, verb = name.partition(" ")
         if not verb:
@@ -95,17 +101,17 @@ def parser_for(words: list[str]) -> Parser:
                 noun, help=GROUPS[noun], description=GROUPS[noun].capitalize() + "."
             )
             groups[noun] = group.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
-            groups[noun].required = True  # type: ignore[attr-defined]
+            groups[noun].required = True
         _add(groups[noun], COMMANDS[name], verb)
     return parser
 
 
-def _add(commands, command: Command, word: str) -> None:
+def _add(commands: Commands, command: Command, word: str) -> None:
     description = command.help[0].upper() + command.help[1:] + "."
     module = import_module("." + command.module, __package__)
     describe = getattr(module, command.handler + "_arguments")
     parser = commands.add_parser(word, help=command.help, description=description)
-    # Accepted behind the command too, where people write them.
+    # Accepted after the command too, where people write them.
     parser.add_argument("--db", metavar="FILE", default=SUPPRESS, help=SUPPRESS)
     parser.add_argument("--quiet", action="store_true", default=SUPPRESS, help=SUPPRESS)
     parser.add_argument("--color", default=SUPPRESS, help=SUPPRESS, choices=("auto", "always", "never"))
@@ -115,14 +121,25 @@ def _add(commands, command: Command, word: str) -> None:
 
 # --- what there is to type, for completion and the manual ------------------------------------------
 
-# One argument of a command: its option strings (none: it is positional), the name of its value
-# (None: it takes none), its help, the values that it is limited to (None: any), whether it may be
-# given several times, and whether it must be given.
-Argument = namedtuple("Argument", "options value help choices repeats is_needed")
+
+class Argument(NamedTuple):
+    """An argument of a command.
+
+    `options` is empty for positional arguments, `value` is None if it takes none, `choices` is None if any value is
+    allowed, `repeats` is whether it may be given several times, `is_needed` whether it must be given.
+    """
+
+    options: tuple[str, ...]
+    value: str | None
+    help: str
+    choices: Iterable[str] | None
+    repeats: bool
+    is_needed: bool
+
 
 
 def leaf(name: str) -> ArgumentParser:
-    """The parser of one command, or for "" of the program."""
+    """The parser of one command, or for "" that of the program."""
     parser: ArgumentParser = parser_for(name.split())
     for word in name.split():
         (commands,) = [action for action in parser._actions if isinstance(action, _SubParsersAction)]
@@ -131,11 +148,11 @@ def leaf(name: str) -> ArgumentParser:
 
 
 def arguments(name: str) -> list[Argument]:
-    """What a command, or for "" the program, takes, in the order of its help; the hidden left out."""
+    """The arguments of a command, or for "" of the program, in the order of its help, without hidden ones."""
     return [
         Argument(
             tuple(action.option_strings),
-            None if action.nargs == 0 else action.metavar or "{%s}" % ",".join(action.choices or ()),
+            None if action.nargs == 0 else str(action.metavar or f"{{{','.join(action.choices or ())}}}"),
             (action.help or "") % dict(vars(action), prog="queuectl"),
             action.choices,
             action.nargs in ("*", "+") or isinstance(action, _AppendAction),

@@ -5,10 +5,21 @@ from __future__ import annotations
 import os
 import time
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 
-from .. import sources, values
+from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
-from . import open_store, tell
+from ..program import sources
+from .queue_file import open_reader, open_store
+from .terminal import print_json_array, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..records import Worker
+    from ..store.reader import Reader
+    from ..workers.worker_process import Plan
 
 STOP_POLL = 0.02  # seconds
 LONGEST_LIST = 10  # lines
@@ -53,20 +64,20 @@ def start_arguments(parser: ArgumentParser) -> None:
 
 
 def start(args: Namespace) -> int:
-    from .. import supervisor
-    from ..database import refuse_network
-    from ..rescue import sweep
-    from ..worker_process import Plan
+    from ..store.filesystem import refuse_network
+    from ..workers import launch
+    from ..workers.rescue import sweep
+    from ..workers.worker_process import Plan
 
     version = sources.version()
     if args.take_over is not None:
-        return supervisor.take_over(values.whole(args.take_over, "--take-over", 3), version)
+        return launch.take_over(values.whole(args.take_over, "--take-over", 3), version)
     count = values.whole(args.count, "--count", 1, 1000)
     queues = [values.name(queue, "--queue") for queue in args.queue]
     if args.top_up and args.foreground:
         raise BadInput("--top-up: cannot be given together with --foreground")
     if not args.foreground:
-        supervisor.shed_mark()
+        launch.shed_token()
     environment = dict(os.environb)
     environment.pop(b"NOTIFY_SOCKET", None)  # For the supervisor to speak to, not for jobs.
     if args.env_file is not None:
@@ -75,11 +86,11 @@ def start(args: Namespace) -> int:
         path = store.path
         refuse_network(path)
         for id in sweep(store):
-            tell("queuectl: job %s was left by a worker that is gone; it has been taken care of" % id)
+            tell(f"queuectl: job {id} was left by a worker that is gone; it has been taken care of")
     takes = ",".join(dict.fromkeys(queues)) or None
     plan = Plan(path, count, takes, args.drain, environment, version)
     if args.foreground:
-        return supervisor.start_foreground(plan)
+        return launch.start_foreground(plan)
     if args.top_up:
         _top_up(args, plan)
     else:
@@ -87,18 +98,18 @@ def start(args: Namespace) -> int:
     return 0
 
 
-def _start(plan) -> None:
-    from .. import supervisor
+def _start(plan: Plan) -> None:
+    from ..workers import launch
 
-    for worker, pid in supervisor.start_detached(plan):
-        print("worker %d started, pid %d" % (worker, pid))
+    for worker, pid in launch.start_detached(plan):
+        print(f"worker {worker} started, pid {pid}")
 
 
-def _top_up(args: Namespace, plan) -> None:
+def _top_up(args: Namespace, plan: Plan) -> None:
     """Start as many workers as are missing to those that the plan wants."""
     import fcntl
 
-    from .. import fleet
+    from ..workers import fleet
 
     # The folder itself is the lock. Its descriptor goes to the supervisor too, so it is unlocked here;
     # were we killed before, it would be locked until that fleet is done, and that is right as well.
@@ -110,9 +121,9 @@ def _top_up(args: Namespace, plan) -> None:
     try:
         with open_store(args) as store:
             rows = [row for row in fleet.live_workers(store) if row.wanted == "run"]
-        missing = plan.count - sum(row.queues == plan.queues for row in rows)
+        missing = plan.size - sum(row.queues == plan.queues for row in rows)
         if missing > 0:
-            _start(plan._replace(count=missing))
+            _start(plan._replace(size=missing))
     finally:
         fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
@@ -125,7 +136,7 @@ def _read_env_file(path: str) -> dict[bytes, bytes]:
             lines = file.read().splitlines()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput("--env-file: %s: %s" % (values.quote(path), reason)) from None
+        raise BadInput(f"--env-file: {values.quote(path)}: {reason}") from None
     made = {}
     for number, line in enumerate(lines, 1):
         line = line.lstrip()
@@ -134,7 +145,7 @@ def _read_env_file(path: str) -> dict[bytes, bytes]:
         key, equals, value = line.partition(b"=")
         if not key or any(byte in key for byte in b" \t\0") or b"\0" in value:
             # The line itself is not shown: it may hold a secret.
-            raise BadInput("--env-file: %s: line %d is not KEY=VALUE" % (values.quote(path), number))
+            raise BadInput(f"--env-file: {values.quote(path)}: line {number} is not KEY=VALUE")
         if equals:
             made[key] = value
         elif key in os.environb:
@@ -156,8 +167,8 @@ def stop_arguments(parser: ArgumentParser) -> None:
 
 
 def stop(args: Namespace) -> int:
-    from .. import fleet
-    from ..rescue import sweep
+    from ..workers import fleet
+    from ..workers.rescue import sweep
 
     patience = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     ids = [values.whole(id, "worker id", 1) for id in args.ids]
@@ -166,23 +177,23 @@ def stop(args: Namespace) -> int:
         targets = [row for row in live if not ids or row.id in ids]
         missing = sorted(set(ids) - {row.id for row in targets})
         if missing:
-            raise Refused("no such worker: %s" % ", ".join(map(str, missing)))
+            raise Refused(f"no such worker: {', '.join(map(str, missing))}")
         supervisors = [] if ids else [row for row in store.workers() if row.role == "supervisor"]
         fleet.stop(store, supervisors + targets, args.now)
         if not targets and not supervisors:
             tell("queuectl: no worker runs")
         if args.no_wait:
             for row in targets:
-                print("worker %d is stopping, pid %d" % (row.id, row.pid))
+                print(f"worker {row.id} is stopping, pid {row.pid}")
             return 0
         _wait_for_end(store, targets, patience, args.now)
         sweep(store)
     return 0
 
 
-def _wait_for_end(store, targets: list, patience: float | None, now: bool) -> None:
+def _wait_for_end(store: Reader, targets: Sequence[Worker], patience: float | None, now: bool) -> None:
     """Wait until these workers are gone, and say so; raises WaitTimedOut."""
-    from .. import fleet
+    from ..workers import fleet
 
     began = time.monotonic()
     told = False
@@ -191,38 +202,28 @@ def _wait_for_end(store, targets: list, patience: float | None, now: bool) -> No
         here = {row.id for row in store.workers()}
         for id, row in list(left.items()):
             if id not in here or not fleet.is_running(store, row):
-                print("worker %d stopped" % id, flush=True)
+                print(f"worker {id} stopped", flush=True)
                 del left[id]
         waited = time.monotonic() - began
         if left and not told and waited > 0.5:
             told = True
             _tell_what_is_waited_for(store, left, now)
         if left and patience is not None and waited >= patience:
-            raise WaitTimedOut(
-                "%d still running after %s: worker %s"
-                % (len(left), values.span(patience), ", ".join(map(str, left)))
-            )
+            ids = ", ".join(map(str, left))
+            raise WaitTimedOut(f"{len(left)} still running after {values.span(patience)}: worker {ids}")
         if left:
             time.sleep(STOP_POLL)
 
 
-def _tell_what_is_waited_for(store, left: dict, now: bool) -> None:
+def _tell_what_is_waited_for(store: Reader, left: dict[int, Worker], now: bool) -> None:
     running = store.running()
     busy = [id for id in left if id in running]
     for id in busy[:LONGEST_LIST]:
         job, since = running[id]
-        tell(
-            "waiting for worker %d to %s job %s (running for %s)%s"
-            % (
-                id,
-                "end" if now else "finish",
-                job,
-                values.span(time.time() - since),
-                "" if now else "; worker stop --now ends it",
-            )
-        )
+        verb, hint = ("end", "") if now else ("finish", "; worker stop --now ends it")
+        tell(f"waiting for worker {id} to {verb} job {job} (running for {values.span(time.time() - since)}){hint}")
     if len(busy) > LONGEST_LIST:
-        tell("… and for %d more" % (len(busy) - LONGEST_LIST))
+        tell(f"… and for {len(busy) - LONGEST_LIST} more")
 
 
 def restart_arguments(parser: ArgumentParser) -> None:
@@ -230,8 +231,8 @@ def restart_arguments(parser: ArgumentParser) -> None:
 
 
 def restart(args: Namespace) -> int:
-    from .. import supervisor
-    from ..rescue import sweep
+    from ..workers import launch
+    from ..workers.rescue import sweep
 
     with open_store(args) as store:
         sweep(store)
@@ -241,7 +242,7 @@ def restart(args: Namespace) -> int:
         alone = [row for row in before if row.id not in supervisors and row.id not in old]
         if not before:
             tell("queuectl: no worker runs")
-        supervisor.restart(list(supervisors.values()))
+        launch.restart(list(supervisors.values()))
         for row in supervisors.values():
             _wait_for_renewal(store, row)
         if not args.no_wait:
@@ -249,28 +250,26 @@ def restart(args: Namespace) -> int:
             _wait_for_start(store, old)
         versions = {row.version for row in store.workers() if row.id in supervisors}
     for version in versions - {sources.version()}:
-        tell("queuectl: they run %s, from where they were started; this is %s" % (version, sources.version()))
+        tell(f"queuectl: they run {version}, from where they were started; this is {sources.version()}")
     if alone:
         ids = ", ".join(str(row.id) for row in alone)
-        raise Refused("worker %s: its supervisor is gone; stop it, and start another" % ids)
+        raise Refused(f"worker {ids}: its supervisor is gone; stop it, and start another")
     return 0
 
 
-def _wait_for_renewal(store, supervisor) -> None:
+def _wait_for_renewal(store: Reader, supervisor: Worker) -> None:
     until = time.monotonic() + RESTART_PATIENCE
     while any(
         row.id == supervisor.id and row.started_at == supervisor.started_at for row in store.workers()
     ):
         if time.monotonic() > until:
-            raise Refused("supervisor, pid %d: it goes on as before; is its program there?" % supervisor.pid)
+            raise Refused(f"supervisor, pid {supervisor.pid}: it goes on as before; is its program there?")
         time.sleep(STOP_POLL)
 
 
-def _wait_for_start(store, old: dict) -> None:
+def _wait_for_start(store: Reader, old: dict[int, Worker]) -> None:
     """Wait until each supervisor has as many workers as it had, or is gone; print the new ones."""
-    left = {row.supervisor: 0 for row in old.values()}
-    for row in old.values():
-        left[row.supervisor] += 1
+    left = Counter(row.supervisor for row in old.values())
     known = set(old)
     while True:
         rows = store.workers()
@@ -278,26 +277,28 @@ def _wait_for_start(store, old: dict) -> None:
             if row.id not in known and row.supervisor in left:
                 known.add(row.id)
                 left[row.supervisor] -= 1
-                print("worker %d started, pid %d" % (row.id, row.pid), flush=True)
+                print(f"worker {row.id} started, pid {row.pid}", flush=True)
         here = {row.id for row in rows}
         if not any(number > 0 and id in here for id, number in left.items()):
             return
         time.sleep(STOP_POLL)
 
 
-def show_workers_arguments(parser: ArgumentParser) -> None:
+def list_workers_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array")
 
 
-def show_workers(args: Namespace) -> int:
-    from .. import fleet, render
+def list_workers(args: Namespace) -> int:
+    from ..jobjson import worker_json
+    from ..workers import fleet
+    from .tables import workers_table
 
-    with open_store(args) as store, store.snapshot():
+    with open_reader(args) as store, store.snapshot():
         rows, running = fleet.live_workers(store), store.running()
     if args.json:
-        render.print_json_array(render.worker_json(row, running) for row in rows)
+        print_json_array(worker_json(row, running) for row in rows)
     elif rows:
-        render.workers_table(rows, running, time.time())
+        workers_table(rows, running, time.time())
     else:
         tell("no worker runs; start one: queuectl worker start")
     return 0

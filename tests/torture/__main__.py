@@ -32,7 +32,7 @@ import threading
 import time
 from collections import namedtuple
 
-from queuectl_core.identity import birth
+from queuectl_core.workers.identity import birth
 from queuectl_core.lifecycle import FINISHED
 from queuectl_core.store import Store
 from tests.harness import MARK, PROGRAM, audit, processes_with, wait_until

@@ -1,0 +1,52 @@
+"""`retry` and `edit`: jobs that exist already, again or differently."""
+
+from __future__ import annotations
+
+import time
+from argparse import SUPPRESS, ArgumentParser, Namespace
+
+from .. import jobspec
+from ..errors import BadInput
+from .bulk import each
+from .enqueue import FIELDS, OPTIONS, directory
+from .queue_file import open_client
+
+
+def retry_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="a job that is dead, cancelled, completed or failed"
+    )
+
+
+def retry(args: Namespace) -> int:
+    with open_client(args) as store:
+        return each(args.ids, store.revive)
+
+
+# Options of enqueue that edit has too.
+EDITABLE = (
+    "queue priority delay run_at max_retries backoff_base timeout bury_on retry_only_on cwd"
+).split()
+
+
+def edit_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a job that is pending or waits for its retry")
+    parser.add_argument("--command", metavar="LINE", default=SUPPRESS, help="the shell line that it runs")
+    for field in EDITABLE:
+        names, metavar, help = FIELDS[field]
+        help = help.partition(" (default")[0]  # Here it stays what it is.
+        parser.add_argument(*names.split(), dest=field, metavar=metavar, default=SUPPRESS, help=help)
+
+
+def edit(args: Namespace) -> int:
+    places = {"command": "--command", **OPTIONS}
+    given = {name: getattr(args, name) for name in ("command", *EDITABLE) if hasattr(args, name)}
+    if not given:
+        raise BadInput("say what to change (see 'queuectl edit --help')")
+    if "cwd" in given:
+        given["cwd"] = directory(given["cwd"])
+    checked = jobspec.new_job({"command": "-", **given}, time.time(), places)
+    names = {"run_at" if name == "delay" else name for name in given}
+    with open_client(args) as store:
+        print(store.edit(args.id, {name: getattr(checked, name) for name in names}))
+    return 0

@@ -1,0 +1,44 @@
+"""The dead letter queue: `dlq list`, `dlq retry`, `dlq purge`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from .bulk import each, selected_ids
+from .jobs import list_jobs
+from .queue_file import open_client
+
+
+def dlq_list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs of this queue")
+    parser.add_argument(
+        "-n", "--limit", metavar="N", help="at most N jobs (default: 20 in a table, all in JSON)"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON array")
+
+
+def dlq_list(args: Namespace) -> int:
+    args.state = ["dead"]
+    return list_jobs(args)
+
+
+def dlq_retry_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a job in the DLQ")
+    parser.add_argument("--all", action="store_true", help="all jobs in the DLQ")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all jobs of this queue in the DLQ")
+
+
+def dlq_retry(args: Namespace) -> int:
+    with open_client(args) as store:
+        return each(selected_ids(args, "dead jobs", store.dead_ids), lambda id: store.revive(id, only_dead=True))
+
+
+def dlq_purge_arguments(parser: ArgumentParser) -> None:
+    dlq_retry_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be deleted")
+
+
+def dlq_purge(args: Namespace) -> int:
+    with open_client(args) as store:
+        ids = selected_ids(args, "dead jobs", store.dead_ids)
+        return each(ids, lambda id: store.purge(id, args.dry_run))

@@ -1,0 +1,128 @@
+"""The entry point: runs a command line, and turns what happened into an exit code. Only this module does that."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from ..errors import BadInput, DatabaseUnusable, QueueError
+from . import ALIASES, COMMANDS, SHORT, command_place
+
+
+def run(words: list[str]) -> int:
+    """Run one command line; returns the exit code. Raises QueueError."""
+    if _is_plain_enqueue(words):
+        from .enqueue import enqueue_plain
+
+        return enqueue_plain(words[1:])
+    # Everything after the first "--" is a command, word for word; argparse must not see it.
+    cut = words.index("--") if "--" in words else len(words)
+    ours, rest = words[:cut], words[cut + 1 :] if cut < len(words) else None
+    ours = [SHORT.get(word, word) for word in ours]
+    at = command_place(ours)
+    if at is not None and ours[at] == "help":
+        ours[at : at + 1] = []
+        ours.append("--help")
+        at = command_place(ours)
+    if at is not None:
+        ours[at : at + 1] = ALIASES.get(ours[at], [ours[at]])
+        nouns = list(dict.fromkeys(name.split()[0] for name in COMMANDS))
+        if ours[at] not in nouns:
+            from ..values import nearest, quote
+
+            raise BadInput(f"no such command: {quote(ours[at])} ({nearest(ours[at], nouns)})")
+    from .parser import parser_for
+    from .terminal import terminal
+
+    parser = parser_for(ours)
+    args = parser.parse_args(ours)
+    if args.noun is None:
+        parser.print_help(sys.stderr)
+        return 2
+    if rest is not None and not getattr(args, "takes_rest", False):
+        raise BadInput(f"'--' has no meaning here (see '{args.parser.prog} --help')")
+    args.rest = rest
+    terminal.quiet, terminal.color = args.quiet, args.color
+    gc.enable()
+    code: int = args.handler(args)
+    return code
+
+
+def _is_plain_enqueue(words: list[str]) -> bool:
+    """Whether this is an `enqueue` of one job without any option, as in shell loops: it needs no argparse (9 ms)."""
+    if words[:1] != ["enqueue"]:
+        return False
+    return words[1:2] == ["--"] or (len(words) == 2 and not words[1].startswith("-"))
+
+
+def main() -> None:
+    """Run sys.argv and end the process with the exit code of what happened."""
+    gc.disable()  # While modules are imported there is no garbage, and looking for it costs 3 %.
+    if os.name != "posix":
+        sys.exit("queuectl: needs Linux, macOS or a BSD: its workers are forked")
+    _open_standard_streams()
+    try:
+        code = run([os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]])
+        sys.stdout.flush()
+    except QueueError as error:
+        code = error.exit_code
+        _report(error)
+    except KeyboardInterrupt:
+        code = 130
+    except ImportError as error:  # Some Pythons are built without SQLite.
+        code = DatabaseUnusable.exit_code
+        _report(DatabaseUnusable(f"{sys.executable} lacks what queuectl needs: {error}"))
+    except BrokenPipeError:
+        code = 0  # As in `queuectl list | head`.
+    except OSError as error:
+        code = 1
+        _report(error)
+    except Exception as error:
+        code = 70  # EX_SOFTWARE of sysexits.h
+        _report(RuntimeError(f"a bug in queuectl, please report it: {error!r}{_place(error)}"))
+    except SystemExit as error:  # argparse, after --help or --version.
+        code = error.code if isinstance(error.code, int) else 0
+    _leave(code)
+
+
+def _report(error: Exception) -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    from .terminal import complain
+
+    complain(f"queuectl: {error}")
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code if trace else None
+    return f" at {code.co_filename}:{trace.tb_lineno}" if trace and code else ""
+
+
+def _leave(code: int) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass
+    # Skips a checkpoint, and the interpreter's shutdown (2 ms).
+    os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open the standard streams that the caller closed, so none of our files gets their numbers."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Ids and commands are UTF-8 in any locale; anything else is escaped. Buffered even with PYTHONUNBUFFERED, since
+    # unbuffered Python loses the rest of a write that a signal interrupts.
+    for fd, name, buffering in ((1, "stdout", -1), (2, "stderr", 1)):
+        stream = open(fd, "w", buffering, encoding="utf-8", errors="backslashreplace", closefd=False)
+        setattr(sys, name, stream)

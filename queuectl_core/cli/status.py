@@ -1,0 +1,84 @@
+"""`status`: the queue at a glance."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+
+from .. import lifecycle, values
+from ..program import sources
+from ..store.database import LARGE_WAL
+from ..workers import fleet
+from .queue_file import open_reader
+from .tables import table, workers_table
+from .terminal import print_json, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..records import Counts, Worker
+
+
+def status_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def status(args: Namespace) -> int:
+    with open_reader(args) as store, store.snapshot():
+        counts, paused = store.counts(), store.paused()
+        rows, running = fleet.live_workers(store), store.running()
+    totals = {state: sum(queue[state] for queue in counts.values()) for state in lifecycle.STATES}
+    if args.json:
+        from ..jobjson import worker_json
+
+        print_json(
+            {
+                "database": store.path,
+                "version": sources.version(),
+                "jobs": totals,
+                "queues": counts,
+                "workers": [worker_json(row, running) for row in rows],
+                "dlq": totals["dead"],
+                "paused": None in paused,
+                "paused_queues": [queue for queue in paused if queue is not None],
+            }
+        )
+        return 0
+    _print_counts(counts, totals)
+    for queue in paused:
+        print("Paused: %s" % ("all queues" if queue is None else "queue " + values.escape(queue)))
+    print()
+    if rows:
+        workers_table(rows, running, time.time())
+        _print_versions(rows)
+    else:
+        print("No worker runs.")
+    if totals["dead"]:
+        print(f"\nIn the dead letter queue: {totals['dead']} (see: queuectl dlq list)")
+    if store.wal_size() > LARGE_WAL:
+        tell("its log grows: some program has been reading it for long; see queuectl doctor")
+    left = totals["processing"] - len(running.keys() & {row.id for row in rows})
+    if left:
+        tell(f"left by workers that are gone: {left} (queuectl worker start takes care of that)")
+    waiting = totals["pending"] + totals["failed"]
+    if waiting and not rows:
+        tell(f"{waiting} jobs wait for a worker: queuectl worker start")
+    return 0
+
+
+def _print_versions(rows: list[Worker]) -> None:
+    version = sources.version()
+    others = sorted({row.version for row in rows} - {version})
+    if others:
+        text = "\nWorkers run %s, this is %s (see: queuectl worker restart)"
+        print(text % (", ".join(others), version))
+
+
+def _print_counts(counts: Counts, totals: dict[str, int]) -> None:
+    if not counts:
+        print("No jobs yet.")
+        return
+    heads = ["QUEUE"] + [">" + state.upper() for state in lifecycle.STATES]
+    rows = [[queue, *by_state.values()] for queue, by_state in counts.items()]
+    if len(rows) > 1:
+        rows.append(["(all)", *totals.values()])
+    table(heads, rows)

@@ -1,0 +1,206 @@
+"""Tables and sheets for people.
+
+No control character of an id, a command or an error reaches the terminal: text is escaped (`\\n`, `\\x1b`, `\\u202e`).
+"""
+
+from __future__ import annotations
+
+from ..lifecycle import WAITING
+from ..values import escape, span
+from .terminal import terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..lifecycle import Job
+    from ..records import Attempt, Needs, Running, Worker
+
+COLORS = {
+    "pending": "36",
+    "processing": "34",
+    "completed": "32",
+    "failed": "33",
+    "dead": "31",
+    "cancelled": "35",
+    "idle": "32",
+    "busy": "34",
+    "stopping": "33",
+}
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout. On a terminal, its widest columns are truncated until it fits.
+
+    A column whose head starts with ">" is right-aligned. None is shown as "-".
+    """
+    right = [head.startswith(">") for head in heads]
+    lines = [[head.lstrip(">") for head in heads]]
+    lines += [["-" if cell is None else escape(cell) for cell in row] for row in rows]
+    widths = _fitting([max(map(_width, column)) for column in zip(*lines)], terminal.width())
+    for number, line in enumerate(lines):
+        cells = [_cut(cell, width) for cell, width in zip(line, widths)]
+        padded = [_pad(cell, width, to_right) for cell, width, to_right in zip(cells, widths, right)]
+        text = "  ".join((*padded[:-1], padded[-1] if right[-1] else cells[-1]))
+        print(_colored(text.rstrip(), line, bold=number == 0))
+
+
+def _fitting(widths: list[int], room: int | None) -> list[int]:
+    """The widths of columns, the widest reduced until all fit into `room`; None means there is no limit."""
+    if room is None:
+        return widths
+    room -= 2 * (len(widths) - 1)
+    highest = max(widths)
+    while highest > 1 and sum(min(width, highest) for width in widths) > room:
+        highest -= 1
+    fitting = [min(width, highest) for width in widths]
+    for column, width in enumerate(widths):  # What is left after rounding.
+        fitting[column] += min(width - fitting[column], max(0, room - sum(fitting)))
+    return fitting
+
+
+def _pad(cell: str, width: int, to_right: bool) -> str:
+    blank = " " * (width - _width(cell))
+    return blank + cell if to_right else cell + blank
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _cut(text: str, room: int) -> str:
+    if _width(text) <= room:
+        return text
+    text = text[:room]
+    while _width(text) > room - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def _colored(text: str, cells: list[str], bold: bool) -> str:
+    if not terminal.uses_color():
+        return text
+    if bold:
+        return f"\033[1m{text}\033[0m"
+    for cell in cells:
+        if cell in COLORS:
+            return text.replace(cell, f"\033[{COLORS[cell]}m{cell}\033[0m", 1)
+    return text
+
+
+# --- jobs, attempts and workers ---------------------------------------------------------------------
+
+
+
+def jobs_table(jobs: Sequence[tuple[Job, str | None]], now: float) -> None:
+    """A table of (job, why it waits). WHY says why a job waits, or why it failed."""
+    several = any(job.queue != "default" for job, _ in jobs)
+    heads = ["ID", "STATE", ">TRIES", "WHEN", *(["QUEUE"] if several else []), "WHY", "COMMAND"]
+    rows = [
+        (
+            job.id,
+            job.state,
+            f"{job.attempts}/{job.max_retries + 1}",
+            when(job, now),
+            *([job.queue] if several else []),
+            job.error or reason,
+            job.command,
+        )
+        for job, reason in jobs
+    ]
+    table(heads, rows)
+
+
+def when(job: Job, now: float) -> str:
+    """Such as "in 4s", "for 2m10s" or "3h02m ago"."""
+    if job.state in WAITING:
+        return "in " + span(job.run_at - now) if job.run_at > now else span(now - job.created_at)
+    if job.started_at is not None and job.state == "processing":
+        return f"for {span(now - job.started_at)}"
+    return f"{span(now - job.finished_at)} ago" if job.finished_at is not None else ""
+
+
+def job_sheet(job: Job, reason: str | None, needs: Needs, now: float) -> None:
+    """Everything about one job, a line each."""
+    lines = {
+        "id": job.id,
+        "state": f"{job.state} ({when(job, now)})",
+        "reason": reason,
+        "error": job.error,
+        "after": ", ".join(f"{id} ({state})" for id, state, _ in needs) or None,
+        "command": job.command,
+        "queue": job.queue,
+        "priority": job.priority,
+        "attempts": f"{job.attempts} of {job.max_retries + 1}",
+        "directory": job.cwd,
+        "environment": job.env,
+        "created": local(job.created_at),
+        "not before": local(job.run_at) if job.run_at > job.created_at else None,
+        "started": local(job.started_at),
+        "finished": local(job.finished_at),
+        "worker": job.worker,
+        "unique": job.unique_key,
+        "stdin": None if job.stdin is None else f"{job.stdin} bytes",
+        "bury on": job.bury_on,
+        "retry only on": job.retry_only_on,
+        "deferrals": f"{job.deferrals} of {job.defer_limit}" if job.deferrals else None,
+        "backoff": f"{job.backoff_base:g} ** n, at most {span(job.backoff_max)}",
+        "timeout": span(job.timeout) if job.timeout else "none",
+    }
+    for name, value in lines.items():
+        if value is not None:
+            print(f"{name:<13} {escape(value)}")
+
+
+def attempts_table(attempts: Sequence[Attempt]) -> None:
+    """A job's history."""
+    rows = [
+        (
+            attempt.attempt,
+            local(attempt.started_at),
+            None if attempt.finished_at is None else span(attempt.finished_at - attempt.started_at),
+            attempt.worker,
+            _ending(attempt),
+        )
+        for attempt in attempts
+    ]
+    table((">ATTEMPT", "STARTED", ">TOOK", ">WORKER", "ENDED"), rows)
+
+
+def _ending(attempt: Attempt) -> str:
+    if attempt.outcome is None:
+        return "running"
+    return attempt.error or ("exit 0" if attempt.outcome == "exit" else attempt.outcome)
+
+
+def workers_table(rows: Sequence[Worker], running: Running, now: float) -> None:
+    """Workers, and what they are doing."""
+    lines = []
+    for row in rows:
+        job, since = running.get(row.id) or (None, None)
+        lines.append(
+            (
+                row.id,
+                row.pid,
+                row.state(job),
+                job,
+                None if since is None else span(now - since),
+                span(now - row.started_at),
+                row.queues or "all",
+            )
+        )
+    table((">WORKER", ">PID", "STATE", "JOB", ">SINCE", ">UP", "QUEUES"), lines)
+
+
+def local(seconds: float | None) -> str | None:
+    """A local time such as 2026-11-24 15:04:05."""
+    import time
+
+    return None if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,74 @@
+"""The terminal: messages on stderr, JSON on stdout, and whether to use color."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Terminal:
+    """What --quiet and --color say, and the streams. There is one per process: `terminal`."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.color = "auto"
+
+    def tell(self, text: str) -> None:
+        """A message for the user, on stderr, unless --quiet."""
+        if not self.quiet:
+            self.complain(text)
+
+    def complain(self, text: str) -> None:
+        """An error message, on stderr."""
+        from ..values import escape
+
+        print(escape(text), file=sys.stderr)
+
+    def shows_progress(self) -> bool:
+        """Whether to draw progress on stderr."""
+        return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def uses_color(self) -> bool:
+        """As --color says; by default on a terminal, unless NO_COLOR (no-color.org) is set."""
+        if self.color != "auto":
+            return self.color == "always"
+        return (
+            sys.stdout is not None
+            and sys.stdout.isatty()
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb"
+        )
+
+    def width(self) -> int | None:
+        """Columns of the terminal on stdout; None if it isn't a terminal, so nothing is truncated."""
+        try:
+            return max(20, os.get_terminal_size(1).columns)
+        except (OSError, ValueError):
+            return None
+
+
+terminal = Terminal()
+tell = terminal.tell
+complain = terminal.complain
+
+
+def print_json(value: object) -> None:
+    """Print a JSON value, indented."""
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def print_json_array(items: Iterable[object]) -> None:
+    """Print a JSON array, one item per line, as the items come."""
+    import json
+
+    before = "["
+    for item in items:
+        sys.stdout.write(f"{before}\n{json.dumps(item)}")
+        before = ","
+    print("[]" if before == "[" else "\n]")

@@ -1,0 +1,187 @@
+"""Jobs as JSON: strict parsing (no duplicate names, NaN or Infinity), and output for scripts."""
+
+from __future__ import annotations
+
+import json
+
+from . import jobspec, values
+from .errors import BadInput
+from .values import iso
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .lifecycle import Job
+    from .records import Attempt, Worker
+
+# --- input ---------------------------------------------------------------------------------------
+
+STAMP_TOLERANCE = 3600  # seconds
+
+# Other names for the same field, in JSON as people write it.
+SYNONYMS = {
+    "base_backoff_seconds": "backoff_base",
+    "base_backoff": "backoff_base",
+    "unique": "unique_key",
+}
+
+# `replace` is an option of the command line only.
+JSON_FIELDS = (set(jobspec.FIELDS) | {"delay", "run_at"}) - {"replace"}
+
+
+def json_object(text: str) -> dict[str, object]:
+    """The JSON object that `text` is, no name in it twice. Raises BadInput."""
+    try:
+        given = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"not valid JSON: {error.msg} at character {error.pos + 1}") from None
+    except ValueError:
+        raise BadInput("not valid JSON: a number with too many digits") from None
+    except RecursionError:
+        raise BadInput("not valid JSON: nested too deeply") from None
+    if not isinstance(given, dict):
+        raise BadInput(f"a job is a JSON object, not {values.quote(given)}")
+    return given
+
+
+def _no_pair_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise BadInput(f"{values.quote(twice)}: given twice")
+    return made
+
+
+def _no_constant(word: str) -> float:
+    raise BadInput(f"not valid JSON: {word} is no number")
+
+
+# json.loads would make one for each text, at the cost of reading it.
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_pair_twice, parse_constant=_no_constant)
+
+
+def from_json(
+    text: str, defaults: dict[str, object], now: float, places: dict[str, str] | None = None
+) -> jobspec.NewJob:
+    """A NewJob from a JSON object; `defaults` fill the fields that it leaves out.
+
+    `places` says how to name a field that came from the defaults.
+
+    `state`, `attempts`, timestamps and results are accepted only where they say what a new job is
+    anyway. Raises BadInput, with the nearest known field for an unknown one.
+    """
+    given = json_object(text)
+    fields = dict(defaults)
+    for key, value in given.items():
+        field = SYNONYMS.get(key, key)
+        if field in NEW_JOB_SAYS:
+            if value is not None and not NEW_JOB_SAYS[field](value, now):
+                raise BadInput(
+                    f"{field}: cannot be {values.quote(value)} in a new job; queuectl sets it"
+                )
+            continue
+        if field not in JSON_FIELDS:
+            known = sorted(JSON_FIELDS)
+            raise BadInput(f"{values.quote(key)}: no such field ({values.nearest(key, known)})")
+        if value is None and field != "command":
+            continue
+        if field in given and field != key:
+            raise BadInput(f"{field}: given twice, as {key} too")
+        if field in ("delay", "run_at"):
+            fields.pop("delay", None) if field == "run_at" else fields.pop("run_at", None)
+            if field == "delay" and given.get("run_at") is not None:
+                raise BadInput("delay: cannot be given together with run_at")
+        fields[field] = value
+    return jobspec.new_job(fields, now, places, literal=given)
+
+
+def _is_about_now(value: object, now: float) -> bool:
+    try:
+        return abs(values.moment(value, "time", now) - now) <= STAMP_TOLERANCE
+    except BadInput:
+        return False
+
+
+def _is_zero(value: object, now: float) -> bool:
+    return not isinstance(value, bool) and value == 0
+
+
+def _is_nothing(value: object, now: float) -> bool:
+    return False  # Only null, which the caller lets pass.
+
+
+# Fields of a job that queuectl sets, and what a new job may say there all the same.
+NEW_JOB_SAYS: dict[str, Callable[[object, float], bool]] = {
+    "state": lambda value, now: value == "pending",
+    "attempts": _is_zero,
+    "created_at": _is_about_now,
+    "updated_at": _is_about_now,
+    "started_at": _is_nothing,
+    "finished_at": _is_nothing,
+    "exit_code": _is_nothing,
+    "error": _is_nothing,
+    "worker": _is_nothing,
+}
+
+
+# --- output --------------------------------------------------------------------------------------
+
+JOB_FIELDS = (
+    "id command state attempts max_retries created_at updated_at queue priority run_at started_at"
+    " finished_at exit_code error cwd env backoff_base backoff_max timeout kill_grace output_limit"
+    " bury_on retry_only_on defer_limit deferrals unique_key stdin worker"
+).split()
+TIMES = frozenset(("created_at", "updated_at", "run_at", "started_at", "finished_at"))
+
+
+def job_json(job: Job, reason: str | None) -> dict[str, object]:
+    """A job as an object: times in ISO 8601, durations in seconds; `reason` is why it waits."""
+    made = {}
+    for field in JOB_FIELDS:
+        value = getattr(job, field)
+        made[field] = iso(value) if field in TIMES else _number(value)
+    try:
+        made["env"] = jobspec.variables(job.env)
+    except BadInput:
+        made["env"] = None  # Foreign SQL stored what is none: the job cannot be started.
+    made["reason"] = reason
+    return made
+
+
+def _number(value: object) -> object:
+    """2 rather than 2.0: SQLite keeps some columns as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, object]]:
+    """The history of a job, as `show --json` has it."""
+    return [
+        {
+            "attempt": attempt.attempt,
+            "worker": attempt.worker,
+            "started_at": iso(attempt.started_at),
+            "finished_at": iso(attempt.finished_at),
+            "outcome": attempt.outcome,
+            "exit_code": attempt.exit_code,
+            "error": attempt.error,
+            "output_dropped": attempt.dropped,
+        }
+        for attempt in attempts
+    ]
+
+
+def worker_json(row: Worker, running: dict[int, tuple[str, float]]) -> dict[str, object]:
+    """A worker as an object; `running` as store.running() tells it."""
+    job, since = running.get(row.id) or (None, None)
+    return {
+        "id": row.id,
+        "pid": row.pid,
+        "state": row.state(job),
+        "job": job,
+        "job_started_at": iso(since),
+        "queues": row.queues.split(",") if row.queues else None,
+        "started_at": iso(row.started_at),
+        "version": row.version,
+    }

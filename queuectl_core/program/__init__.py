@@ -1,0 +1,1 @@
+"""The program itself: its sources, the one-file bundle, and how the system starts it."""

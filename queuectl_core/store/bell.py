@@ -1,0 +1,91 @@
+"""A worker's bell: a FIFO next to the database. Ringing it means "look at your row and the queue".
+
+A bell is a hint and carries no data: what it is about is already committed, and a worker that misses it looks by
+itself a little later. Only the worker that a bell is named after listens to it, so an enqueue wakes exactly one. The
+kernel tells every process that can see the folder whether that worker listens: if not, opening the FIFO for writing
+fails with ENXIO.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+def folder(database: str) -> str:
+    """The folder of the bells of this database's workers."""
+    return database + "-bells"
+
+
+def ring(database: str, worker: int) -> bool:
+    """Wake `worker`; False if it doesn't listen."""
+    try:
+        fd = os.open(
+            os.path.join(folder(database), str(worker)),
+            os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC,
+        )
+    except OSError:
+        return False
+    try:
+        os.write(fd, b".")
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # EAGAIN: full, so it has been rung often enough.
+    finally:
+        os.close(fd)
+    return True
+
+
+class Bell:
+    """The listening side. `fd` becomes readable when the bell is rung."""
+
+    def __init__(self, database: str, worker: int) -> None:
+        self._path = os.path.join(folder(database), str(worker))
+        self.fd = self._writer = -1
+        try:
+            self._make()
+            self.fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # A writer of our own: without any, poll() would report a hang-up forever.
+            self._writer = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self.close()  # The file system has no FIFOs; the slow poll must do.
+
+    def _make(self) -> None:
+        for _ in range(10):
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            try:
+                os.mkfifo(self._path, 0o600)
+                return
+            except FileExistsError:
+                os.unlink(self._path)  # From an earlier database of this name.
+            except FileNotFoundError:
+                pass  # Another worker just removed the folder with the last bell in it.
+
+    def silence(self) -> None:
+        """Forget the rings so far."""
+        try:
+            while len(os.read(self.fd, 4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Stop listening and remove the bell."""
+        for fd in (self.fd, self._writer):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._writer = -1
+        remove(self._path)
+
+
+def remove(path: str) -> None:
+    """Remove a bell, and with the last one the folder."""
+    try:
+        os.unlink(path)
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass
+
+
+def remove_of(database: str, worker: int) -> None:
+    """Remove the bell that a dead worker left behind."""
+    remove(os.path.join(folder(database), str(worker)))

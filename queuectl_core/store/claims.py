@@ -1,0 +1,243 @@
+"""What workers do with a queue: claim a job, record its output, settle it, and find what dead workers left."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job
+from ..records import NO_OUTPUT, Identity, worker_from
+from ..typed import NamedTuple
+from . import sql
+from .reader import job_from
+from .roster import Roster
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..lifecycle import Outcome, Verdict
+    from ..records import NewOutput, Worker
+    from ..settings import Config
+
+
+class Claim(NamedTuple):
+    """The answer to a worker that asked for work.
+
+    `wanted` is what it should do: "run", "stop", "stop-now", or None if its row is gone because it was taken for
+    dead. `next_due` is when the next job is due (epoch seconds), `config` the configuration at that moment.
+    """
+
+    job: Job | None
+    wanted: str | None
+    next_due: float | None
+    config: Config
+
+
+class LostAttempt(NamedTuple):
+    """An attempt whose worker is dead: the job as that worker held it, and all that a rescuer needs to know.
+
+    `boot` is where the worker ran (None if its row is gone), `command` the attempt's first process, if it was
+    recorded, and `runner_kill` the queue's runner-kill, or "".
+    """
+
+    job: Job
+    boot: str | None
+    command: Identity | None
+    runner_kill: str
+
+
+class Claims(Roster):
+    """One open queue, as workers take jobs from it."""
+
+    # Before SQLite 3.35 a claim is a SELECT and an UPDATE in the same transaction.
+    has_returning = sqlite3.sqlite_version_info >= (3, 35)
+
+    _file_token: str | None = None
+
+    # --- claim ----------------------------------------------------------------------------------
+
+    def claim(self, worker: int, queues: str | None, idle: bool = False) -> Claim:
+        """Take the best job that is ready; if there is none, mark the worker as idle.
+
+        `queues` is a comma-separated list, or None for all. An `idle` worker looks before it takes the lock.
+        """
+        if idle and not self._is_worth_locking(queues):
+            return Claim(None, self.wanted(worker), self._next_due(), {})
+        with self._transaction():
+            return self._claim(worker, queues, idle, self.config())
+
+    def _is_worth_locking(self, queues: str | None) -> bool:
+        now = self._clock()
+        due: float | None = self._one(sql.NEXT_DUE)
+        if due is not None and due <= now:
+            return True
+        return self._one(sql.CLAIMABLE, {"queues": queues, "now": now}) is not None
+
+    def _claim(self, worker: int, queues: str | None, idle: bool, config: Config) -> Claim:
+        rows = self._rows(sql.WANTED_AND_DUE, {"id": worker})
+        wanted, next_due = rows[0] if rows else (None, None)
+        if wanted != "run":
+            return Claim(None, wanted, None, {})
+        now = self._clock()
+        if next_due is not None and next_due <= now:
+            self._execute(sql.PROMOTE, {"now": now})
+        job = self._take(worker, queues, now)
+        if job:
+            attempt = {"job": job.seq, "attempt": job.last_attempt, "worker": worker, "now": now}
+            self._execute(sql.BEGIN_ATTEMPT, attempt)
+            if job.queue + ".rate" in config:
+                self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
+        if idle == (job is not None):
+            self._execute(sql.SET_IDLE, {"id": worker, "idle": int(job is None)})
+        return Claim(job, wanted, None if job else self._next_due(), config)
+
+    def _next_due(self) -> float | None:
+        """When something may become claimable just because time passes."""
+        due = self._one(sql.NEXT_DUE)
+        start = self._one(sql.NEXT_START, {"now": self._clock()})
+        return min(time for time in (due, start) if time) if due or start else None
+
+    def _take(self, worker: int, queues: str | None, now: float) -> Job | None:
+        parameters = {"worker": worker, "queues": queues, "now": now}
+        if self.has_returning:
+            rows = self._rows(sql.CLAIM_RETURNING, parameters)
+            return job_from(rows[0]) if rows else None
+        seq = self._one(sql.CLAIMABLE, {"queues": queues, "now": now})
+        if seq is None:
+            return None
+        self._execute(sql.CLAIM_SEQ, {"worker": worker, "seq": seq, "now": now})
+        return self._find(sql.JOB_BY_SEQ, seq)
+
+    # --- while an attempt runs ------------------------------------------------------------------
+
+    def token(self, job: Job) -> str:
+        """The token of the job's latest attempt, for the environment of its processes."""
+        if self._file_token is None:
+            self._file_token = self._one(sql.META, {"key": "file"})
+        return f"{self._file_token}.{job.seq}.{job.last_attempt}"
+
+    def record(self, job: Job, output: NewOutput, command: Identity | None = None) -> None:
+        """Store a running attempt's output so far and, once, which process its command is."""
+        owner = _owner(job)
+        with self._transaction():
+            if self._one(sql.HOLDS, owner) is None:
+                return  # The job was taken from us.
+            if command is not None:
+                self._execute(sql.IDENTIFY_ATTEMPT, {**owner, "pid": command.pid, "birth": command.birth})
+            self._write_output(job, output)
+
+    def note(self, job: Job, error: str) -> None:
+        """Record why an attempt that ended can't be settled yet; until it is, that is the job's error."""
+        with self._transaction():
+            self._execute(sql.NOTE, {**_owner(job), "error": error, "now": self._clock()})
+
+    def asked(self, job: Job) -> str:
+        """What the worker that runs `job` is asked to do.
+
+        The strongest of "evicted" (the job was taken from it), "cancelled", "stop-now", "stop" and "run".
+        """
+        cancel = self._one(sql.HOLDS, _owner(job))
+        if cancel is None or job.worker is None:
+            return "evicted"
+        return "cancelled" if cancel else self.wanted(job.worker) or "evicted"
+
+    # --- settle ---------------------------------------------------------------------------------
+
+    def settle(self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput = NO_OUTPUT) -> bool:
+        """Write how the attempt ended and what becomes of the job.
+
+        The owner is `job.worker` in its attempt `job.last_attempt`. If the job has been taken from it, nothing is
+        written and False is returned.
+        """
+        with self._transaction():
+            settled = self._settle(job, outcome, verdict, output)
+            chosen = self._choose_others(job, verdict, None, self.config()) if settled else []
+        self._ring(chosen)
+        return settled
+
+    def settle_and_claim(
+        self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput, queues: str | None
+    ) -> tuple[bool, Claim]:
+        """As `settle`, and claim the worker's next job in the same transaction; `queues` as in `claim`."""
+        assert job.worker is not None
+        with self._transaction():
+            config = self.config()
+            settled = self._settle(job, outcome, verdict, output)
+            claim = self._claim(job.worker, queues, False, config)
+            chosen = self._choose_others(job, verdict, claim.job, config) if settled else []
+        self._ring(chosen)
+        return settled, claim
+
+    def _settle(self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput) -> bool:
+        # If the clock was set back, the duration must not become negative.
+        now = max(self._clock(), job.started_at or 0)
+        state = TRANSITIONS[verdict.move].to_state
+        owner = {**_owner(job), "now": now}
+        result = {"exit_code": verdict.exit_code, "error": verdict.error}
+        is_ready = verdict.run_at is not None and verdict.run_at <= now
+        changed = self._execute(
+            sql.SETTLE,
+            {
+                **owner,
+                **result,
+                "state": state,
+                "ready": int(is_ready) if state in WAITING else None,
+                "run_at": verdict.run_at,
+                "finished_at": now if state in FINISHED else None,
+                "refund": int(verdict.move in ("release", "defer")),
+                "deferral": int(verdict.move == "defer"),
+            },
+        ).rowcount
+        if not changed:
+            return False
+        end = {**owner, **result, "outcome": outcome.kind, "dropped": output.dropped}
+        self._execute(sql.END_ATTEMPT, end)
+        self._write_output(job, output)
+        return True
+
+    def _write_output(self, job: Job, output: NewOutput) -> None:
+        for position in output.stale:
+            self._execute(sql.DROP_OUTPUT, (job.seq, job.last_attempt, position))
+        for position, stream, data in output.fresh:
+            self._execute(sql.ADD_OUTPUT, (job.seq, job.last_attempt, position, stream, data))
+
+    def _choose_others(
+        self, job: Job, verdict: Verdict, next_job: Job | None, config: Config
+    ) -> list[tuple[int, str]]:
+        """Choose idle workers for what this settlement made claimable, besides the next job."""
+        ready = {}
+        if verdict.move == "succeed" and self._one(sql.HAS_DEPENDENTS, {"job": job.seq}):
+            ready = dict(self._rows(sql.RELEASED, {"job": job.seq}))
+        if verdict.run_at is not None or job.queue + ".limit" in config:
+            ready[job.queue] = ready.get(job.queue, 0) + 1
+        if next_job:
+            ready[next_job.queue] = ready.get(next_job.queue, 0) - 1
+        return [
+            pair for queue, count in ready.items() if count > 0 for pair in self._choose(queue, count)
+        ]
+
+    # --- rescue ---------------------------------------------------------------------------------
+
+    def holders(self) -> list[tuple[int, Worker | None]]:
+        """(id, row) of each worker that holds a job; a worker without a row is gone."""
+        return [
+            (row[0], None if row[1] is None else worker_from(row[1:])) for row in self._rows(sql.HOLDERS)
+        ]
+
+    def lost_attempts(self, workers: Sequence[int]) -> list[LostAttempt]:
+        """What these dead workers were doing: one attempt each at most, unless rows were forged."""
+        return [
+            LostAttempt(
+                job_from(job),
+                boot,
+                None if pid is None else Identity(pid, boot or "", birth or ""),
+                str(runner_kill),
+            )
+            for worker in workers
+            for boot, pid, birth, runner_kill, *job in self._rows(sql.LOST_ATTEMPTS, {"worker": worker})
+        ]
+
+
+def _owner(job: Job) -> dict[str, object]:
+    """What guards every write of an attempt: the job, the attempt, and the worker that holds it."""
+    return {"job": job.seq, "attempt": job.last_attempt, "worker": job.worker}

@@ -1,0 +1,368 @@
+"""What users and programs do with a queue: enqueue, cancel, edit, revive, prune, pause, configure."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+
+from .. import settings, values
+from ..errors import BadInput, DuplicateId, JobRefused, QueueError, Refused
+from ..jobspec import NewJob
+from ..lifecycle import FINISHED, UNFINISHED, WAITING
+from . import sql
+from .roster import Roster
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any, Tuple
+
+    from ..lifecycle import Job
+    from ..records import Attempt, Chunk
+
+    Row = Tuple[Any, ...]
+
+# What `edit` can change.
+EDITABLE = (
+    "queue priority command cwd env bury_on retry_only_on run_at max_retries backoff_base backoff_max"
+    " timeout kill_grace output_limit defer_limit"
+).split()
+
+# The parts of a NewJob: settings, which the configuration completes, and what most jobs have none of, some of it
+# in columns and the rest in other tables.
+_FIELDS = NewJob._fields
+_SETTINGS = slice(_FIELDS.index(settings.JOB_SETTINGS[0].column), _FIELDS.index(sql.EXTRA_COLUMNS[0]))
+_EXTRAS = slice(_SETTINGS.stop, len(_FIELDS))
+_EXTRA_COLUMNS = slice(_SETTINGS.stop, _SETTINGS.stop + len(sql.EXTRA_COLUMNS))
+_NO_SETTINGS = (None,) * len(_FIELDS[_SETTINGS])
+_NO_EXTRAS = (None,) * len(_FIELDS[_EXTRAS])
+
+MOST_TRIES = 10  # A made-up id is taken once in a million jobs, so ten times in a row means something else.
+RETENTION_BITE = 1000  # Jobs that retain() deletes at once.
+ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
+
+
+class Client(Roster):
+    """One open queue, as users and programs change it."""
+
+    # --- enqueue --------------------------------------------------------------------------------
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> list[str]:
+        """Add all `jobs` in one transaction, or none; returns their ids. They are on disk on return.
+
+        Fills in what a job leaves open (id, time, settings). A job with the unique key of an unfinished job isn't
+        added; its id is that job's. Raises DuplicateId for an id that exists, JobRefused for one in `after` that
+        doesn't. Wakes idle workers of the jobs' queues.
+        """
+        for _ in range(MOST_TRIES):
+            try:
+                with self._transaction():
+                    ids = self._insert(jobs)
+                    chosen = self._choose_for(jobs)
+            except sqlite3.IntegrityError as error:
+                self._refuse(jobs, error)
+                continue  # A made-up id was taken; make up others.
+            self._ring(chosen)
+            return ids
+        raise QueueError("every id that was made up is taken; try again")
+
+    def _insert(self, jobs: Sequence[NewJob]) -> list[str]:
+        now = self._clock()
+        config = self.config()
+        settings_of: dict[str, Row] = {}
+        rows: list[Row] = []
+        are_plain = True
+        for job, made_up in zip(jobs, _made_up_ids(len(jobs))):
+            queue = job.queue
+            if queue not in settings_of:
+                settings_of[queue] = tuple(settings.resolve(config, queue).values())
+            rows.append(_row(job, made_up, settings_of[queue], now))
+            fields: Row = job
+            are_plain = are_plain and fields[_EXTRAS] == _NO_EXTRAS
+        if are_plain:
+            self._connection.insert_many(sql.ENQUEUE_PLAIN, rows)
+            return [row[0] for row in rows]
+        return [self._insert_one(index, job, row) for index, (job, row) in enumerate(zip(jobs, rows))]
+
+    def _insert_one(self, index: int, job: NewJob, row: Row) -> str:
+        """Insert a job that has more to it than a plain one; returns its id. `row` is that of a plain job."""
+        id: str = row[0]
+        fields: Row = job
+        row = (*row[:-1], *fields[_EXTRA_COLUMNS], row[-1])
+        if job.unique_key:
+            holder = self._holder_of(job.unique_key)
+            if holder:
+                self._replace(job, row, *holder)
+                return holder[0]
+        seq = self._connection.insert(sql.ENQUEUE, row)
+        try:
+            self._add_dependencies(seq, job.after or ())
+        except Refused as refusal:
+            raise JobRefused(str(refusal), index) from None
+        if job.stdin is not None:
+            self._set_input(seq, job.stdin)
+        return id
+
+    def _holder_of(self, key: str) -> tuple[str, str] | None:
+        """(id, state) of the unfinished job with this unique key."""
+        rows = self._rows(sql.HOLDER_OF_KEY, {"key": key})
+        return rows[0] if rows else None
+
+    def _replace(self, job: NewJob, row: Row, id: str, state: str) -> None:
+        """Make the waiting job `id` like `job`, if `job` says so."""
+        if not job.replace or state not in WAITING:
+            return
+        old = self.get(id)
+        fields = dict(zip(_FIELDS, row))
+        fields["run_at"] = fields["run_at"] or self._clock()
+        self._edit(old, {name: fields[name] for name in EDITABLE})
+        self._set_input(old.seq, job.stdin)
+
+    def _add_dependencies(self, seq: int, ids: Sequence[str]) -> None:
+        for id in ids:
+            needed = self.get(id)
+            if needed.seq == seq:
+                raise Refused(f"job {id} cannot wait for itself")
+            self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
+        if ids:
+            self._execute(sql.WAIT_FOR_DEPENDENCIES, {"job": seq})
+
+    def _set_input(self, seq: int, data: bytes | None) -> None:
+        self._execute(sql.DROP_INPUT, {"job": seq})
+        if data is not None:
+            self._execute(sql.ADD_INPUT, {"job": seq, "data": data})
+        self._execute(sql.SET_INPUT_SIZE, {"job": seq, "bytes": None if data is None else len(data)})
+
+    def _refuse(self, jobs: Sequence[NewJob], error: sqlite3.IntegrityError) -> None:
+        """Explain why the database rejected `jobs`; returns only if it was for an id that we made up.
+
+        Raises DuplicateId for the first job whose given id is taken, in the file or in `jobs`.
+        """
+        if "queuectl_jobs.id" not in str(error):
+            raise BadInput(f"rejected by the database: {error}") from None
+        seen = set()
+        for index, job in enumerate(jobs):
+            if job.id is None:
+                continue
+            if job.id in seen or self.find(job.id):
+                raise DuplicateId(f"job {job.id} already exists", index)
+            seen.add(job.id)
+
+    def _choose_for(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
+        """Choose as many idle workers as there are new jobs."""
+        counts = Counter([job.queue for job in jobs])
+        return [pair for queue, count in counts.items() for pair in self._choose(queue, count)]
+
+    # --- jobs from another file -----------------------------------------------------------------
+
+    def import_job(
+        self,
+        job: Job,
+        needs: Sequence[str],
+        attempts: Sequence[tuple[Attempt, Sequence[Chunk]]],
+        data: bytes | None,
+    ) -> bool:
+        """Add a job as it was in another file; False, without doing anything, if its id exists here.
+
+        Call it inside a transaction. `needs` are the ids that it waits for, `data` is its standard input. Raises
+        Refused or BadInput.
+        """
+        if self.find(job.id):
+            return False
+        if job.unique_key and job.state in UNFINISHED:
+            holder = self._holder_of(job.unique_key)
+            if holder:
+                raise Refused(f"job {job.id}: job {holder[0]} has its unique key")
+        row = job._asdict()
+        row.update(
+            command=values.storable(job.command),
+            cwd=job.cwd and values.storable(job.cwd),
+            ready=int(job.run_at <= self._clock()) if job.state in WAITING else None,
+        )
+        try:
+            seq = self._connection.insert(sql.IMPORT_JOB, row)
+        except sqlite3.IntegrityError as error:
+            raise BadInput(f"rejected by the database: {error}") from None
+        for id in needs:
+            if not self.find(id):
+                raise Refused(f"after: no such job: {values.quote(id)}")
+        self._add_dependencies(seq, needs)
+        if data is not None:
+            self._set_input(seq, data)
+        for attempt, output in attempts:
+            self._execute(sql.IMPORT_ATTEMPT, {"job": seq, **attempt._asdict()})
+            for chunk in output:
+                self._execute(sql.ADD_OUTPUT, (seq, attempt.attempt, *chunk))
+        return True
+
+    # --- changing jobs --------------------------------------------------------------------------
+
+    def cancel(self, id: str) -> Job:
+        """Cancel a job. A waiting job is cancelled at once; a running one is ended by its worker soon.
+
+        Returns the job as it is now. Raises Refused if there is none or it is finished.
+        """
+        with self._transaction():
+            job = self.get(id)
+            parameters = {"job": job.seq, "now": self._clock()}
+            if not self._execute(sql.CANCEL_WAITING, parameters).rowcount:
+                if not self._execute(sql.WANT_CANCEL, parameters).rowcount:
+                    raise Refused(f"job {job.id} is already {job.state}")
+            job = self.get(job.id)
+        if job.worker is not None:
+            from .bell import ring
+
+            ring(self.path, job.worker)
+        return job
+
+    def edit(self, id: str, changes: dict[str, object]) -> str:
+        """Change a waiting job: `changes` by column (see EDITABLE); returns its id.
+
+        Raises Refused for a job that isn't waiting.
+        """
+        with self._transaction():
+            job = self.get(id)
+            if not self._edit(job, changes):
+                raise Refused(f"job {job.id} is {job.state}; only waiting jobs can be changed")
+            chosen = self._choose(self.get(job.id).queue, 1)
+        self._ring(chosen)
+        return job.id
+
+    def _edit(self, job: Job, changes: dict[str, object]) -> bool:
+        fields = {**{name: getattr(job, name) for name in EDITABLE}, **changes}
+        for name in ("command", "cwd"):
+            text = fields[name]
+            if isinstance(text, str):
+                fields[name] = values.storable(text)
+        parameters = {**fields, "job": job.seq, "now": self._clock()}
+        return self._execute(sql.EDIT, parameters).rowcount > 0
+
+    def revive(self, id: str, only_dead: bool = False) -> str:
+        """Run a job again from its first attempt; returns its id. Raises Refused if it can't be.
+
+        With `only_dead`, for the DLQ, any job that isn't dead is refused.
+        """
+        with self._transaction():
+            job = self.get(id)
+            if only_dead and job.state != "dead":
+                raise Refused(f"job {job.id} is not in the DLQ: it is {job.state}")
+            if job.unique_key and job.state in FINISHED:
+                holder = self._holder_of(job.unique_key)
+                if holder:
+                    raise Refused(f"job {job.id}: job {holder[0]} has its unique key now")
+            if not self._execute(sql.REVIVE, {"job": job.seq, "now": self._clock()}).rowcount:
+                raise Refused(f"job {job.id} is {job.state}; there is nothing to retry")
+            chosen = self._choose(job.queue, 1)
+        self._ring(chosen)
+        return job.id
+
+    # --- deleting jobs --------------------------------------------------------------------------
+
+    def purge(self, id: str, dry_run: bool = False) -> str:
+        """Delete a job in the DLQ; returns its id. Raises Refused for any other, even with `dry_run`."""
+        with self._transaction():
+            job = self.get(id)
+            if job.state != "dead":
+                raise Refused(f"job {job.id} is not in the DLQ: it is {job.state}")
+            if self._one(sql.IS_WAITED_FOR, {"job": job.seq}):
+                raise Refused(f"other jobs wait for job {job.id}; cancel them first")
+            if not dry_run:
+                self._execute(sql.DELETE, {"job": job.seq})
+        return job.id
+
+    def prune(
+        self, state: str, before: float, queue: str | None = None, limit: int = -1, dry_run: bool = False
+    ) -> list[str]:
+        """Delete jobs that finished in `state` before `before` (epoch seconds), oldest first; returns their ids.
+
+        At most `limit` (-1: all). Jobs that others wait for are kept.
+        """
+        found = {"state": state, "before": before, "queue": queue, "limit": limit}
+        if dry_run:
+            return [id for id, _ in self._rows(sql.PRUNABLE, found)]
+        with self._transaction():
+            rows = self._rows(sql.PRUNABLE, found)
+            for _, seq in rows:
+                self._execute(sql.DELETE, {"job": seq})
+        return [id for id, _ in rows]
+
+    def retain(self) -> None:
+        """Prune some of what `keep-completed` and `keep-dead` say not to keep."""
+        config = self.config()
+        for state in ("completed", "dead"):
+            age = config.get("keep-" + state)
+            if not isinstance(age, (int, float)):
+                continue  # Not set, or "forever".
+            before = self._clock() - age
+            if self.prune(state, before, limit=1, dry_run=True):  # Look before taking the lock.
+                self.prune(state, before, limit=RETENTION_BITE)
+
+    # --- queues and configuration ---------------------------------------------------------------
+
+    def pause(self, queue: str | None) -> bool:
+        """Start no more jobs of a queue, or (None) of any; False if it was already paused."""
+        with self._transaction():
+            if queue is None:
+                return self._execute(sql.PAUSE_ALL).rowcount > 0
+            self._execute(sql.ADD_QUEUE, {"queue": queue})
+            return self._execute(sql.PAUSE, {"queue": queue, "paused": 1}).rowcount > 0
+
+    def resume(self, queue: str | None) -> bool:
+        """Undo `pause` of a queue, or (None) every pause; False if there was none."""
+        with self._transaction():
+            changed = self._execute(sql.PAUSE, {"queue": queue, "paused": 0}).rowcount
+            if queue is None:
+                changed += self._execute(sql.RESUME_ALL).rowcount
+            idle = [row.id for row in self.workers() if row.idle]
+            for worker in idle:
+                self._execute(sql.SET_IDLE, {"id": worker, "idle": 0})
+        self._ring([(worker, queue or "") for worker in idle])
+        return changed > 0
+
+    def set_config(self, key: str, value: int | float | str) -> None:
+        """Set a canonical key to a value that came from `settings.parse`."""
+        with self._transaction():
+            self._execute(sql.CONFIG_SET, {"key": key, "value": value})
+
+    def unset_config(self, key: str) -> bool:
+        """Go back to the default of a canonical key; False if it wasn't set."""
+        with self._transaction():
+            return self._execute(sql.CONFIG_UNSET, {"key": key}).rowcount > 0
+
+
+def _row(job: NewJob, made_up: str, defaults: Row, now: float) -> Row:
+    """The parameters of sql.ENQUEUE_PLAIN: NewJob's fields completed, then the time."""
+    fields: Row = job
+    given = fields[_SETTINGS]
+    if given == _NO_SETTINGS:  # True of most jobs, and of all lines of most batches.
+        given = defaults
+    else:
+        given = tuple(theirs if ours is None else ours for ours, theirs in zip(given, defaults))
+    id, queue, priority, command, cwd = job[:5]
+    return (
+        id or made_up,
+        queue,
+        priority,
+        command if command.isascii() else values.storable(command),
+        cwd if cwd is None or cwd.isascii() else values.storable(cwd),
+        *given,
+        now,
+    )
+
+
+def _made_up_ids(count: int) -> Iterator[str]:
+    """`count` ids that follow one another from a random one.
+
+    Random, so that jobs from two machines can be merged. Consecutive within a batch, so that the index of ids
+    grows in one place; with ten million jobs, random places are many times slower.
+    """
+    number = int.from_bytes(os.urandom(5), "big")
+    made = 0
+    while made < count:
+        # The last two letters count fastest, so 1,024 ids share the others.
+        stem = "".join(ID_ALPHABET[number >> shift & 31] for shift in (35, 30, 25, 20, 15, 10))
+        for last in range(number & 1023, min(1024, (number & 1023) + count - made)):
+            yield stem + ID_ALPHABET[last >> 5] + ID_ALPHABET[last & 31]
+            made += 1
+        number = ((number | 1023) + 1) % 2**40

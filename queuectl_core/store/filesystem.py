@@ -1,0 +1,46 @@
+"""The file system that a queue is on: SQLite's locks don't work on network file systems."""
+
+from __future__ import annotations
+
+from ..errors import DatabaseUnusable
+
+# File systems that several machines see without sharing memory. Not 9p: sandboxes use it for a local root.
+NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gpfs beegfs glusterfs ocfs2 gfs2 fuse.sshfs"
+    " fuse.glusterfs fuse.ceph fuse.s3fs fuse.rclone fuse.gcsfuse fuse.goofys fuse.juicefs".split()
+)
+
+
+def file_system(path: str, mounts: str | None = None) -> str | None:
+    """The type of the file system that `path` is on, such as "ext4"; None if unknown.
+
+    `mounts` is text in the format of /proc/self/mounts, which is read by default.
+    """
+    if mounts is None:
+        try:
+            with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+                mounts = file.read()
+        except OSError:
+            return None
+    best, kind = "", None
+    for line in mounts.splitlines():
+        words = line.split(" ")
+        if len(words) < 3:
+            continue
+        point = words[1]
+        for escaped, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            point = point.replace(escaped, character)
+        point = point.rstrip("/") + "/"
+        # Of two mounts at the same point, the later one covers the earlier.
+        if path.startswith(point) and len(point) >= len(best):
+            best, kind = point, words[2]
+    return kind
+
+
+def refuse_network(path: str, mounts: str | None = None) -> None:
+    """Raise DatabaseUnusable if `path` is on a network file system; `mounts` as in file_system."""
+    kind = file_system(path, mounts)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise DatabaseUnusable(
+            f"{path}: SQLite's locks don't work on a network file system ({kind}); give --db FILE on a local disk"
+        )

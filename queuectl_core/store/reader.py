@@ -1,0 +1,194 @@
+"""Everything that can be asked about a queue. Nothing here writes."""
+
+from __future__ import annotations
+
+import time
+
+from .. import values
+from ..errors import Refused
+from ..lifecycle import FINISHED, STATES, WAITING, Job
+from . import sql
+from .database import Database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from ..records import Attempt, Chunk, Counts, Needs, Running, Worker
+    from ..settings import Config
+
+FEW = 10_000  # Up to this many pending jobs are looked up one by one; among more, the newest are found quickly.
+
+
+class Reader(Database):
+    """One open queue, read-only."""
+
+    def __init__(self, path: str, *, clock: Callable[[], float] = time.time, **options: Any) -> None:
+        """Open the queue file as Database does, with its `options`. `clock` returns epoch seconds."""
+        self._clock = clock
+        super().__init__(path, **options)
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def find(self, id: str) -> Job | None:
+        """The job with exactly this id, or None."""
+        return self._find(sql.JOB_BY_ID, id)
+
+    def get(self, id: str) -> Job:
+        """The job with this id, or the only one whose id starts with it. Raises Refused if there is none."""
+        job = self.find(id)
+        if job is None:
+            matches = self._rows(sql.JOBS_BY_PREFIX, {"prefix": id}) if id else []
+            if not matches:
+                raise Refused(f"no such job: {values.quote(id)}")
+            if len(matches) > 1:
+                raise Refused(
+                    f"{values.quote(id)} is ambiguous: it could be {matches[0][0]}, {matches[1][0]} or another"
+                )
+            job = self.find(matches[0][0])
+            assert job
+        return job
+
+    def get_many(self, ids: Sequence[str]) -> list[Job]:
+        """The jobs with exactly these ids, in no order; ids without a job are left out."""
+        found: list[Any] = []
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            found += self._rows(sql.JOBS_BY_IDS % ", ".join("?" * len(part)), part)
+        return [job_from(row) for row in found]
+
+    def _find(self, statement: str, key: object) -> Job | None:
+        rows = self._rows(statement, (key,))
+        return job_from(rows[0]) if rows else None
+
+    def jobs(
+        self, states: Sequence[str] = (), queue: str | None = None, limit: int | None = None
+    ) -> Iterator[tuple[Job, str | None]]:
+        """(job, why it waits), newest first; of all states and queues by default.
+
+        Jobs of a single finished state are ordered by when they finished, others by when they were enqueued.
+        """
+        conditions = []
+        parameters: dict[str, object] = {"limit": -1 if limit is None else limit, "queue": queue}
+        if states:
+            names = {f"state{number}": state for number, state in enumerate(states)}
+            parameters.update(names)
+            conditions.append(sql.LIST_STATES % ", ".join(":" + name for name in names))
+            if "pending" not in states:
+                conditions.append(sql.LIST_INDEXED)
+            elif len(states) == 1 and self._number_waiting() <= FEW:
+                conditions.append(sql.LIST_WAITING)
+        if queue is not None:
+            conditions.append(sql.LIST_QUEUE)
+        where = "WHERE " + " AND ".join(conditions) if conditions else ""
+        by_end = len(states) == 1 and states[0] in FINISHED
+        where += " " + (sql.LIST_BY_END if by_end else sql.LIST_BY_SEQ)
+        return ((job_from(row[:-1]), row[-1]) for row in self._connection.each(sql.LIST % where, parameters))
+
+    def _number_waiting(self) -> int:
+        return sum(queue[state] for queue in self.counts().values() for state in WAITING)
+
+    def reason(self, job: Job) -> str | None:
+        """Why a waiting job isn't running; None for one that isn't waiting."""
+        rows = self._rows(sql.LIST % ("WHERE " + sql.LIST_SEQ), {"seq": job.seq, "limit": 1})
+        reason: str | None = rows[0][-1]
+        return reason
+
+    def oldest_first(self) -> Iterator[Job]:
+        """All jobs, in the order they were enqueued."""
+        return map(job_from, self._connection.each(sql.OLDEST_FIRST))
+
+    def unfinished_ids(self, queue: str | None = None) -> Sequence[str]:
+        """The ids of all unfinished jobs, oldest first."""
+        return [row[0] for row in self._rows(sql.UNFINISHED_IDS, {"queue": queue})]
+
+    def dead_ids(self, queue: str | None = None) -> Sequence[str]:
+        """The ids of the jobs in the DLQ, oldest first."""
+        return [id for id, its_queue in self._rows(sql.DEAD) if queue in (None, its_queue)]
+
+    def finished_since(self, moment: float) -> Sequence[Job]:
+        """The jobs that finished at `moment` (epoch seconds) or later, in that order."""
+        return [job_from(row) for row in self._rows(sql.FINISHED_SINCE, {"since": moment})]
+
+    def tried_since(self, moment: float) -> Sequence[Job]:
+        """The jobs that are running, and those with an attempt that ended at `moment` (epoch seconds) or later."""
+        return [job_from(row) for row in self._rows(sql.TRIED_SINCE, {"since": moment})]
+
+    def has_buried_since(self, moment: float, queues: str | None) -> bool:
+        """Whether a job of `queues` went to the DLQ since `moment` (epoch seconds)."""
+        return self._one(sql.DIED_SINCE, {"since": moment, "queues": queues}) is not None
+
+    def is_drained(self, queues: str | None) -> bool:
+        """Whether no job of `queues` is running or could still run."""
+        named = {"queues": queues}
+        return self._one(sql.LEFT_TO_DO, named) is None and (
+            queues is None or self._one(sql.LEFT_TO_WAIT_FOR, named) is None
+        )
+
+    # --- what belongs to a job ------------------------------------------------------------------
+
+    def needs(self, job: Job) -> Needs:
+        """The jobs that `job` was told to wait for: (id, state, whether that is met)."""
+        return self._rows(sql.NEEDS, {"job": job.seq})
+
+    def is_stuck(self, job: Job) -> bool:
+        """Whether a job waits for one that is dead or cancelled, directly or through others."""
+        return job.waits_for > 0 and self._one(sql.IS_STUCK, {"job": job.seq}) is not None
+
+    def stuck(self) -> Sequence[tuple[str, str, str]]:
+        """(job, the one it waits for, "dead" or "cancelled") for jobs that wait in vain."""
+        return self._rows(sql.STUCK)
+
+    def attempts(self, job: Job) -> Sequence[Attempt]:
+        """The history of a job, oldest attempt first."""
+        from ..records import Attempt  # Deferred: enqueue needs no records.
+
+        return [Attempt(*row) for row in self._rows(sql.ATTEMPTS, {"job": job.seq})]
+
+    def output(self, job: Job, attempt: int, position: int = 0) -> Iterator[Chunk]:
+        """The chunks (position, stream, data) of an attempt's output, starting at `position`."""
+        at = {"job": job.seq, "attempt": attempt, "position": position}
+        return self._connection.each(sql.OUTPUT, at)
+
+    def input(self, job: Job) -> bytes | None:
+        """The job's standard input; None if it has none."""
+        data: bytes | None = None if job.stdin is None else self._one(sql.INPUT, {"job": job.seq})
+        return data
+
+    # --- queues and workers ---------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """For each queue that was ever used, how many jobs are in each state."""
+        return {row[0]: dict(zip(STATES, row[1:])) for row in self._rows(sql.COUNTS)}
+
+    def paused(self) -> Sequence[str | None]:
+        """The paused queues; None means that all are."""
+        everything = [None] if self._one(sql.META, {"key": "paused"}) else []
+        return everything + [row[0] for row in self._rows(sql.PAUSED)]
+
+    def workers(self) -> list[Worker]:
+        """The rows of all workers and supervisors, dead ones too."""
+        from ..records import worker_from
+
+        return [worker_from(row) for row in self._rows(sql.WORKERS)]
+
+    def running(self) -> Running:
+        """For each worker that holds a job: the job's id and when the attempt started."""
+        return {worker: (id, started) for worker, id, started in self._rows(sql.RUNNING)}
+
+    def config(self) -> Config:
+        """The keys that are set, in their canonical spelling, and their values."""
+        return dict(self._rows(sql.CONFIG))
+
+
+def job_from(row: Sequence[Any]) -> Job:
+    """A Job from its columns. Bytes that aren't UTF-8 become lone surrogates."""
+    job = Job(*row)
+    command: object = job.command
+    cwd: object = job.cwd
+    if isinstance(command, bytes):
+        job = job._replace(command=values.decode(command))
+    if isinstance(cwd, bytes):
+        job = job._replace(cwd=values.decode(cwd))
+    return job

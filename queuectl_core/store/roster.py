@@ -1,0 +1,103 @@
+"""The rows of workers and supervisors: who is there, what they should do, and whom to wake."""
+
+from __future__ import annotations
+
+from ..errors import DatabaseUnusable
+from . import sql
+from .reader import Reader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..records import Identity, Worker
+
+
+class Roster(Reader):
+    """One open queue, as processes see each other in it."""
+
+    def register(
+        self, role: str, supervisor: int | None, identity: Identity, queues: str | None, version: str
+    ) -> int:
+        """Add the row of a worker or a supervisor; returns its id, which is never reused."""
+        row = {"role": role, "supervisor": supervisor, "queues": queues, "version": version}
+        with self._transaction():
+            cursor = self._execute(sql.REGISTER, {**row, **identity._asdict(), "now": self._clock()})
+            return cursor.lastrowid or 0
+
+    def renew(self, worker: int, version: str) -> None:
+        """Record that this process now runs different code."""
+        with self._transaction():
+            self._execute(sql.RENEW, {"id": worker, "version": version, "now": self._clock()})
+
+    def unregister(self, worker: int) -> None:
+        """Remove a worker's row; it must not hold a job."""
+        with self._transaction():
+            self._execute(sql.UNREGISTER, {"id": worker})
+
+    def wanted(self, worker: int) -> str | None:
+        """What a worker should do: "run", "stop" or "stop-now"; None if it has no row."""
+        wanted: str | None = self._one(sql.WANTED, {"id": worker})
+        return wanted
+
+    def want(self, workers: Iterable[int], wanted: str) -> list[int]:
+        """Ask workers to "stop" or "stop-now"; returns those that hadn't been asked for that yet."""
+        with self._transaction():
+            return [
+                worker
+                for worker in workers
+                if self._execute(sql.WANT, {"id": worker, "wanted": wanted}).rowcount
+            ]
+
+    def elders(self, worker: int | None) -> list[Worker]:
+        """Older workers that take the same queues as this one, the oldest first."""
+        from ..records import worker_from  # Deferred: enqueue needs no records.
+
+        return [worker_from(row) for row in self._rows(sql.ELDERS, {"id": worker})]
+
+    # --- waking idle workers --------------------------------------------------------------------
+
+    def lookout(self, worker: int, queues: str | None) -> tuple[bool, bool]:
+        """For an idle worker: (whether it is the youngest of its queues, whether its row says idle).
+
+        The youngest one polls for all of them. If a worker's row doesn't say idle, a process is about to ring its
+        bell, or died before it could.
+        """
+        youngest, is_marked = self._rows(sql.LOOKOUT, {"id": worker, "queues": queues})[0]
+        return youngest is None or youngest <= worker, bool(is_marked)
+
+    def hand_over(self, worker: int, queues: str | None) -> None:
+        """Wake the next lookout if `worker`, which isn't idle any more, was the last one."""
+        from .bell import ring
+
+        for (idle,) in self._rows(sql.IDLE, {"queues": queues}):
+            if idle > worker or ring(self.path, idle):
+                return
+
+    def _choose(self, queue: str, count: int) -> list[tuple[int, str]]:
+        """Choose up to `count` idle workers that take `queue`, for _ring: (worker, queue) for each.
+
+        They are marked as busy in the same transaction, so two enqueues at once wake two workers.
+        """
+        if not self._connection.wakes_workers:
+            return []
+        chosen = self._rows(sql.WAKE, {"queue": queue, "count": count})
+        for (worker,) in chosen:
+            self._execute(sql.SET_IDLE, {"id": worker, "idle": 0})
+        return [(worker, queue) for (worker,) in chosen]
+
+    def _ring(self, chosen: list[tuple[int, str]]) -> None:
+        """Wake the chosen workers, after the commit that they should see."""
+        if not chosen:
+            return
+        from .bell import ring
+
+        while chosen:
+            deaf = [queue for worker, queue in chosen if not ring(self.path, worker)]
+            chosen = []
+            for queue in deaf:  # That worker is dead or has no bell; another one may be idle.
+                try:
+                    with self._transaction():
+                        chosen += self._choose(queue, 1)
+                except DatabaseUnusable:
+                    return  # The commit itself succeeded, so the caller must not see an error.

@@ -1,0 +1,471 @@
+"""Every SQL statement except the schema, named.
+
+How a job is found without scanning. `ready` says what a claim may look at:
+    1     claimable now: in the index (queue, priority DESC, seq) WHERE ready = 1
+    0     waiting for run_at: in the index (run_at) WHERE ready = 0, promoted to 1 when due
+    NULL  neither: processing, finished, or waiting for another job
+    2     only while the trigger files a job whose INSERT didn't set it
+A claim looks at the first job of each open queue and takes the best of them. Its cost grows with the number of
+queues that have waiting jobs, never with the number of jobs.
+
+`state <> 'pending'` next to another condition on `state` lets SQLite use the partial index queuectl_jobs_state.
+"""
+
+from __future__ import annotations
+
+from ..jobspec import NewJob
+from ..lifecycle import FINISHED, STATES, TRANSITIONS, UNFINISHED, WAITING, Job
+
+SCHEMA_VERSION = 1
+
+
+def listed(words: tuple[str, ...]) -> str:
+    """Words as the right-hand side of IN."""
+    return "(%s)" % ", ".join("'%s'" % word for word in words)
+
+
+def is_any(states: tuple[str, ...]) -> str:
+    """Whether `state` is one of these, as a chain of comparisons, for what is evaluated for each row.
+
+    SQLite builds a table for an IN list of three or more each time, which halves the rate of inserts.
+    """
+    return "(%s)" % " OR ".join("state = '%s'" % state for state in states)
+
+
+def guard(move: str) -> str:
+    """The guard of a move: the states that it may start from."""
+    return is_any(TRANSITIONS[move].from_states)
+
+
+def target(move: str) -> str:
+    """The state that a move leads to."""
+    return "'%s'" % TRANSITIONS[move].to_state
+
+
+# UTC epoch seconds with a fraction. (unixepoch('subsec') would need SQLite 3.42.)
+NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+
+# Why a waiting job isn't running. `job` and `queue` are the tables' aliases.
+REASON = """
+    CASE WHEN job.state NOT IN %s THEN NULL
+    WHEN job.waits_for > 0 THEN 'waits for ' || (
+        SELECT group_concat(needed.id || CASE WHEN needed.state IN ('dead', 'cancelled')
+            THEN ' (' || needed.state || ')' ELSE '' END, ', ')
+        FROM queuectl_dependencies AS link JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+        WHERE link.job = job.seq AND link.met = 0)
+    WHEN job.ready = 0 AND job.state = 'failed' THEN 'waits for its retry'
+    WHEN job.ready = 0 THEN 'waits for its time'
+    WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all queues are paused'
+    WHEN queue.paused THEN 'its queue is paused'
+    WHEN queue.processing >= (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit')
+        THEN 'its queue is at its limit'
+    WHEN NOT EXISTS (SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND wanted = 'run'
+        AND (queues IS NULL OR instr(',' || queues || ',', ',' || job.queue || ',') > 0))
+        THEN 'no worker for its queue'
+    WHEN queue.next_start > %s
+        AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = queue.name || '.rate')
+        THEN 'its queue is at its rate'
+    ELSE 'waits for a free worker' END
+""" % (listed(WAITING), NOW)
+
+
+# Part of a migration: workers of the previous version finish their jobs and exit. They read `wanted` before each
+# claim. Their supervisor isn't asked: it exits with them, unless it is moved to the new code in time.
+STOP_ALL = "UPDATE queuectl_workers SET wanted = 'stop' WHERE wanted = 'run' AND role = 'worker'"
+
+HAS_META = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'queuectl_meta'"
+META = "SELECT value FROM queuectl_meta WHERE key = :key"
+SET_META = "INSERT OR REPLACE INTO queuectl_meta (key, value) VALUES (:key, :value)"
+
+# The quick check misses only indexes that disagree with their table.
+INTEGRITY = "PRAGMA integrity_check(5)"
+QUICK_CHECK = "PRAGMA quick_check(1)"
+
+JOB_COLUMNS = ", ".join(Job._fields)
+
+# --- enqueue ------------------------------------------------------------------------------------
+
+# The columns of a NewJob, in its order, so a batch is one executemany of tuples. Most jobs have none of the extra
+# ones: sqlite3 takes 0.3 µs to bind a None, an eighth of the insert.
+_COLUMNS = NewJob._fields[: NewJob._fields.index("after")]
+EXTRA_COLUMNS = _COLUMNS[_COLUMNS.index("env") :]
+_PLAIN_COLUMNS = _COLUMNS[: -len(EXTRA_COLUMNS)]
+
+
+def _enqueue(columns: tuple[str, ...], run_at: str) -> str:
+    """INSERT a job from the values of these columns and, last, the time. `run_at`: when it may run."""
+    places = [f"?{number}" for number in range(1, len(columns) + 2)]
+    row = dict(zip(columns, places))
+    now = places[-1]
+    run_at = run_at.format(now=now, **row)
+    row.update(run_at=run_at, created_at=now, updated_at=now, ready=f"{run_at} <= {now}")
+    return f"INSERT INTO queuectl_jobs ({', '.join(row)}) VALUES ({', '.join(row.values())})"
+
+
+ENQUEUE = _enqueue(_COLUMNS, "coalesce({run_at}, {now})")
+ENQUEUE_PLAIN = _enqueue(_PLAIN_COLUMNS, "{now}")
+HOLDER_OF_KEY = """
+    SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND %s
+""" % is_any(UNFINISHED)
+DROP_INPUT = "DELETE FROM queuectl_inputs WHERE job = :job"
+ADD_INPUT = "INSERT INTO queuectl_inputs (job, data) VALUES (:job, :data)"
+SET_INPUT_SIZE = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"
+INPUT = "SELECT data FROM queuectl_inputs WHERE job = :job"
+# One id of `--after`; met if that job has already completed.
+ADD_DEPENDENCY = """
+    INSERT INTO queuectl_dependencies (job, needs, met)
+    SELECT :job, seq, state = 'completed' FROM queuectl_jobs WHERE seq = :needs
+"""
+_UNMET = "(SELECT count(*) FROM queuectl_dependencies WHERE job = :job AND met = 0)"
+WAIT_FOR_DEPENDENCIES = """
+    UPDATE queuectl_jobs SET ready = NULL, waits_for = %s WHERE seq = :job AND %s > 0
+""" % (_UNMET, _UNMET)
+# A job as it was in another file. The columns left out follow from the rest of the import.
+_IMPORTED = [
+    name for name in Job._fields if name not in ("seq", "stdin", "waits_for", "worker", "cancel")
+]
+IMPORT_JOB = "INSERT INTO queuectl_jobs (%s, ready) VALUES (%s, :ready)" % (
+    ", ".join(_IMPORTED),
+    ", ".join(":" + name for name in _IMPORTED),
+)
+IMPORT_ATTEMPT = """
+    INSERT INTO queuectl_attempts
+        (job, attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped)
+    VALUES (:job, :attempt, :worker, :started_at, :finished_at, :outcome, :exit_code, :error, :dropped)
+"""
+NEEDS = """
+    SELECT needed.id, needed.state, link.met FROM queuectl_dependencies AS link
+    JOIN queuectl_jobs AS needed ON needed.seq = link.needs WHERE link.job = :job ORDER BY link.needs
+"""
+HAS_DEPENDENTS = "SELECT 1 FROM queuectl_dependencies WHERE needs = :job LIMIT 1"
+# How many jobs of each queue became ready because this job completed.
+RELEASED = """
+    SELECT queue, count(*) FROM queuectl_jobs
+    WHERE ready = 1 AND seq IN (SELECT job FROM queuectl_dependencies WHERE needs = :job)
+    GROUP BY queue
+"""
+# Idle workers that take this queue. They are marked as busy in the same transaction, so two enqueues at once wake
+# two workers.
+WAKE = """
+    SELECT id FROM queuectl_workers
+    WHERE idle = 1 AND wanted = 'run'
+      AND (queues IS NULL OR instr(',' || queues || ',', ',' || :queue || ',') > 0)
+    ORDER BY id LIMIT :count
+"""
+
+# --- claim and settle ---------------------------------------------------------------------------
+
+# Promotes jobs that have become due, at most 200, so no single claim pays for a million.
+PROMOTE = """
+    UPDATE queuectl_jobs SET ready = 1
+    WHERE ready = 0 AND seq IN
+        (SELECT seq FROM queuectl_jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 200)
+"""
+NEXT_DUE = "SELECT run_at FROM queuectl_jobs WHERE ready = 0 ORDER BY run_at LIMIT 1"
+# What a claim needs to know first, in one statement.
+WANTED_AND_DUE = "SELECT wanted, (%s) FROM queuectl_workers WHERE id = :id" % NEXT_DUE
+
+# Seconds between two starts in a queue, from `QUEUE.rate` such as '10/min'; NULL if there is no rate.
+_INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
+            WHEN 'min' THEN 60.0 WHEN 'h' THEN 3600.0 ELSE 1.0 END / CAST(value AS REAL)
+        FROM queuectl_config WHERE key = queue.name || '.rate')"""
+# A queue is open unless it is paused, at its limit, or must wait for its rate. (If the next start is more than one
+# interval away, the clock was set back.)
+_OPEN = """
+    (queue.pending > 0 OR queue.failed > 0) AND queue.paused = 0
+      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue.name || ',') > 0)
+      AND queue.processing < coalesce(
+        (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit'), 9e99)
+      AND (queue.next_start <= :now OR queue.next_start > :now + coalesce(%s, 0))
+      AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
+""" % _INTERVAL
+# The first job of each open queue, and the best of these.
+CLAIMABLE = """
+    SELECT job.seq FROM queuectl_queues AS queue
+    JOIN queuectl_jobs AS job ON job.seq = (
+        SELECT seq FROM queuectl_jobs WHERE ready = 1 AND queue = queue.name
+        ORDER BY priority DESC, seq LIMIT 1)
+    WHERE %s
+    ORDER BY job.priority DESC, job.seq LIMIT 1
+""" % _OPEN
+# When a queue with a rate may start its next job.
+NEXT_START = """
+    SELECT min(next_start) FROM queuectl_queues
+    WHERE next_start > :now AND (pending > 0 OR failed > 0) AND paused = 0
+"""
+COUNT_START = """
+    UPDATE queuectl_queues AS queue SET next_start = :now + %s WHERE name = :queue
+""" % _INTERVAL
+_CLAIM = """
+    UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = attempts + 1,
+        last_attempt = last_attempt + 1, started_at = :now, updated_at = :now,
+        exit_code = NULL, error = NULL
+    WHERE seq = %%s AND %s
+""" % (target("claim"), guard("claim"))
+CLAIM_RETURNING = _CLAIM % ("(%s)" % CLAIMABLE) + "RETURNING " + JOB_COLUMNS
+# The same claim where SQLite is older than 3.35, in the same BEGIN IMMEDIATE.
+CLAIM_SEQ = _CLAIM % ":seq"
+
+BEGIN_ATTEMPT = """
+    INSERT INTO queuectl_attempts (job, attempt, worker, started_at)
+    VALUES (:job, :attempt, :worker, :now)
+"""
+# All moves out of `processing` are this one statement, guarded by state and owner. An attempt's number is never
+# used twice, so a stale worker's settle changes no row.
+SETTLE = """
+    UPDATE queuectl_jobs SET state = :state, ready = :ready, worker = NULL, cancel = 0,
+        run_at = coalesce(:run_at, run_at), finished_at = :finished_at, updated_at = :now,
+        attempts = attempts - :refund, deferrals = deferrals + :deferral,
+        exit_code = :exit_code, error = :error
+    WHERE seq = :job AND %s AND worker = :worker AND last_attempt = :attempt
+""" % guard("succeed")
+END_ATTEMPT = """
+    UPDATE queuectl_attempts SET finished_at = :now, outcome = :outcome, exit_code = :exit_code,
+        error = :error, dropped = :dropped
+    WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
+"""
+# Why an attempt that ended isn't settled yet. Its settlement overwrites this.
+NOTE = """
+    UPDATE queuectl_jobs SET error = :error, updated_at = :now
+    WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
+"""
+# The running command's process, for a rescuer if the worker dies.
+IDENTIFY_ATTEMPT = """
+    UPDATE queuectl_attempts SET pid = :pid, birth = :birth
+    WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
+"""
+ADD_OUTPUT = """
+    INSERT INTO queuectl_output (job, attempt, position, stream, data) VALUES (?, ?, ?, ?, ?)
+"""
+DROP_OUTPUT = "DELETE FROM queuectl_output WHERE job = ? AND attempt = ? AND position = ?"
+HOLDS = """
+    SELECT cancel FROM queuectl_jobs
+    WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
+"""
+# Something is running, and may fail or release others; or is ready, or waits for its time.
+LEFT_TO_DO = """
+    SELECT 1 FROM queuectl_queues AS queue
+    WHERE (:queues IS NULL OR instr(',' || :queues || ',', ',' || name || ',') > 0)
+      AND (processing > 0
+        OR (paused = 0 AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
+          AND (EXISTS (SELECT 1 FROM queuectl_jobs WHERE ready = 1 AND queue = queue.name)
+            OR EXISTS (SELECT 1 FROM queuectl_jobs WHERE ready = 0 AND queue = queue.name))))
+    LIMIT 1
+"""
+# Jobs that wait for others (in other queues, if LEFT_TO_DO finds nothing), unless one of those, or one that they
+# wait for, is dead, cancelled or in a paused queue.
+LEFT_TO_WAIT_FOR = """
+    WITH RECURSIVE need (job, seq) AS (
+        SELECT seq, seq FROM queuectl_jobs
+        WHERE waits_for > 0 AND state = 'pending'
+          AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
+        UNION
+        SELECT need.job, link.needs FROM need
+        JOIN queuectl_dependencies AS link ON link.job = need.seq AND link.met = 0)
+    SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
+    JOIN queuectl_queues AS queue ON queue.name = needed.queue
+    GROUP BY need.job
+    HAVING max(needed.state IN ('dead', 'cancelled') OR needed.state <> 'processing' AND (queue.paused
+        OR EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused'))) = 0
+    LIMIT 1
+"""
+DIED_SINCE = """
+    SELECT 1 FROM queuectl_jobs
+    WHERE state = 'dead' AND state <> 'pending' AND finished_at >= :since
+      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
+    LIMIT 1
+"""
+
+# --- cancel, revive -----------------------------------------------------------------------------
+
+CANCEL_WAITING = """
+    UPDATE queuectl_jobs SET state = %s, ready = NULL, finished_at = :now, updated_at = :now,
+        error = 'cancelled'
+    WHERE seq = :job AND %s AND state <> 'processing'
+""" % (target("cancel"), guard("cancel"))
+# A running job is cancelled by its worker; this only asks for it.
+WANT_CANCEL = """
+    UPDATE queuectl_jobs SET cancel = 1, updated_at = :now WHERE seq = :job AND state = 'processing'
+"""
+# Recounts waits_for: jobs that a cancelled job waited for may have been deleted.
+REVIVE = """
+    UPDATE queuectl_jobs SET state = %s, waits_for = %s, ready = CASE %s WHEN 0 THEN 1 END,
+        attempts = 0, deferrals = 0, run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL,
+        updated_at = :now
+    WHERE seq = :job AND %s
+""" % (target("revive"), _UNMET, _UNMET, guard("revive"))
+
+EDIT = """
+    UPDATE queuectl_jobs SET queue = :queue, priority = :priority, command = :command, cwd = :cwd,
+        env = :env, bury_on = :bury_on, retry_only_on = :retry_only_on, run_at = :run_at,
+        max_retries = :max_retries, backoff_base = :backoff_base, backoff_max = :backoff_max,
+        timeout = :timeout, kill_grace = :kill_grace, output_limit = :output_limit,
+        defer_limit = :defer_limit, updated_at = :now,
+        ready = CASE WHEN waits_for = 0 THEN :run_at <= :now END
+    WHERE seq = :job AND state IN %s
+""" % listed(WAITING)
+
+# --- queues -------------------------------------------------------------------------------------
+
+ADD_QUEUE = "INSERT OR IGNORE INTO queuectl_queues (name) VALUES (:queue)"
+PAUSE = """
+    UPDATE queuectl_queues SET paused = :paused
+    WHERE (name = :queue OR :queue IS NULL) AND paused <> :paused
+"""
+PAUSE_ALL = "INSERT OR IGNORE INTO queuectl_meta (key, value) VALUES ('paused', 1)"
+RESUME_ALL = "DELETE FROM queuectl_meta WHERE key = 'paused'"
+PAUSED = "SELECT name FROM queuectl_queues WHERE paused = 1 ORDER BY name"
+
+# --- workers ------------------------------------------------------------------------------------
+
+# A worker inherits `wanted` from its supervisor: a `stop` that arrives while the supervisor replaces a worker
+# reaches the replacement too. Supervisors count down from -1, so users see workers 1, 2, 3 …
+REGISTER = """
+    INSERT INTO queuectl_workers
+        (id, role, supervisor, pid, boot, birth, queues, version, started_at, wanted)
+    VALUES (CASE :role WHEN 'supervisor' THEN (SELECT min(0, coalesce(min(id), 0)) - 1
+                                               FROM queuectl_workers) END,
+        :role, :supervisor, :pid, :boot, :birth, :queues, :version, :now,
+        coalesce((SELECT wanted FROM queuectl_workers WHERE id = :supervisor), 'run'))
+"""
+# The same process, now running different code.
+RENEW = "UPDATE queuectl_workers SET version = :version, started_at = :now WHERE id = :id"
+UNREGISTER = "DELETE FROM queuectl_workers WHERE id = :id"
+WORKER_COLUMNS = "id, role, supervisor, pid, boot, birth, queues, wanted, idle, version, started_at"
+WORKERS = "SELECT %s FROM queuectl_workers ORDER BY id" % WORKER_COLUMNS
+# Older workers of the same queues, the oldest first.
+ELDERS = """
+    SELECT %s FROM queuectl_workers
+    WHERE role = 'worker' AND id < :id AND queues IS (SELECT queues FROM queuectl_workers WHERE id = :id)
+    ORDER BY id LIMIT 10
+""" % WORKER_COLUMNS
+WANTED = "SELECT wanted FROM queuectl_workers WHERE id = :id"
+# `wanted` only grows stronger: run, stop, stop-now.
+WANT = """
+    UPDATE queuectl_workers SET wanted = :wanted
+    WHERE id = :id AND wanted <> :wanted AND wanted <> 'stop-now'
+"""
+# The idle workers of the same queues, the youngest first: that one polls for all of them.
+_IDLE = "role = 'worker' AND idle = 1 AND wanted = 'run' AND queues IS :queues"
+IDLE = "SELECT id FROM queuectl_workers WHERE %s ORDER BY id DESC LIMIT 10" % _IDLE
+LOOKOUT = "SELECT max(id), max(id = :id) FROM queuectl_workers WHERE %s" % _IDLE
+SET_IDLE = "UPDATE queuectl_workers SET idle = :idle WHERE id = :id"
+# Workers that hold a job, with their rows. One query: a worker registers before it claims.
+HOLDERS = f"""
+    SELECT holder.worker, {", ".join("row." + name for name in WORKER_COLUMNS.split(", "))}
+    FROM (SELECT DISTINCT worker FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending') AS holder
+    LEFT JOIN queuectl_workers AS row ON row.id = holder.worker
+"""
+LOST_ATTEMPTS = f"""
+    SELECT row.boot, attempt.pid, attempt.birth, coalesce(
+        (SELECT value FROM queuectl_config WHERE key = job.queue || '.runner-kill'),
+        (SELECT value FROM queuectl_config WHERE key = 'runner-kill'), ''),
+        {", ".join("job." + name for name in Job._fields)}
+    FROM queuectl_jobs AS job
+    LEFT JOIN queuectl_workers AS row ON row.id = job.worker
+    LEFT JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
+    WHERE job.state = 'processing' AND job.state <> 'pending' AND job.worker = :worker
+"""
+
+# --- queries ------------------------------------------------------------------------------------
+
+JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
+JOB_BY_SEQ = "SELECT %s FROM queuectl_jobs WHERE seq = ?" % JOB_COLUMNS
+# Ids that start with a prefix, as a range of the index.
+JOBS_BY_PREFIX = """
+    SELECT id FROM queuectl_jobs WHERE id >= :prefix AND id < :prefix || char(1114111) LIMIT 2
+"""
+JOBS_BY_IDS = "SELECT %s FROM queuectl_jobs WHERE id IN (%%s)" % JOB_COLUMNS
+# `%s` is a WHERE clause made of the conditions below, and an order.
+LIST = """
+    SELECT %s, %s FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
+    %%s LIMIT :limit
+""" % (", ".join("job." + name for name in Job._fields), REASON)
+LIST_STATES = "job.state IN (%s)"
+LIST_INDEXED = "job.state <> 'pending'"
+# The same for pending jobs, if they are few: they are in the indexes of waiting jobs.
+LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
+    UNION ALL SELECT seq FROM queuectl_jobs WHERE ready = 0
+    UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0)"""
+LIST_QUEUE = "job.queue = :queue"
+LIST_SEQ = "job.seq = :seq"
+LIST_BY_SEQ = "ORDER BY job.seq DESC"
+LIST_BY_END = "ORDER BY job.finished_at DESC, job.seq DESC"
+UNFINISHED_IDS = """
+    SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) ORDER BY seq
+""" % listed(UNFINISHED)
+# Jobs that finished since a moment, in that order.
+FINISHED_SINCE = """
+    SELECT %s FROM queuectl_jobs
+    WHERE state IN %s AND state <> 'pending' AND finished_at >= :since ORDER BY finished_at
+""" % (JOB_COLUMNS, listed(FINISHED))
+# Jobs that are running, or with an attempt that ended since a moment. Not those that were deferred or released:
+# they are pending again.
+TRIED_SINCE = """
+    SELECT %s FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending'
+    UNION ALL
+    SELECT %s FROM queuectl_jobs WHERE state = 'failed' AND state <> 'pending' AND updated_at >= :since
+    UNION ALL
+    SELECT %s FROM queuectl_jobs WHERE state IN %s
+        AND finished_at >= :since AND finished_at IS NOT NULL AND started_at IS NOT NULL
+""" % (JOB_COLUMNS, JOB_COLUMNS, JOB_COLUMNS, listed(FINISHED))
+# Whether a job waits for one that is dead or cancelled, directly or through others.
+IS_STUCK = """
+    WITH RECURSIVE need (seq) AS (
+        SELECT :job
+        UNION
+        SELECT link.needs FROM need
+        JOIN queuectl_dependencies AS link ON link.job = need.seq AND link.met = 0)
+    SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
+    WHERE needed.state IN ('dead', 'cancelled') LIMIT 1
+"""
+OLDEST_FIRST = "SELECT %s FROM queuectl_jobs ORDER BY seq" % JOB_COLUMNS
+COUNTS = "SELECT name, %s FROM queuectl_queues ORDER BY name" % ", ".join(STATES)
+RUNNING = """
+    SELECT worker, id, started_at FROM queuectl_jobs
+    WHERE state = 'processing' AND state <> 'pending'
+"""
+ATTEMPTS = """
+    SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped
+    FROM queuectl_attempts WHERE job = :job ORDER BY attempt
+"""
+OUTPUT = """
+    SELECT position, stream, data FROM queuectl_output
+    WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
+"""
+# Jobs that wait for one that won't complete unless a user acts.
+STUCK = """
+    SELECT job.id, needed.id, needed.state FROM queuectl_jobs AS job
+    JOIN queuectl_dependencies AS link ON link.job = job.seq AND link.met = 0
+    JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+    WHERE job.waits_for > 0 AND job.state = 'pending' AND needed.state IN ('dead', 'cancelled')
+    ORDER BY job.seq
+"""
+DEAD = """
+    SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY finished_at, seq
+"""
+
+# --- pruning ------------------------------------------------------------------------------------
+
+# A job that others wait for. Cancelled jobs wait for nothing.
+_WAITED_FOR = """EXISTS (
+        SELECT 1 FROM queuectl_dependencies AS link JOIN queuectl_jobs AS waiter ON waiter.seq = link.job
+        WHERE link.needs = job.seq AND link.met = 0 AND waiter.state <> 'cancelled')"""
+IS_WAITED_FOR = "SELECT 1 FROM queuectl_jobs AS job WHERE seq = :job AND %s" % _WAITED_FOR
+# Jobs that finished in one state before a moment, oldest first, without those that others wait for.
+PRUNABLE = """
+    SELECT id, seq FROM queuectl_jobs AS job
+    WHERE state = :state AND state <> 'pending' AND finished_at < :before
+      AND (:queue IS NULL OR queue = :queue)
+      AND NOT %s
+    ORDER BY finished_at LIMIT :limit
+""" % _WAITED_FOR
+DELETE = """
+    DELETE FROM queuectl_jobs AS job WHERE seq = :job AND state IN %s AND NOT %s
+""" % (listed(FINISHED), _WAITED_FOR)
+
+# --- configuration ------------------------------------------------------------------------------
+
+CONFIG = "SELECT key, value FROM queuectl_config ORDER BY key"
+CONFIG_SET = "INSERT OR REPLACE INTO queuectl_config (key, value) VALUES (:key, :value)"
+CONFIG_UNSET = "DELETE FROM queuectl_config WHERE key = :key"

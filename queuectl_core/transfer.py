@@ -1,0 +1,359 @@
+"""Jobs as lines of JSON, out of one queue and into another: another machine's or another version's.
+
+A line is a job as `show --json` prints it, with its whole `history`, what each attempt printed
+(`output`: position, stream, text) and what it reads (`input`). Text holds any bytes: those that are no
+UTF-8 are lone surrogates, as in Python's os.fsdecode.
+
+`import` reads such lines, and those that mongoexport makes of the `jobs` collection of the QueueCTL
+for Node.js. It reads all of them before it changes anything, and then adds all jobs in one transaction.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import tempfile
+
+from . import jobspec, settings, values
+from .errors import BadInput, QueueError
+from .jobjson import attempts_json, job_json, json_object
+from .lifecycle import FINISHED, STATES, Job
+from .records import Attempt
+from .typed import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, BinaryIO, Dict, List, Tuple
+
+    from .records import Chunk
+    from .settings import Config
+    from .store.client import Client
+    from .store.reader import Reader
+
+    Fields = Dict[str, Any]
+    # How to read each field: (value, its name, now).
+    Table = Dict[str, Callable[..., Any]]
+    # Attempts with their output.
+    History = List[Tuple[Attempt, List[Chunk]]]
+
+
+class Record(NamedTuple):
+    """A job with everything that belongs to it: the ids that it waits or waited for, its attempts with their output,
+    and its standard input."""
+
+    job: Job
+    needs: tuple[str, ...]
+    attempts: History
+    input: bytes | None
+
+
+# --- out -----------------------------------------------------------------------------------------
+
+
+def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
+    """All jobs, in the order in which they came, all as they were at one moment."""
+    with store.snapshot():
+        for job in store.oldest_first():
+            made = job_json(job, None)
+            # What is true of that queue only: who runs it, and why it waits there.
+            del made["worker"], made["reason"], made["stdin"]
+            attempts = store.attempts(job)
+            made["after"] = [id for id, _, _ in store.needs(job)]
+            made["history"] = [
+                dict(entry, output=_output(store, job, attempt.attempt))
+                for attempt, entry in zip(attempts, attempts_json(attempts))
+            ]
+            data = store.input(job)
+            made["input"] = None if data is None else values.decode(data)
+            yield made
+
+
+def _output(store: Reader, job: Job, attempt: int) -> list[list[object]]:
+    return [
+        [position, stream, values.decode(data)]
+        for position, stream, data in store.output(job, attempt)
+    ]
+
+
+# --- in ------------------------------------------------------------------------------------------
+
+
+def import_jobs(store: Client, lines: Iterable[bytes], now: float) -> tuple[list[str], int]:
+    """Add the jobs of `lines`; returns the ids of those added, and how many were there already.
+
+    Raises BadInput, which names the line, and has changed nothing then.
+    """
+    added: list[str] = []
+    found = 0
+    # What was read is kept in a file, so that there may be millions, and nobody waits for the lock
+    # while we read.
+    with tempfile.TemporaryFile() as file:
+        for numbered in _read(lines, store.config(), now):
+            pickle.dump(numbered, file)
+        file.seek(0)
+        with store.transaction():
+            for number, record in _load(file):
+                try:
+                    is_new = store.import_job(*record)
+                except QueueError as error:
+                    raise BadInput(f"line {number}: {error}") from None
+                if is_new:
+                    added.append(record.job.id)
+                else:
+                    found += 1
+    return added, found
+
+
+def _load(file: BinaryIO) -> Iterator[tuple[int, Record]]:
+    while True:
+        try:
+            yield pickle.load(file)
+        except EOFError:
+            return
+
+
+def _read(lines: Iterable[bytes], config: Config, now: float) -> Iterator[tuple[int, Record]]:
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = read_record(line, config, now)
+            first = line_of.setdefault(record.job.id, number)
+            if first != number:
+                raise BadInput(f"id: {values.quote(record.job.id)} is on line {first} too")
+        except BadInput as error:
+            raise BadInput(f"line {number}: {error}") from None
+        yield number, record
+
+
+def read_record(line: bytes, config: Config, now: float) -> Record:
+    """One line of an export, or of mongoexport; `config` fills in settings. Raises BadInput."""
+    try:
+        given = json_object(line.decode())
+    except UnicodeDecodeError:
+        raise BadInput("not UTF-8") from None
+    if "_id" in given or "createdAt" in given:
+        given = _from_node(given)
+    fields = _checked(given, FIELDS, now)
+    for name in ("id", "command", "state", "created_at"):
+        if fields.get(name) is None:
+            raise BadInput(f"{name}: missing")
+    state, created_at = fields["state"], fields["created_at"]
+    if (fields.get("finished_at") is None) == (state in FINISHED):
+        raise BadInput(
+            f"finished_at: {'missing' if state in FINISHED else 'given'} in a job that is {state}"
+        )
+    attempts = [_attempt(entry, now) for entry in fields.pop("history", None) or []]
+    needs, data = fields.pop("after", None) or (), fields.pop("input", None)
+    job = Job(**{**dict.fromkeys(Job._fields), **_DEFAULTS, **fields})
+    defaults = settings.resolve(config, job.queue)
+    completed: dict[str, Any] = {
+        name: default for name, default in defaults.items() if getattr(job, name) is None
+    }
+    job = job._replace(
+        **completed,
+        updated_at=created_at if job.updated_at is None else job.updated_at,
+        run_at=created_at if job.run_at is None else job.run_at,
+        last_attempt=max([job.attempts, *(attempt.attempt for attempt, _ in attempts)]),
+    )
+    if state == "processing":
+        job, attempts = _released(job, attempts, now)
+    if any(attempt.finished_at is None for attempt, _ in attempts):
+        raise BadInput(f"history: an attempt without an end in a job that is {state}")
+    return Record(job, needs, attempts, data)
+
+
+_DEFAULTS = {"queue": "default", "priority": 0, "attempts": 0, "deferrals": 0}
+
+
+def _released(job: Job, attempts: History, now: float) -> tuple[Job, History]:
+    """A job that runs over there waits here, as if its worker had released it."""
+    ended = [
+        (attempt if attempt.finished_at is not None else _cut_short(attempt, now), output)
+        for attempt, output in attempts
+    ]
+    return job._replace(state="pending", attempts=max(0, job.attempts - 1)), ended
+
+
+def _cut_short(attempt: Attempt, now: float) -> Attempt:
+    return attempt._replace(finished_at=max(now, attempt.started_at), outcome="released")
+
+
+def _attempt(entry: object, now: float) -> tuple[Attempt, list[Chunk]]:
+    if not isinstance(entry, dict):
+        raise BadInput(f"history: an attempt is a JSON object, not {values.quote(entry)}")
+    try:
+        fields = _checked(entry, ATTEMPT_FIELDS, now)
+        for name in ("attempt", "started_at"):
+            if fields.get(name) is None:
+                raise BadInput(f"{name}: missing")
+        if (fields.get("finished_at") is None) != (fields.get("outcome") is None):
+            raise BadInput("outcome: belongs to an attempt with an end, and only to that")
+    except BadInput as error:
+        raise BadInput(f"history: {error}") from None
+    output = fields.pop("output", None) or []
+    fields["dropped"] = fields.pop("output_dropped", None) or 0
+    fields["worker"] = fields.get("worker") or 0
+    return Attempt(**{**dict.fromkeys(Attempt._fields), **fields}), output
+
+
+def _checked(given: Fields, table: Table, now: float) -> Fields:
+    """The given fields, read as the table says; null is as good as nothing."""
+    for name in given:
+        if name not in table:
+            raise BadInput(f"{values.quote(name)}: no such field ({values.nearest(name, list(table))})")
+    return {
+        name: table[name](value, name, now) for name, value in given.items() if value is not None
+    }
+
+
+def _of(parse: Callable[..., Any], *limits: int) -> Callable[..., Any]:
+    return lambda value, place, now: parse(value, place, *limits)
+
+
+def _name(value: object, place: str) -> str:
+    # What came by foreign SQL may have names that enqueue refuses: these are to move too.
+    if not isinstance(value, str) or not 0 < len(value) <= values.LONGEST_NAME:
+        raise BadInput(f"{place}: must be a text of 1 to {values.LONGEST_NAME} characters")
+    values.encode(value, place)
+    return value
+
+
+def _text(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise BadInput(f"{place}: must be a text, not {values.quote(value)}")
+    values.encode(value, place)
+    return value
+
+
+def _state(value: object, place: str) -> str:
+    if value not in STATES:
+        known = values.nearest(str(value), list(STATES))
+        raise BadInput(f"{place}: no such state: {values.quote(value)} ({known})")
+    return str(value)
+
+
+def _list(value: object, place: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadInput(f"{place}: must be an array, not {values.quote(value)}")
+    return value
+
+
+def _names(value: object, place: str) -> list[str]:
+    return [_name(item, place) for item in _list(value, place)]
+
+
+def _chunks(value: object, place: str) -> list[Chunk]:
+    chunks = []
+    for chunk in _list(value, place):
+        if len(_list(chunk, place)) != 3:
+            raise BadInput(f"{place}: must be arrays of position, stream, text")
+        position, stream, text = chunk
+        position = values.whole(position, place, 0, 2**63 - 1)
+        data = values.encode(_text(text, place), place)
+        chunks.append((position, values.whole(stream, place, 1, 2), data))
+    return chunks
+
+
+_MANY = values.LARGEST_INTEGER
+FIELDS: Table = {
+    **{name: _of(jobspec.FIELDS[name]) for name in jobspec.FIELDS if name not in ("replace", "stdin")},
+    "id": _of(_name),
+    "queue": _of(_name),
+    "state": _of(_state),
+    "attempts": _of(values.whole, 0, _MANY),
+    "deferrals": _of(values.whole, 0, _MANY),
+    "run_at": values.moment,
+    "created_at": values.moment,
+    "updated_at": values.moment,
+    "started_at": values.moment,
+    "finished_at": values.moment,
+    "exit_code": _of(values.whole, 0, 255),
+    "error": _of(_text),
+    "after": _of(_names),
+    "history": _of(_list),
+    "input": _of(values.input_bytes),
+}
+ATTEMPT_FIELDS: Table = {
+    "attempt": _of(values.whole, 1, _MANY),
+    "worker": _of(values.whole, 0, 2**63 - 1),
+    "started_at": values.moment,
+    "finished_at": values.moment,
+    "outcome": _of(_text),
+    "exit_code": _of(values.whole, 0, 255),
+    "error": _of(_text),
+    "output_dropped": _of(values.whole, 0, 2**63 - 1),
+    "output": _of(_chunks),
+}
+
+# --- from the QueueCTL for Node.js ---------------------------------------------------------------
+
+NODE_NAMES = {
+    "base_backoff_seconds": "backoff_base",
+    "available_at": "run_at",
+    "createdAt": "created_at",
+    "updatedAt": "updated_at",
+}
+NOT_RECORDED = "not recorded by the queue that it came from"
+
+
+def _from_node(document: Fields) -> dict[str, object]:
+    """A line of our own from a document of its `jobs` collection.
+
+    It keeps no history, only how many attempts there were and what the last one printed. Of the others
+    we know that they were.
+    """
+    given = {NODE_NAMES.get(name, name): _plain(value) for name, value in document.items()}
+    own_id = given.pop("_id", None)
+    given.pop("__v", None)  # The version of Mongoose's own.
+    if given.get("id") is None:
+        given["id"] = own_id
+    output = given.pop("output", None)
+    state, count = given.get("state"), given.get("attempts") or 0
+    if state in ("completed", "failed", "dead", "processing") and count == 0:
+        count = 1
+    if not isinstance(count, int):
+        return given  # It will be refused.
+    given["attempts"] = count
+    created, updated = given.get("created_at"), given.get("updated_at") or given.get("created_at")
+    earlier = {"started_at": created, "finished_at": created, "outcome": "exit", "error": NOT_RECORDED}
+    history: list[dict[str, object]] = [{"attempt": number, **earlier} for number in range(1, count)]
+    if count:
+        last = {"attempt": count, "started_at": updated, "finished_at": updated, "outcome": "exit"}
+        if state == "completed":
+            last["exit_code"] = given["exit_code"] = 0
+        elif state == "processing":
+            last["finished_at"] = last["outcome"] = None
+        else:
+            last["error"] = given["error"] = given.get("error") or NOT_RECORDED
+        if output:
+            last["output"] = [[0, 1, output]]
+        history.append(last)
+        given["started_at"] = updated
+    if state in FINISHED:
+        given["finished_at"] = updated
+    given["history"] = history
+    return given
+
+
+def _plain(value: object) -> object:
+    """A value without MongoDB's Extended JSON around it: dates, ids, and numbers of certain types."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((kind, inner),) = value.items()
+    inner = _plain(inner)
+    if kind == "$date":
+        if isinstance(inner, int):
+            return inner / 1000
+        # Zeros at the end of a fraction are left out, which Python before 3.11 cannot read.
+        return re.sub(r"\.\d{1,6}", lambda found: found[0].ljust(7, "0"), str(inner))
+    try:
+        if kind in ("$numberInt", "$numberLong"):
+            return int(str(inner))
+        if kind == "$numberDouble":
+            return float(str(inner))
+    except ValueError:
+        return value
+    return inner if kind == "$oid" else value

@@ -1,0 +1,225 @@
+"""Identifying processes, checking whether they are alive, and finding what an attempt left running.
+
+A process is identified by the boot of the machine (and the PID namespace), its PID, and when it started. PIDs are
+reused and clocks jump, but the three together never repeat. On Linux they come from /proc, elsewhere from `ps` and
+`sysctl`. A process that doesn't match is a stranger, and strangers are never signaled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from functools import lru_cache
+
+from ..records import Identity
+from ..typed import NamedTuple
+
+LINUX = sys.platform.startswith("linux")
+TOKEN_VARIABLE = "QUEUECTL_TOKEN"
+
+
+class Process(NamedTuple):
+    """One running process. `birth` is in whatever unit the system reports."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    birth: str
+
+
+@lru_cache(maxsize=None)
+def boot() -> str:
+    """This boot of this machine and, on Linux, this PID namespace: "BOOT/NAMESPACE"."""
+    if LINUX:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    for name in ("kern.bootsessionuuid", "kern.boot_id"):
+        found = _run(["sysctl", "-n", name]).strip()
+        if found:
+            return found + "/"
+    return "unknown/"
+
+
+def birth(pid: int) -> str | None:
+    """When process `pid` started; None if it isn't running, or is a zombie."""
+    if LINUX:
+        process = _from_proc(pid)
+        return process.birth if process else None
+    words = _run(["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]).split(None, 1)
+    return words[1].strip() if len(words) == 2 and not words[0].startswith("Z") else None
+
+
+def own_identity() -> Identity:
+    """This process."""
+    return identity_of(os.getpid())
+
+
+def identity_of(pid: int) -> Identity:
+    """A process of this PID namespace; its birth is "" if it isn't running."""
+    return Identity(pid, boot(), birth(pid) or "")
+
+
+def is_alive(process: Identity) -> bool | None:
+    """Whether this process is running; None if that can't be seen from here."""
+    here, there = boot(), process.boot
+    if here != there:
+        same_machine = here.partition("/")[0] == there.partition("/")[0]
+        return None if same_machine else False  # Another PID namespace; an earlier boot.
+    return birth(process.pid) == process.birth
+
+
+def send(process: Identity, number: int) -> bool:
+    """Signal this process; False if it is gone, or can't be seen or signaled from here."""
+    import signal  # Deferred: status and list never send signals.
+
+    try:
+        if hasattr(signal, "pidfd_send_signal") and hasattr(os, "pidfd_open"):
+            # The descriptor pins the process, so its PID can't be reused before the signal is sent.
+            fd = os.pidfd_open(process.pid)
+            try:
+                if not is_alive(process):
+                    return False
+                signal.pidfd_send_signal(fd, number)
+                return True
+            finally:
+                os.close(fd)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # The kernel has no pidfd.
+    try:
+        if not is_alive(process):
+            return False
+        os.kill(process.pid, number)
+        return True
+    except (ProcessLookupError, PermissionError):
+        return False
+
+
+def end_leftovers(token: str, command: Identity | None = None, patience: float = 10.0) -> bool:
+    """SIGKILL everything that the attempt with `token` left running; True if nothing is left.
+
+    `command` is the attempt's first process, if it is known. Repeats until nothing is found, since a process may
+    fork while it is being killed; gives up after `patience` seconds.
+    """
+    from signal import SIGKILL
+
+    until = time.monotonic() + patience
+    while True:
+        found = leftovers(token, command)
+        if not found:
+            return True
+        for process in found:
+            send(Identity(process.pid, boot(), process.birth), SIGKILL)
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+
+
+def leftovers(token: str, command: Identity | None) -> list[Process]:
+    """An attempt's processes: those with its token in their environment, its command, and all related ones.
+
+    Children, and members of the group or session, of one of these belong to the attempt too, even if they cleared
+    their environment: an attempt has a session of its own.
+    """
+    table = _table()
+    marked = _marked(token, table)
+    found = {
+        process.pid: process
+        for process in table
+        if process.pid in marked or (command and (process.pid, process.birth) == (command.pid, command.birth))
+    }
+    # We may run in that attempt ourselves, as its rescuer: neither we nor our children are meant.
+    found.pop(os.getpid(), None)
+    grew = bool(found)
+    while grew:
+        kin = set(found)
+        groups = {process.group for process in found.values()}
+        sessions = {process.session for process in found.values()}
+        for process in table:
+            if process.parent in kin or process.group in groups or process.session in sessions:
+                found[process.pid] = process
+        found.pop(os.getpid(), None)
+        grew = len(found) > len(kin)
+    return list(found.values())
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process group has a member that isn't a zombie."""
+    return any(process.group == group for process in _table())
+
+
+def _table() -> list[Process]:
+    """All running processes, without zombies."""
+    if LINUX:
+        pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+        return [process for process in map(_from_proc, pids) if process]
+    table = []
+    for line in _run(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,lstart="]).splitlines():
+        words = line.split(None, 4)
+        if len(words) == 5 and not words[3].startswith("Z"):
+            pid, parent, group = map(int, words[:3])
+            table.append(Process(pid, parent, group, group, words[4].strip()))
+    return table
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, by SIGSTOP or a debugger. Always False except on Linux."""
+    return LINUX and _stat(pid)[:1] in ([b"T"], [b"t"])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat after the name; none if there is no such process."""
+    try:
+        # Not with open(), which makes nine system calls: each idle worker does this every few seconds.
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            # The name may contain anything, even parentheses, so parse after the last one.
+            return os.read(fd, 4096).rpartition(b")")[2].split()
+        finally:
+            os.close(fd)
+    except OSError:
+        return []
+
+
+def _from_proc(pid: int) -> Process | None:
+    fields = _stat(pid)
+    if not fields or fields[0] in b"ZXx":
+        return None
+    return Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[19].decode())
+
+
+def _marked(token: str, table: list[Process]) -> set[int]:
+    """The PIDs of processes with this token in their environment."""
+    mark = f"{TOKEN_VARIABLE}={token}".encode()
+    found = set()
+    if LINUX:
+        for process in table:
+            try:
+                with open(f"/proc/{process.pid}/environ", "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        found.add(process.pid)
+            except OSError:
+                pass  # It has ended, or belongs to another user.
+        return found
+    show_environment = "-E" if sys.platform == "darwin" else "-e"
+    listing = _run(["ps", "-A", show_environment, "-ww", "-o", "pid=,command="])
+    for line in listing.splitlines():
+        words = line.split()
+        if mark.decode() in words[1:]:
+            found.add(int(words[0]))
+    return found
+
+
+def _run(argv: list[str]) -> str:
+    import subprocess
+
+    environment = dict(os.environ, LC_ALL="C", TZ="UTC")
+    try:
+        return subprocess.run(
+            argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        ).stdout.decode("utf-8", "replace")
+    except OSError:
+        return ""

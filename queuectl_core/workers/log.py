@@ -1,0 +1,35 @@
+"""What workers and supervisors in the foreground report: a line on stderr for each event."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    # Reports one line.
+    Log = Callable[[str], None]
+
+
+def stderr_logger(name: str) -> Log:
+    """A function that writes a line to stderr: the time, `name`, and what happened."""
+    writable = select.poll()
+    writable.register(2, select.POLLOUT)
+
+    def log(line: str) -> None:
+        if not writable.poll(0):
+            return  # Drop the line rather than block a job.
+        text = f"{time.strftime('%H:%M:%S')} {name}: {line}\n"
+        try:
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # The terminal is gone.
+
+    return log
+
+
+def no_log(line: str) -> None:
+    """A Log for processes in the background."""

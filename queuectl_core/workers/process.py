@@ -1,0 +1,297 @@
+"""Runs one command: starts it in its own session, collects its output, times it out, ends it.
+
+Three things are observed separately: `_ending` is what we asked of it (nothing, or a reason to end), `_status` is
+how its first process ended, and its process group may outlive both. The command is over when the first process has
+ended *and* its group is empty. A pipe that an escaped grandchild still holds doesn't matter; what was written so far
+is kept.
+
+Until then we hold the pipes' writing ends too, so no end of file wakes us: a command that prints nothing wakes us
+once, with its SIGCHLD. With short jobs this saves a twelfth of a worker's time.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import time
+from collections import deque
+
+from ..lifecycle import Outcome
+from ..records import NewOutput
+from ..typed import NamedTuple
+from .identity import group_lives
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..records import Chunk
+
+CHUNK = 65536
+MOST_IN_PIPE = 1024 * 1024  # The most that a user's pipe can hold on Linux.
+GROUP_POLL = 0.02  # Seconds between two checks of a process group: a group can't be waited for.
+# Signals that our parent may have ignored, and that jobs expect to work.
+DEFAULT_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+)
+
+
+class CannotStart(Exception):
+    """The command could not be started; the text says why."""
+
+
+class Invocation(NamedTuple):
+    """A command to run: its words, working directory and environment, and the descriptor of its standard input."""
+
+    argv: list[bytes]
+    cwd: bytes
+    environment: dict[bytes, bytes]
+    stdin: int
+
+
+class Output:
+    """What an attempt printed, bounded: the first and the last half of `limit` bytes are kept.
+
+    A chunk's position counts the bytes of both streams.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._head_room = limit // 2
+        self._tail_room = limit - limit // 2
+        self._tail: deque[tuple[int, int, bytes, bool]] = deque()
+        self._tail_size = 0
+        self._fresh_head: list[Chunk] = []
+        self._stale: list[int] = []
+        self._position = 0
+        self._dropped = 0
+
+    def add(self, stream: int, data: bytes) -> None:
+        """Add what was printed to `stream` (1 stdout, 2 stderr)."""
+        position = self._position
+        self._position += len(data)
+        if self._head_room:
+            head, data = data[: self._head_room], data[self._head_room :]
+            self._head_room -= len(head)
+            self._add_head(position, stream, head)
+            position += len(head)
+        if data:
+            self._add_tail(position, stream, data)
+
+    def _add_head(self, position: int, stream: int, data: bytes) -> None:
+        if self._fresh_head:
+            start, last_stream, last = self._fresh_head[-1]
+            # Merge small writes into one chunk.
+            if last_stream == stream and len(last) < CHUNK:
+                self._fresh_head[-1] = (start, stream, last + data)
+                return
+        self._fresh_head.append((position, stream, data))
+
+    def _add_tail(self, position: int, stream: int, data: bytes) -> None:
+        self._tail_size += len(data)
+        last = self._tail[-1] if self._tail else None
+        if last and not last[3] and last[1] == stream and len(last[2]) + len(data) <= CHUNK:
+            self._tail[-1] = (last[0], stream, last[2] + data, False)
+        else:
+            self._tail.append((position, stream, data, False))
+        while self._tail_size > self._tail_room:
+            position, stream, data, stored = self._tail.popleft()
+            excess = min(len(data), self._tail_size - self._tail_room)
+            if stored:
+                self._stale.append(position)
+            if excess < len(data):
+                self._tail.appendleft((position + excess, stream, data[excess:], False))
+            self._tail_size -= excess
+            self._dropped += excess
+
+    def pending(self) -> NewOutput:
+        """What isn't stored yet. Call `stored` once it is."""
+        fresh = self._fresh_head + [chunk[:3] for chunk in self._tail if not chunk[3]]
+        return NewOutput(fresh, self._stale, self._dropped)
+
+    def stored(self) -> None:
+        """What `pending` last returned is in the database now."""
+        self._fresh_head, self._stale = [], []
+        self._tail = deque((*chunk[:3], True) for chunk in self._tail)
+
+
+class Command:
+    """One running command. Callers poll `fds`, then call `read` and `check`, until there is an `outcome`."""
+
+    def __init__(self, invocation: Invocation, timeout: float, kill_grace: float, output: Output) -> None:
+        """Start it. Times are in seconds; a timeout of 0 means none. Raises CannotStart."""
+        self.output = output
+        self.outcome: Outcome | None = None
+        self._kill_grace = kill_grace
+        self._ending: str | None = None
+        self._status: int | None = None
+        self._kill_at = 0.0
+        self._look_at = 0.0
+        self._pipes: dict[int, int] = {}
+        self._writers: list[int] = []
+        try:
+            for stream in (1, 2):
+                reader, writer = os.pipe()
+                self._pipes[reader] = stream
+                self._writers.append(writer)
+            self.pid = _spawn(invocation, self._writers)
+        except (OSError, ValueError) as error:
+            self._close()
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CannotStart(f"{os.fsdecode(invocation.argv[0])}: {reason}") from None
+        except CannotStart:
+            self._close()
+            raise
+        self.started = time.monotonic()
+        self._times_out_at = self.started + (timeout or math.inf)
+
+    @property
+    def fds(self) -> list[int]:
+        """The pipes to read from. They are open until there is an `outcome`."""
+        return list(self._pipes)
+
+    def due_at(self) -> float:
+        """When (by time.monotonic) to call `check` even if nothing happens."""
+        if self._status is not None:
+            return self._look_at
+        if self._ending:
+            return self._kill_at
+        return self._times_out_at
+
+    def read(self, fd: int) -> None:
+        """Read a chunk of output from a readable pipe."""
+        data = os.read(fd, CHUNK)
+        if data:
+            self.output.add(self._pipes[fd], data)
+
+    def read_all(self) -> None:
+        """Read what is in the pipes now. At most one pipe's worth, since the writer may never stop."""
+        poll = select.poll()
+        for fd in self._pipes:
+            poll.register(fd, select.POLLIN)
+        for _ in range(MOST_IN_PIPE // CHUNK):
+            readable = [fd for fd, event in poll.poll(0) if event & select.POLLIN]
+            if not readable:
+                return
+            for fd in readable:
+                self.read(fd)
+
+    def end(self, reason: str) -> None:
+        """End it for `reason` (an Outcome's kind): SIGTERM now, SIGKILL after the grace period."""
+        if self._ending or self._status is not None:
+            return
+        self._ending = reason
+        self._kill_at = time.monotonic() + self._kill_grace
+        self._signal_group(signal.SIGTERM)
+        self._signal_group(signal.SIGCONT)  # A stopped process doesn't handle SIGTERM.
+
+    def check(self) -> None:
+        """Check whether it has ended or timed out; sets `outcome` once it is over."""
+        now = time.monotonic()
+        if self._status is None and not self._reap(now):
+            if self._ending:
+                if now >= self._kill_at:
+                    self._signal_group(signal.SIGKILL)
+                    self._kill_at = now + 1
+            elif now >= self._times_out_at:
+                self.end("timeout")
+            return
+        if self._group_is_left(now):
+            return
+        self.read_all()
+        self._close()
+        self.outcome = self._judge_end()
+
+    def _reap(self, now: float) -> bool:
+        # Signal the group before reaping: until then neither the PID nor the group's number can be reused.
+        if hasattr(os, "waitid"):
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return False
+            self._signal_group(signal.SIGTERM)
+            _, self._status = os.waitpid(self.pid, 0)
+        else:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid == 0:
+                return False
+            self._status = status
+            self._signal_group(signal.SIGTERM)
+        if not self._ending:
+            self._kill_at = now + self._kill_grace
+        return True
+
+    def _group_is_left(self, now: float) -> bool:
+        # The kernel counts zombies too, and PID 1 of a container may never reap them.
+        if not self._signal_group(0) or not group_lives(self.pid):
+            return False
+        if now >= self._kill_at:
+            self._signal_group(signal.SIGKILL)
+        self._look_at = now + GROUP_POLL
+        return True
+
+    def _signal_group(self, number: int) -> bool:
+        # The group, not the PID: the shell may have forked. The group's number isn't reused while it has members
+        # or its first process isn't reaped.
+        try:
+            os.killpg(self.pid, number)
+            return True
+        except (ProcessLookupError, PermissionError):
+            return False
+
+    def _close(self) -> None:
+        for fd in (*self._pipes, *self._writers):
+            os.close(fd)
+
+    def _judge_end(self) -> Outcome:
+        assert self._status is not None
+        if self._ending:
+            return Outcome(self._ending)
+        if os.WIFSIGNALED(self._status):
+            return Outcome("signal", os.WTERMSIG(self._status))
+        return Outcome("exit", os.WEXITSTATUS(self._status))
+
+
+def _spawn(invocation: Invocation, writers: list[int]) -> int:
+    """Start a command in a new session; returns its PID. Raises OSError, ValueError or CannotStart.
+
+    `writers` become its stdout and stderr.
+    """
+    # posix_spawn uses vfork on every Python. Before 3.10 subprocess forks, which is half as fast.
+    # It can't set the working directory, so we go there ourselves.
+    try:
+        os.chdir(invocation.cwd)
+    except OSError as error:
+        raise CannotStart(f"working directory {os.fsdecode(invocation.cwd)}: {error.strerror}") from None
+    streams = (invocation.stdin, *writers)
+    try:
+        return os.posix_spawnp(
+            invocation.argv[0],
+            invocation.argv,
+            invocation.environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    except NotImplementedError:
+        return _spawn_by_subprocess(invocation, writers)
+
+
+def _spawn_by_subprocess(invocation: Invocation, writers: list[int]) -> int:
+    """The same on systems where posix_spawn can't create a session."""
+    import subprocess
+
+    stdout, stderr = writers
+    process = subprocess.Popen(
+        invocation.argv,
+        stdin=invocation.stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=invocation.environment,
+        start_new_session=True,
+    )
+    process.returncode = 0  # We reap it ourselves.
+    return process.pid

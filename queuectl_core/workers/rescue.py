@@ -1,0 +1,113 @@
+"""Rescue: settle the attempts of dead workers.
+
+In this order: make sure that nothing of the lost attempt is running any more, here or where its runner took it; settle
+the attempt as lost; remove the worker's row. If a rescuer is killed in between, the next one does the same again.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..lifecycle import Outcome, judge
+from ..store import bell
+from .fleet import is_running, live_workers
+from .identity import boot, end_leftovers, is_stopped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..store import Store
+    from ..store.claims import LostAttempt
+    from .log import Log
+    from .runner import RunnerKills
+
+
+def rescue(store: Store, rescuer: Rescuer | None = None) -> list[str]:
+    """Settle the attempts of all dead workers; returns the ids of their jobs.
+
+    Jobs of queues with a runner-kill need a `rescuer`.
+    """
+    gone = [id for id, row in store.holders() if row is None or not is_running(store, row)]
+    return rescue_workers(store, gone, rescuer)
+
+
+def rescue_workers(store: Store, workers: Sequence[int], rescuer: Rescuer | None = None) -> list[str]:
+    """Settle what these dead workers were doing, and remove their rows; returns the ids of the jobs."""
+    rescued = []
+    kept = set()
+    for lost in store.lost_attempts(workers):
+        job = lost.job
+        if not _is_over(store, lost, rescuer):
+            kept.add(job.worker)  # Never two at once. Tried again at the next look.
+            continue
+        outcome = Outcome("lost")
+        if store.settle(job, outcome, judge(job, outcome, time.time())):
+            rescued.append(job.id)
+    for worker in workers:
+        if worker not in kept:
+            store.unregister(worker)
+            bell.remove_of(store.path, worker)
+    return rescued
+
+
+def sweep(store: Store) -> list[str]:
+    """Rescue, and remove the rows of all dead processes; returns the ids of the rescued jobs."""
+    rescued = rescue(store)
+    gone = [row.id for row in store.workers() if not is_running(store, row)]
+    return rescued + rescue_workers(store, gone)
+
+
+def _is_over(store: Store, lost: LostAttempt, rescuer: Rescuer | None) -> bool:
+    """Make sure that nothing of a lost attempt is running any more; False if that isn't certain yet."""
+    if lost.runner_kill:
+        return rescuer is not None and rescuer.end(store, lost)
+    return _end_here(store, lost)
+
+
+def _end_here(store: Store, lost: LostAttempt) -> bool:
+    """End what the lost attempt left running on this machine; False if something is still running."""
+    if lost.boot not in (None, boot()):
+        return True
+    return end_leftovers(store.token(lost.job), lost.command)
+
+
+class Rescuer:
+    """A process that looks for dead workers again and again.
+
+    It also ends attempts that may be running on other machines, with the runner-kill of their queue. Of the live
+    workers that take a queue, the one with the lowest id does that: it has the environment for it, and a cluster
+    isn't asked a thousand times. If there is no such worker, a command does it. Nothing waits for a runner-kill:
+    if it is still running, the next look checks again.
+    """
+
+    def __init__(self, worker: int | None, kills: RunnerKills, log: Log) -> None:
+        """`worker` is our own id, or None for a command."""
+        self._worker = worker
+        self._log = log
+        self.kills = kills
+
+    def look(self, store: Store) -> bool:
+        """Rescue what can be rescued now; returns whether a runner-kill is running.
+
+        Of the live workers that take the same queues only the oldest looks. If all did, the cost of looking would
+        grow with the square of their number.
+        """
+        elders = store.elders(self._worker)
+        if any(is_running(store, elder) and not is_stopped(elder.pid) for elder in elders):
+            return False
+        for id in rescue(store, self):
+            self._log(f"rescue {id}")
+        return bool(self.kills)
+
+    def end(self, store: Store, lost: LostAttempt) -> bool:
+        """End a lost attempt with its queue's runner-kill; True once that has succeeded."""
+        if not self.kills.is_running(store.token(lost.job)):
+            # Processes here first, and only if we are in charge: a runner-kill has the same token.
+            if not self._is_in_charge(store, lost.job.queue) or not _end_here(store, lost):
+                return False
+        return self.kills.drive(store, lost.job, lost.runner_kill)
+
+    def _is_in_charge(self, store: Store, queue: str) -> bool:
+        takers = [row.id for row in live_workers(store) if row.takes(queue)]
+        return self._worker == min(takers, default=None)

@@ -1,0 +1,309 @@
+"""The supervisor: starts the workers of a fleet, replaces those that die, and moves them to new code.
+
+A worker that dies is replaced: at once, or after a growing delay if its replacements keep dying young. A worker that
+stops by itself (it was asked to, or everything is drained) isn't replaced. The supervisor isn't essential: if it is
+killed, its workers continue, obey `worker stop` as before, and rescue each other.
+
+While it can't use the database (the disk is full, another program holds the lock) it keeps trying, and so do its
+workers. If the file is gone, or has been migrated by a newer queuectl, it starts no more workers and exits after the
+last one.
+
+After a restart (`worker restart`, SIGUSR2; see handover.py) the new code asks each worker of the old code to stop when
+its job is done, and replaces it. So there are never more jobs running than before, and none is ended.
+
+It can be PID 1 of a container: it reaps all children, including orphans that it inherits. To systemd it speaks
+sd_notify(3).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import time
+
+from ..errors import DatabaseGone, DatabaseUnusable
+from ..store import Store, bell, filesystem, schema
+from . import handover
+from .handover import RESTART_SIGNAL
+from .log import no_log, stderr_logger
+from .rescue import rescue_workers
+from .worker_process import PATIENCE, STOP_SIGNALS, Plan, Report, register, run_worker
+
+PRELOADED = (filesystem, schema)  # A bundle may be replaced while the fleet is running.
+YOUNG = 10.0  # A worker that dies before this age (seconds) died young.
+FIRST_DELAY = 0.1  # Its replacement waits this many seconds, and twice as long each time,
+LONGEST_DELAY = 30.0  # up to this.
+RETRY = 0.5  # Seconds between two tries of a supervisor that can't use the database.
+RETIRE_POLL = 0.05  # Seconds between two looks for the row of a worker that must be asked to stop.
+
+
+class _Slot:
+    """A place in the fleet: its worker, and when that may be replaced after it died."""
+
+    def __init__(self, pid: int | None = None) -> None:
+        self.pid = pid
+        self.status: int | None = None  # How it ended, until that has been handled.
+        self.is_old = pid is not None  # It runs the code from before a restart.
+        self.is_asked = False  # And whether it has been asked to stop for that.
+        self.is_done = False
+        self.started_at = 0.0
+        self.start_at = 0.0
+        self.delay = 0.0
+
+    def schedule_replacement(self) -> None:
+        """Decide when to replace a worker that died or could not be started."""
+        age = time.monotonic() - self.started_at
+        self.delay = min(LONGEST_DELAY, max(FIRST_DELAY, self.delay * 2)) if age < YOUNG else 0.0
+        self.start_at = time.monotonic() + self.delay
+
+
+class Supervisor:
+    """Keeps `plan.size` workers running until all have stopped by themselves."""
+
+    def __init__(self, plan: Plan, report: Report, verbose: bool) -> None:
+        self._plan = plan
+        self._report = report
+        self._verbose = verbose
+        self._log = stderr_logger("supervisor") if verbose else no_log
+        self._slots = [_Slot() for _ in range(plan.size)]
+        self._began = time.time()
+        self._id: int | None = None
+        self._signals = 0
+        self._passed_on = 0
+        self._restarts = False
+        self._notified = ""
+        self._gone: DatabaseGone | None = None
+
+    def run(self) -> int:
+        """Supervise to the end; returns the exit code. Raises DatabaseGone at the end if the file is gone."""
+        alarm = self._listen()
+        gc.freeze()  # Otherwise each worker's collector would copy the pages that they share.
+        with self._store() as store:
+            if self._id is None:
+                self._id = register(store, "supervisor", None, self._plan)
+            else:
+                store.renew(self._id, self._plan.version)
+        while True:
+            is_usable = self._handle_events()
+            if all(slot.is_done for slot in self._slots):
+                break
+            self._notify(f"READY=1\nSTATUS={self._status()}")
+            if select.select([alarm], [], [], self._pause() if is_usable else RETRY)[0]:
+                os.read(alarm, 4096)
+        if self._gone:
+            raise self._gone
+        with self._store() as store:
+            store.unregister(self._id)
+            buried = self._plan.drain and store.has_buried_since(self._began, self._plan.queues)
+        return 1 if buried else 0
+
+    def _handle_events(self) -> bool:
+        """Do everything that is due; False if the database can't be used right now."""
+        if self._restarts:
+            self._restarts = False
+            handover.become(self._state(), self._log)
+        self._reap()  # Always: a worker that ended during a restart sent no signal.
+        try:
+            if not self._gone:
+                self._pass_on_signals()
+                self._retire()
+                self._collect()
+                self._fill()
+        except DatabaseGone as error:
+            self._gone = error
+        except DatabaseUnusable as error:
+            self._log(f"{error}; trying again")
+            return False
+        if self._gone:
+            self._wind_down()
+        return True
+
+    def _wind_down(self) -> None:
+        """What is left to do without a database: pass on signals, and wait for the workers to end."""
+        level = min(self._signals, 2)
+        for slot in self._slots:
+            if slot.pid is None or slot.status is not None:
+                slot.pid, slot.is_done = None, True
+                continue
+            for _ in range(level - self._passed_on):
+                os.kill(slot.pid, signal.SIGTERM)  # Not reaped yet, so the PID is still its own.
+        self._passed_on = level
+
+    def _store(self) -> Store:
+        # Opened for each use: a connection must not cross the next fork.
+        return Store(self._plan.path, durable=False, patience=PATIENCE, must_exist=True)
+
+    # --- signals ---------------------------------------------------------------------------------
+
+    def _listen(self) -> int:
+        alarm, writer = os.pipe()
+        for fd in (alarm, writer):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._count)
+        signal.signal(RESTART_SIGNAL, self._note_restart)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # For its wake-up only.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
+        return alarm
+
+    def _count(self, *_: object) -> None:
+        self._signals += 1
+
+    def _note_restart(self, *_: object) -> None:
+        self._restarts = True
+
+    def _pass_on_signals(self) -> None:
+        # By row and bell, not by signal: if the whole group got the signal, a worker would count a second one and
+        # stop at once.
+        level = min(self._signals, 2)
+        if level == self._passed_on:
+            return
+        wanted = ("run", "stop", "stop-now")[level]
+        self._log(wanted)
+        self._notify("STOPPING=1")
+        with self._store() as store:
+            own = [row.id for row in store.workers() if self._id in (row.id, row.supervisor)]
+            store.want(own, wanted)
+            for worker in own:
+                bell.ring(store.path, worker)
+        self._passed_on = level
+
+    # --- the workers -----------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Start a worker in each free place that is due."""
+        free = [slot for slot in self._slots if slot.pid is None and not slot.is_done]
+        if not free:
+            return
+        assert self._id is not None
+        with self._store() as store:
+            stopping = store.wanted(self._id) != "run"
+        for slot in free:
+            if stopping:
+                slot.is_done = True
+            elif slot.start_at <= time.monotonic():
+                self._start_worker(slot, self._id)
+        self._report.close()
+
+    def _start_worker(self, slot: _Slot, own_id: int) -> None:
+        slot.started_at = time.monotonic()
+        # Blocked until the child has its own handlers, so none is lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            slot.pid = os.fork()
+            if slot.pid == 0:
+                run_worker(self._plan, own_id, self._report, self._verbose)
+        except OSError as error:  # Too many processes right now.
+            slot.schedule_replacement()
+            self._log(f"cannot start a worker: {error.strerror}; trying again in {slot.delay:g}s")
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to do even without a signal; None if there isn't."""
+        if any(slot.is_old and not slot.is_asked for slot in self._slots):
+            return RETIRE_POLL
+        free = [slot.start_at for slot in self._slots if slot.pid is None and not slot.is_done]
+        return max(0.0, min(free) - time.monotonic()) if free else None
+
+    def _reap(self) -> None:
+        """Reap all children that ended: our workers, and the orphans that PID 1 of a container inherits."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for slot in self._slots:
+                if slot.pid == pid:
+                    slot.status = status
+
+    def _collect(self) -> None:
+        """Handle the workers that ended."""
+        for slot in self._slots:
+            if slot.status is not None:
+                self._handle_end(slot, slot.status)
+                slot.pid = slot.status = None
+
+    def _handle_end(self, slot: _Slot, status: int) -> None:
+        """Rescue the job of a worker that ended, and schedule its replacement."""
+        stopped_by_itself = status == 0
+        with self._store() as store:
+            for row in store.workers():
+                if row.supervisor != self._id:
+                    continue
+                if row.pid == slot.pid:
+                    for id in rescue_workers(store, [row.id]):
+                        self._log(f"rescue {id}")
+                elif stopped_by_itself and self._plan.drain:
+                    bell.ring(store.path, row.id)  # That may have been the last job.
+        slot.is_done = stopped_by_itself and not slot.is_old
+        slot.is_old = False
+        if not stopped_by_itself:
+            slot.schedule_replacement()
+            self._log(f"a worker died ({_manner(status)}); replacing it in {slot.delay:g}s")
+
+    # --- restart ---------------------------------------------------------------------------------
+
+    def _state(self) -> handover.State:
+        """What the code after a restart needs to know."""
+        return handover.State(
+            self._plan,
+            self._id,
+            self._began,
+            self._verbose,
+            self._signals,
+            self._passed_on,
+            [slot.pid for slot in self._slots if slot.pid is not None and slot.status is None],
+        )
+
+    def inherit(self, state: handover.State) -> None:
+        """Continue where the code before a restart left off."""
+        self._id, self._began = state.id, state.began
+        self._signals, self._passed_on = state.signals, state.passed_on
+        for number, pid in enumerate(state.workers):
+            self._slots[number] = _Slot(pid)
+
+    def _retire(self) -> None:
+        """Ask the workers of the old code to stop when their jobs are done."""
+        unasked = {slot.pid: slot for slot in self._slots if slot.is_old and not slot.is_asked}
+        if not unasked:
+            return
+        with self._store() as store:
+            # One that was forked a moment ago has no row yet.
+            rows = [r for r in store.workers() if r.supervisor == self._id and r.pid in unasked]
+            store.want([row.id for row in rows], "stop")
+            for row in rows:
+                unasked[row.pid].is_asked = True
+                bell.ring(store.path, row.id)
+
+    # --- systemd ---------------------------------------------------------------------------------
+
+    def _status(self) -> str:
+        running = sum(slot.pid is not None for slot in self._slots)
+        return f"{running} of {self._plan.size} workers running"
+
+    def _notify(self, text: str) -> None:
+        """Notify the service manager that started us, if it asked for that: sd_notify(3)."""
+        address = os.environ.get("NOTIFY_SOCKET") if self._verbose else None
+        if not address or text == self._notified:
+            return
+        self._notified = text
+        if address.startswith("@"):
+            address = "\0" + address[1:]
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+                connection.sendto(text.encode(), address)
+        except OSError:
+            pass  # Nothing listens.
+
+
+def _manner(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)}"
+    return f"exit {os.WEXITSTATUS(status)}"

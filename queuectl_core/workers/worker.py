@@ -1,0 +1,351 @@
+"""The worker: claims a job, runs it, settles it and claims the next one in the same transaction.
+
+Two things say what a worker should do, and the stronger one counts: its row (`worker stop`), and the signals it got
+(one SIGTERM or SIGINT: stop when the job is done; a second one: stop now). The bell and the poll only make it look.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import tempfile
+import time
+
+from .. import settings
+from ..errors import DatabaseBusy, DatabaseFull, QueueError
+from ..lifecycle import Outcome, judge
+from ..records import Identity
+from ..store.claims import Claim
+from ..typed import NamedTuple
+from . import runner
+from .identity import end_leftovers, identity_of
+from .process import CannotStart, Command, Invocation, Output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from ..lifecycle import Job
+    from ..settings import Config
+    from ..store import Store
+    from ..store.bell import Bell
+    from .log import Log
+    from .rescue import Rescuer
+
+    Result = TypeVar("Result")
+
+POLL = 0.4  # Seconds between two looks of the lookout, for jobs that other programs inserted.
+FIRST_RECORD = 0.05  # A job that runs longer than this many seconds gets a write of its own.
+RECORD = 0.2  # From then on, new output is stored after this many seconds.
+HEALTH_CHECK = 2.0  # Seconds between two looks for dead workers, and between two looks of idle ones.
+LARGEST_BLOCK = 512 * 1024  # The most bytes that are allocated and freed again and again.
+RETRY_WRITE = 0.5  # Seconds between two tries while the database can't be written.
+
+STRENGTH = {"run": 0, "stop": 1, "stop-now": 2, None: 3}
+SUCCESS = Outcome("exit", 0)
+# Why a worker ends its command (an outcome's kind), by what it is asked to do.
+END_FOR = {"stop-now": "released", "cancelled": "cancelled", "evicted": "evicted"}
+
+# The claim of a worker that was signaled to stop: it doesn't look.
+NO_CLAIM = Claim(None, "stop", None, {})
+
+
+class Orders(NamedTuple):
+    """What a worker is started with.
+
+    `queues` is a comma-separated list, or None for all; with `drain` it exits once nothing is left to do.
+    `environment` is that of its jobs.
+    """
+
+    queues: str | None
+    drain: bool
+    environment: dict[bytes, bytes]
+    rescuer: Rescuer
+    log: Log
+
+
+class Inbox:
+    """Everything that can wake a worker: signals (SIGCHLD too), its bell, and the pipes of its job."""
+
+    def __init__(self) -> None:
+        self._bell: Bell | None = None
+        self._pipes: list[int] = []
+        self._poll = select.poll()
+        self._signals = 0
+        self._alarm, writer = os.pipe()
+        for fd in (self._alarm, writer):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._count)
+        signal.signal(signal.SIGINT, self._count)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # For its wake-up only.
+        self._poll.register(self._alarm, select.POLLIN)
+
+    def listen_to(self, bell: Bell) -> None:
+        """From now on this bell wakes the worker too."""
+        if bell.fd >= 0:
+            self._bell = bell
+            self._poll.register(bell.fd, select.POLLIN)
+
+    def watch(self, pipes: list[int]) -> None:
+        """From now on these pipes wake the worker, and no longer the previous ones."""
+        for fd in self._pipes:
+            self._poll.unregister(fd)
+        for fd in pipes:
+            self._poll.register(fd, select.POLLIN)
+        self._pipes = pipes
+
+    def _count(self, *_: object) -> None:
+        self._signals += 1
+
+    @property
+    def wanted(self) -> str:
+        """What the signals so far ask for: "run", "stop" or "stop-now"."""
+        return ("run", "stop", "stop-now")[min(self._signals, 2)]
+
+    def wait(self, seconds: float) -> tuple[list[int], bool]:
+        """Sleep until something happens; returns (readable pipes, whether the bell rang)."""
+        readable = []
+        rang = False
+        # Rounded up, so waiting for a fraction of a millisecond doesn't spin.
+        for fd, _ in self._poll.poll(int(seconds * 1000 + 0.999)):
+            if fd == self._alarm:
+                os.read(fd, 4096)  # A SIGCHLD, or signals that have been counted.
+            elif self._bell is not None and fd == self._bell.fd:
+                self._bell.silence()
+                rang = True
+            else:
+                readable.append(fd)
+        return readable, rang
+
+
+class Worker:
+    """One worker process. `run` is its whole life."""
+
+    def __init__(
+        self,
+        store: Store,
+        id: int,
+        orders: Orders,
+        inbox: Inbox,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._id = id
+        self._orders = orders
+        self._inbox = inbox
+        self._clock = clock
+        self._next_health_check = 0.0
+        self._nothing = os.open(os.devnull, os.O_RDONLY)
+        # Once a block of this size has been freed, glibc keeps twice as much instead of returning it to the system
+        # after each transaction (mallopt(3), M_MMAP_THRESHOLD). Saves 13 µs per job.
+        bytearray(LARGEST_BLOCK)
+
+    def run(self) -> bool:
+        """Work until asked to stop or, with `drain`, until nothing is left. False if it was taken for dead."""
+        claim = self._claim()
+        while True:
+            if self._check_health():  # Here too: a busy worker may never be idle.
+                self._store.check_file()
+            wanted = self._stronger(claim.wanted)
+            if claim.job:
+                # A claimed job is always run and settled; "stop-now" ends it at once.
+                claim = self._work(claim.job, claim.config)
+            elif wanted != "run":
+                return wanted is not None
+            elif self._orders.drain and self._persist(self._store.is_drained, self._orders.queues):
+                return True
+            else:
+                claim = self._idle(claim)
+
+    def _claim(self, idle: bool = False) -> Claim:
+        if self._inbox.wanted != "run":
+            return NO_CLAIM
+        self._seen_version = self._persist(self._store.data_version)
+        return self._persist(self._store.claim, self._id, self._orders.queues, idle)
+
+    def _idle(self, claim: Claim) -> Claim:
+        """Sleep until the bell rings, a job is due or the database changes; then claim.
+
+        Other programs' INSERTs ring no bell, so one idle worker per set of queues polls for the rest: 64 polling
+        workers would take 3 % of a core. When draining, each polls for the end.
+        """
+        os.chdir("/")  # Not in the last job's directory, which a user may want to unmount.
+        queues = self._orders.queues
+        is_lookout, is_marked = self._persist(self._store.lookout, self._id, queues)
+        poll = POLL if is_lookout or self._orders.drain or not is_marked else HEALTH_CHECK
+        due_in = poll if claim.next_due is None else claim.next_due - self._clock()
+        _, rang = self._inbox.wait(max(0.0, min(poll, due_in)))
+        is_due = claim.next_due is not None and claim.next_due <= self._clock()
+        is_called = rang or not is_marked
+        if is_called or is_due or self._persist(self._store.data_version) != self._seen_version:
+            # Whoever rang marked us as busy; a full claim marks us as idle again if there is no job.
+            claim = self._claim(idle=not is_called)
+            if claim.job:
+                self._persist(self._store.hand_over, self._id, queues)
+        return claim
+
+    def _work(self, job: Job, config: Config) -> Claim:
+        """Run one attempt, settle it, and return the next claim."""
+        output = Output(job.output_limit)
+        outcome = self._attempt(job, output, config)
+        if outcome.kind != "unstarted" and outcome != SUCCESS:
+            self._end_remote(job, config)
+        verdict = judge(job, outcome, self._clock())
+        claim: Claim | None = None
+        if self._inbox.wanted == "run":
+            settled, claim = self._persist(
+                self._store.settle_and_claim, job, outcome, verdict, output.pending(), self._orders.queues
+            )
+        else:
+            settled = self._persist(self._store.settle, job, outcome, verdict, output.pending())
+        if settled:
+            self._orders.log(f"{verdict.move} {job.id}: {verdict.error or 'exit 0'}")
+        else:
+            self._orders.log(f"{job.id} was taken from this worker; what it did doesn't count")
+        return claim or self._claim()
+
+    def _attempt(self, job: Job, output: Output, config: Config) -> Outcome:
+        """Run the job's command to its end, storing its output as it comes."""
+        token = self._store.token(job)
+        try:
+            command = self._start(job, token, output, config)
+        except CannotStart as error:
+            return Outcome("unstarted", detail=str(error))
+        self._inbox.watch(command.fds)
+        try:
+            outcome = self._watch(job, command)
+        except BaseException:
+            # We can't settle it, and must exit: no other process would end it soon.
+            end_leftovers(token, identity_of(command.pid))
+            raise
+        finally:
+            self._inbox.watch([])
+        if outcome.kind not in ("exit", "signal"):
+            # It didn't end by itself, so what escaped its process group must not continue either.
+            end_leftovers(token)
+        return outcome
+
+    def _watch(self, job: Job, command: Command) -> Outcome:
+        """Store its output and do what we are asked to do, until the command has ended."""
+        identified = False
+        look_at = command.started + FIRST_RECORD
+        self._obey(command, self._inbox.wanted)
+        while command.outcome is None:
+            due = min(command.due_at(), look_at) - time.monotonic()
+            readable, rang = self._inbox.wait(max(0.0, due))
+            for fd in readable:
+                command.read(fd)
+            command.check()
+            self._obey(command, self._inbox.wanted)
+            now = time.monotonic()
+            if command.outcome is None and (rang or now >= look_at):
+                identified = self._record(job, command, identified)
+                self._check_health()
+                look_at = now + HEALTH_CHECK
+            elif readable:
+                look_at = min(look_at, now + RECORD)
+        return command.outcome
+
+    def _end_remote(self, job: Job, config: Config) -> None:
+        """Run the queue's runner-kill, if there is one, until it succeeds.
+
+        Raises QueueError if it failed and we must stop at once. Then the worker that starts next rescues the job.
+        """
+        kills, token = self._orders.rescuer.kills, self._store.token(job)
+        while True:
+            line = str(settings.of_queue(config, job.queue, "runner-kill"))
+            if not line or self._persist(kills.drive, self._store, job, line):
+                return
+            if kills.is_running(token):
+                self._inbox.watch(kills.fds(token))
+                self._inbox.wait(min(HEALTH_CHECK, kills.due_in(token)))
+                self._inbox.watch([])
+            elif self._stronger(self._persist(self._store.wanted, self._id)) in ("stop-now", None):
+                raise QueueError(f"{job.id} is left as it is: it {kills.failure(token)}")
+            else:
+                self._inbox.wait(HEALTH_CHECK)
+            self._check_health()
+            config = self._persist(self._store.config)  # A user may have corrected it.
+
+    def _start(self, job: Job, token: str, output: Output, config: Config) -> Command:
+        stdin = self._nothing if job.stdin is None else self._stored_input(job)
+        try:
+            invocation = Invocation(
+                runner.argv(config, job, token),
+                self._directory(job),
+                runner.environment(self._orders.environment, job, token, self._store.path),
+                stdin,
+            )
+            return Command(invocation, job.timeout, job.kill_grace, output)
+        finally:
+            if stdin != self._nothing:
+                os.close(stdin)
+
+    def _stored_input(self, job: Job) -> int:
+        """A descriptor to read the job's standard input from: an unnamed file."""
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(self._store.input(job) or b"")
+                file.seek(0)
+                return os.dup(file.fileno())
+        except OSError as error:
+            raise CannotStart(f"its standard input: {error.strerror}") from None
+
+    def _obey(self, command: Command, asked: str) -> None:
+        if asked in END_FOR:
+            command.end(END_FOR[asked])
+
+    def _record(self, job: Job, command: Command, identified: bool) -> bool:
+        """Store what the job printed so far and, once, which process its command is; do what we are asked to do."""
+        output = command.output.pending()
+        who: Identity | None = None
+        if not identified:
+            who = identity_of(command.pid)
+            self._orders.log(f"claim {job.id}: attempt {job.attempts}, pid {command.pid}")
+        try:
+            if output.fresh or output.stale or not identified:
+                self._store.record(job, output, who)
+                command.output.stored()
+            self._obey(command, self._store.asked(job))
+        except (DatabaseBusy, DatabaseFull) as error:
+            self._orders.log(f"{error}; keeping the output of {job.id} in memory")
+            return identified
+        return True
+
+    def _directory(self, job: Job) -> bytes:
+        # Jobs inserted by other programs may have no directory.
+        if job.cwd is None:
+            return self._orders.environment.get(b"HOME") or b"/"
+        return job.cwd.encode("utf-8", "surrogateescape")
+
+    def _check_health(self) -> bool:
+        """Every few seconds, rescue others' jobs and prune; returns whether it was time to."""
+        now = time.monotonic()
+        if now < self._next_health_check:
+            return False
+        self._next_health_check = now + HEALTH_CHECK
+        try:
+            if self._orders.rescuer.look(self._store):
+                self._next_health_check = now + RECORD
+            self._store.retain()
+        except (DatabaseBusy, DatabaseFull):
+            pass  # Until the next look.
+        return True
+
+    def _stronger(self, of_row: str | None) -> str | None:
+        return max(of_row, self._inbox.wanted, key=STRENGTH.__getitem__)
+
+    def _persist(self, operation: Callable[..., Result], *arguments: Any) -> Result:
+        """Do a store's operation, retrying while the database is locked or can't be written."""
+        while True:
+            try:
+                return operation(*arguments)
+            except (DatabaseBusy, DatabaseFull) as error:
+                if self._inbox.wanted == "stop-now":
+                    raise  # The job is left as it is; the worker that starts next rescues it.
+                self._orders.log(f"{error}; trying again")
+                self._inbox.wait(RETRY_WRITE)

@@ -1,0 +1,111 @@
+"""The process around a worker's loop: registers it, listens to its bell, reports, and exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from ..errors import DatabaseUnusable, QueueError
+from ..store import Store
+from ..store.bell import Bell
+from ..typed import NamedTuple
+from .identity import own_identity
+from .log import no_log, stderr_logger
+from .rescue import Rescuer
+from .runner import RunnerKills
+from .worker import Inbox, Orders, Worker
+
+PATIENCE = 10.0  # Seconds that workers and supervisors wait for a lock before they check for signals.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Plan(NamedTuple):
+    """The fleet that a user asked for.
+
+    `queues` is comma-separated, or None for all; `environment` is that of the jobs; `version` is that of the code
+    that the fleet's processes have in memory.
+    """
+
+    path: str
+    size: int
+    queues: str | None
+    drain: bool
+    environment: dict[bytes, bytes]
+    version: str
+
+
+class Report:
+    """The pipe to a `worker start` that waits to hear from its workers, a line each."""
+
+    def __init__(self, fd: int = -1) -> None:
+        self._fd = fd
+
+    def started(self, id: int) -> None:
+        """A worker is ready."""
+        self._write(f"{id} {os.getpid()}\n")
+
+    def failed(self, error: BaseException) -> None:
+        """Why there won't be a worker."""
+        self._write(f"! {error}\n")
+
+    def _write(self, line: str) -> None:
+        if self._fd >= 0:
+            try:
+                os.write(self._fd, line.encode("utf-8", "backslashreplace"))
+            except OSError:
+                pass  # `worker start` was interrupted.
+
+    def close(self) -> None:
+        """Report nothing more. The descriptor's number may be reused from now on."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+
+def run_worker(plan: Plan, supervisor: int, report: Report, verbose: bool) -> None:
+    """What a forked worker does. Ends the process; exit code 0 means that it stopped by itself."""
+    code = 1
+    try:
+        code = _work(plan, supervisor, report, verbose)
+    except QueueError as error:
+        report.failed(error)
+        stderr_logger("worker")(str(error))
+    except BaseException as error:  # A bug: still one line, and a replacement.
+        report.failed(error)
+        stderr_logger("worker")(f"failed: {error!r}")
+    finally:
+        os._exit(code)  # Returning would run the supervisor's code.
+
+
+def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
+    os.setsid()  # Ctrl-C in a terminal is for the supervisor, which passes it on.
+    inbox = Inbox()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    store = Store(plan.path, durable=False, patience=PATIENCE, must_exist=True)
+    store.bound_wal()
+    id = register(store, "worker", supervisor, plan)
+    bell = Bell(store.path, id)
+    inbox.listen_to(bell)
+    report.started(id)
+    report.close()
+    log = stderr_logger(f"worker {id}") if verbose else no_log
+    rescuer = Rescuer(id, RunnerKills(plan.environment, log), log)
+    orders = Orders(plan.queues, plan.drain, plan.environment, rescuer, log)
+    log(f"started, pid {os.getpid()}")
+    try:
+        stopped = Worker(store, id, orders, inbox).run()
+    finally:
+        bell.close()
+    try:
+        store.unregister(id)
+        store.hand_over(id, plan.queues)
+    except DatabaseUnusable:
+        pass  # The next sweep removes the row.
+    store.close()
+    log("stopped" if stopped else "was taken for dead; exiting")
+    return 0 if stopped else 1
+
+
+def register(store: Store, role: str, supervisor: int | None, plan: Plan) -> int:
+    """Add this process's row; returns its id."""
+    return store.register(role, supervisor, own_identity(), plan.queues, plan.version)
