@@ -12,6 +12,7 @@ from queuectl_core.store.filesystem import file_system, refuse_network
 from queuectl_core.cli.doctor import has_wal_reset_fault
 from queuectl_core.errors import DatabaseUnusable
 from tests.harness import process_is_gone, wait_until
+from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
 
@@ -185,6 +186,26 @@ class BackupTest(WorkersTestCase):
         reader.execute("SELECT * FROM queuectl_jobs").fetchall()
         self.assertIn("in use", self.run_cli("backup", "--force", copy, code=1).stderr)
         self.run_cli("backup", "--force", self.db, code=1)
+        self.audit([id])
+
+    def test_a_file_that_appears_during_the_backup_is_not_overwritten(self):
+        id = self.enqueue("true")
+        copy = self.path("copy.db")
+        patch = (
+            "real = Store._copy\n"
+            "def make_copy(store, partial):\n"
+            "    real(store, partial)\n"
+            f"    with open({copy!r}, 'x') as file:\n"
+            "        file.write('precious')\n"
+            "Store._copy = make_copy"
+        )
+        result = subprocess.run(
+            patched(patch, "backup", copy), env=self.environment, capture_output=True, timeout=60, check=False
+        )
+        self.assertEqual((result.returncode, result.stdout), (1, b""))
+        self.assertIn(b"--force", result.stderr)
+        self.assertEqual(self.read("copy.db"), "precious")
+        self.assertEqual([name for name in os.listdir(self.folder) if "copy" in name], ["copy.db"])
         self.audit([id])
 
     def test_what_cannot_be_written_is_told_and_leaves_nothing(self):

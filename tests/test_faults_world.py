@@ -1,6 +1,7 @@
 """A hostile world: other versions, crowds, clocks that step, streams nobody reads, jobs that misbehave."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -191,6 +192,33 @@ class PowerLossTest(WorkersTestCase):
         synced = [number for number, line in to_log if "sync(" in line]
         self.assertTrue(written and synced, calls)
         self.assertGreater(synced[-1], written[-1], "something was written to the log and not synced")
+
+    def test_backup_reports_success_only_after_the_copy_and_its_name_are_on_disk(self):
+        self.enqueue("true")
+        trace, copy = self.path("trace"), self.path("copy.db")
+        result = subprocess.run(
+            ["strace", "-f", "-y", "-o", trace, "-e", "trace=?link,linkat,write,pwrite64,fsync,fdatasync",
+             sys.executable, PROGRAM, "backup", copy],
+            env=self.environment, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        if b"ptrace" in result.stderr.lower():
+            self.skipTest("tracing is not allowed here")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        with open(trace) as file:
+            calls = list(file)
+
+        def numbers(call: str, place: str) -> list:
+            """The line numbers of the calls that match a regular expression and mention a place."""
+            return [n for n, line in enumerate(calls) if re.search(call, line) and place in line]
+
+        (named,) = numbers(r"\blink(at)?\(", f'"{copy}"')
+        reported = numbers(r"\bwrite\(2\b", "")[0]
+        (partial,) = set(re.findall(r"<(\S+/copy\.db\.\d+)>", "".join(calls)))
+        written, synced = numbers(r"\bp?write(64)?\(", f"<{partial}>"), numbers(r"sync\(", f"<{partial}>")
+        self.assertLess(written[-1], synced[-1], "the copy was written to after its last sync")
+        self.assertLess(synced[-1], named)
+        in_folder = [n for n in numbers(r"sync\(", f"<{self.folder}>") if named < n < reported]
+        self.assertTrue(in_folder, "the folder was not synced after the copy got its name")
 
 
 class MisbehavingJobTest(WorkersTestCase):

@@ -113,6 +113,15 @@ class JudgementTest(unittest.TestCase):
             again = TRANSITIONS[verdict.move].to_state in WAITING
             self.assertEqual(verdict.run_at is not None, again, outcome)
 
+    def test_a_deferred_job_backs_off_by_its_deferrals_and_not_by_its_attempts(self):
+        not_now = Outcome("exit", 75)
+        for deferrals, attempts in itertools.product((0, 1, 2, 10), (1, 3)):
+            deferred = job(deferrals=deferrals, defer_limit=20, attempts=attempts)
+            verdict = judge(deferred, not_now, NOW)
+            self.assertEqual((verdict.move, verdict.run_at), ("defer", NOW + 2.0 ** (deferrals + 1)))
+        capped = judge(job(deferrals=10, defer_limit=20, backoff_max=60), not_now, NOW)
+        self.assertEqual(capped.run_at, NOW + 60)
+
 
 class BackoffTest(unittest.TestCase):
     def test_it_is_base_to_the_power_of_n(self):

@@ -5,6 +5,7 @@ import signal
 import time
 from datetime import datetime
 
+from queuectl_core.workers.worker import HEALTH_CHECK, POLL
 from tests.harness import QueueTestCase, process_is_gone, wait_until
 
 
@@ -178,6 +179,29 @@ class ReviveTest(QueueTestCase):
         self.run_cli("retry", "a")
         wait_until(lambda: len(self.rows("SELECT 1 FROM queuectl_attempts")) == 2)
 
+    def test_a_revived_job_starts_before_an_idle_worker_would_look_by_itself(self):
+        workers = self.start_workers("-c", "2")
+        store = self.store()
+
+        def all_are_idle() -> bool:
+            return all(row.idle for row in store.workers() if row.role == "worker")
+
+        wait_until(all_are_idle)
+        # The youngest worker is the lookout. It polls often, so keep it from taking the job.
+        _, lookout = max(workers)
+        os.kill(lookout, signal.SIGSTOP)
+        id = self.enqueue("true")
+        took = []
+        for _ in range(5):
+            self.wait_for_state(id, "completed")
+            wait_until(all_are_idle)
+            began = time.time()
+            store.revive(id)
+            self.wait_for_state(id, "completed")
+            took.append(store.get(id).started_at - began)
+        # Without the bell it takes HEALTH_CHECK, or POLL if the worker was just about to sleep.
+        self.assertLess(min(took), POLL / 2, took)
+
 
 class CancelTest(QueueTestCase):
     def test_a_waiting_job_is_cancelled_and_never_runs(self):
@@ -233,6 +257,21 @@ class CancelTest(QueueTestCase):
         self.assertEqual((result.lines, len(result.stderr.splitlines())), (["b"], 2))
         self.run_cli("cancel", code=2)
         self.audit(["a", "b"])
+
+    def test_a_running_job_is_cancelled_before_its_worker_would_look_by_itself(self):
+        self.start_workers()
+        store = self.store()
+        recorded = "SELECT 1 FROM queuectl_attempts WHERE pid IS NOT NULL AND outcome IS NULL"
+        took = []
+        for _ in range(3):
+            id = self.enqueue("exec sleep 60")
+            # Having recorded the PID, the worker checks again only after HEALTH_CHECK.
+            wait_until(lambda: self.rows(recorded), message="the job did not start")
+            began = time.monotonic()
+            store.cancel(id)
+            self.wait_for_state(id, "cancelled")
+            took.append(time.monotonic() - began)
+        self.assertLess(min(took), HEALTH_CHECK / 2, took)
 
 
 class ConfigTest(QueueTestCase):

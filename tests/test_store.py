@@ -480,6 +480,39 @@ class ClaimTest(StoreTestCase):
             store.revive("a", only_dead=True)
         self.audit(["a"])
 
+    def test_a_job_with_after_and_delay_waits_for_both(self):
+        clock = [time.time()]
+        store = self.store(clock=lambda: clock[0])
+        worker = self.register_worker(store)
+        store.enqueue([new(id="needed"), new(id="later", after=["needed"], delay=3600)])
+        self.assertEqual(self.claim_all(store, worker), ["needed"])
+        later = store.get("later")
+        self.assertEqual((later.state, later.waits_for), ("pending", 0))
+        self.assertEqual(store.reason(later), "waits for its time")
+        self.audit(["needed", "later"])
+        clock[0] += 3601
+        self.assertEqual(self.claim_all(store, worker), ["later"])
+
+    def test_a_note_from_a_worker_that_lost_the_job_changes_nothing(self):
+        store = self.store()
+        one, two = self.register_worker(store), self.register_worker(store)
+        store.enqueue([new(id="a", backoff_base=0), new(id="b")])
+        lost = store.claim(one, None).job
+        other = store.claim(one, None).job  # Same worker, same attempt number.
+        store.note(lost, "still running")
+        self.assertEqual([store.get(id).error for id in "ab"], ["still running", None])
+        self.finish(store, lost, Outcome("lost"))
+        self.finish(store, other)
+        current = store.claim(one, None).job
+        before = self.rows("SELECT * FROM queuectl_jobs")
+        # An earlier attempt of the same worker, a worker that never had the job, and a finished job.
+        for stale in (lost, current._replace(worker=two), other):
+            store.note(stale, "stale")
+            self.assertEqual(self.rows("SELECT * FROM queuectl_jobs"), before)
+        store.note(current, "current")
+        self.assertEqual([store.get(id).error for id in "ab"], ["current", None])
+        self.audit(["a", "b"])
+
 
 class ClaimWithoutReturningTest(ClaimTest):
     """The same promises where SQLite is older than 3.35."""

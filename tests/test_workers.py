@@ -2,16 +2,21 @@
 
 import collections
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import types
 import unittest
+import unittest.mock
 from datetime import datetime
 
 from queuectl_core.records import NO_OUTPUT, Identity
 from queuectl_core.workers.identity import boot
+from queuectl_core.workers.supervisor import YOUNG, _Slot
 from tests.harness import PROGRAM, RUNS, QueueTestCase, process_is_gone, wait_until
+from tests.patched import patched
 
 
 def epoch(text: str) -> float:
@@ -155,6 +160,31 @@ class StartTest(WorkersTestCase):
         before = ticks()
         let_pass(1)
         self.assertLess(ticks() - before, os.sysconf("SC_CLK_TCK") // 4)
+
+    def test_an_idle_worker_leaves_the_directory_of_its_last_job(self):
+        if not os.path.exists("/proc/self/cwd"):
+            self.skipTest("needs /proc")
+        ((_, pid),) = self.start_workers()
+        os.mkdir(self.path("disk"))
+        id = self.enqueue("--cwd", self.path("disk"), "touch ran")
+        self.wait_for_state(id, "completed")
+        self.assertEqual(os.listdir(self.path("disk")), ["ran"])
+        # Now a file system mounted there could be unmounted.
+        wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == "/", message="the worker is still there")
+
+    def test_start_refuses_a_queue_on_a_network_file_system(self):
+        id = self.enqueue("true")  # The file exists by now: creating one there is always refused.
+        patch = "from queuectl_core.store import filesystem\nfilesystem.file_system = lambda *_: 'nfs4'"
+        for options in ([], ["--foreground", "--drain"], ["--top-up"]):
+            with self.subTest(options=options):
+                words = patched(patch, "worker", "start", *options)
+                result = subprocess.run(
+                    words, env=self.environment, capture_output=True, timeout=60, check=False
+                )
+                self.assertEqual((result.returncode, result.stdout), (3, b""))
+                self.assertIn(b"network file system (nfs4)", result.stderr)
+        self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
+        self.assertEqual(self.state(id), "pending")
 
 
 class StopTest(WorkersTestCase):
@@ -638,6 +668,51 @@ class RescueTest(WorkersTestCase):
             process.kill()
         self.assertLess(time.monotonic() - began, 5)
         self.assertEqual(self.state("a"), "completed")
+
+    def test_the_bell_of_a_killed_worker_is_removed(self):
+        _, (victim, pid) = self.start_workers("-c", "2")
+        bells = self.db + "-bells"
+        self.assertIn(str(victim), os.listdir(bells))
+        os.kill(pid, signal.SIGKILL)
+        others = "SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND id <> ?"
+        wait_until(lambda: len(self.rows(others, victim)) == 2, message="the worker was not replaced")
+        # The supervisor rescues a worker's job before it starts the replacement.
+        self.assertNotIn(str(victim), os.listdir(bells))
+
+
+class ReplacementTest(WorkersTestCase):
+    def test_workers_that_keep_dying_young_are_replaced_at_growing_intervals(self):
+        patch = "from queuectl_core.workers import supervisor\nsupervisor.run_worker = lambda *_: os._exit(7)"
+        began = time.monotonic()
+        with open(self.path("stderr"), "wb") as stderr:
+            process = subprocess.Popen(
+                patched(patch, "worker", "start", "--foreground"), env=self.environment, stderr=stderr
+            )
+        self._started.append(process)
+        deaths = r"a worker died \(exit 7\); replaced in (\S+)s"
+        wait_until(lambda: len(re.findall(deaths, self.read("stderr"))) >= 4, message="they do not die")
+        took = time.monotonic() - began
+        self.assertEqual(re.findall(deaths, self.read("stderr"))[:4], ["0.1", "0.2", "0.4", "0.8"])
+        self.assertGreaterEqual(took, 0.1 + 0.2 + 0.4)
+
+    def test_the_replacement_delay_is_capped_and_reset_once_a_worker_has_lived_long_enough(self):
+        now = 1000.0
+        slot = _Slot()
+
+        def delay_after(age: float) -> float:
+            nonlocal now
+            slot.started_at = now
+            now += age
+            slot.schedule_replacement()
+            self.assertEqual(slot.start_at, now + slot.delay)
+            return slot.delay
+
+        clock = types.SimpleNamespace(monotonic=lambda: now)
+        with unittest.mock.patch("queuectl_core.workers.supervisor.time", clock):
+            delays = [delay_after(0.5) for _ in range(12)]
+            self.assertEqual(delays, [min(30, 0.1 * 2**n) for n in range(12)])
+            self.assertEqual(delay_after(YOUNG), 0)
+            self.assertEqual(delay_after(0.5), 0.1)
 
 
 class ManyTest(WorkersTestCase):
