@@ -7,7 +7,7 @@ import sys
 import time
 import unittest
 
-from queuectl_core.identity import boot
+from queuectl_core.identity import birth, boot, send
 from tests.harness import process_is_gone, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -84,6 +84,20 @@ class KillPointTest(WorkersTestCase):
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
 
+    def test_without_a_supervisor_a_worker_that_is_busy_with_one_long_job_rescues_too(self):
+        self.start_workers("-c", "2")
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)
+        self.busy_job(id="long")
+        self.busy_job("sleep 60", "--max-retries", "0", id="lost")
+        os.kill(self.owner("lost"), signal.SIGKILL)
+        self.wait_for_state("lost", "dead")
+        # It was the one that is left, and it did not have to end its own job for that.
+        self.assertEqual(self.state("long"), "processing")
+        self.assertFalse(process_is_gone(self.pid_of("long")))
+        self.assertTrue(process_is_gone(self.pid_of("lost")))
+        self.audit(["long", "lost"])
+
 
 class OrphanTest(WorkersTestCase):
     # The second attempt looks for what the first one left.
@@ -106,6 +120,17 @@ class OrphanTest(WorkersTestCase):
         env -i setsid /bin/sh -c "$note" &
         sleep 60
     """
+    # What starts it ends, so its parent is init.
+    LEAVE = """
+import os, time
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+os.setpgid(0, 0)
+while os.getppid() == parent:
+    time.sleep(0.001)
+os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
+"""
 
     @unittest.skipUnless(LINUX, "reads /proc")
     def test_orphans_are_ended_before_the_job_runs_again_however_they_escaped(self):
@@ -117,6 +142,24 @@ class OrphanTest(WorkersTestCase):
         self.wait_for_state(id, "completed")
         self.assertEqual(self.read("alive"), "")
         self.audit([id])
+
+    @unittest.skipUnless(LINUX, "elsewhere nobody can see what session a process is in")
+    def test_an_orphan_that_only_its_session_gives_away_is_ended(self):
+        """It left its process group, cleared its environment, and lost its parent."""
+        self.write("leave.py", self.LEAVE)
+        ((_, pid),) = self.start_workers()
+        self.busy_job("%s leave.py; sleep 60" % sys.executable, "--max-retries", "0")
+        wait_until(lambda: self.read("left").endswith("\n"), message="it did not leave")
+        orphan = int(self.read("left"))
+        self.addCleanup(send, orphan, birth(orphan), signal.SIGKILL)
+        shell = self.pid_of("long")
+        self.assertEqual(os.getsid(orphan), shell)
+        self.assertNotEqual(os.getpgid(orphan), shell)
+        self.assertNotIn(orphan, self.processes(), "it has an environment")
+        os.kill(pid, signal.SIGKILL)
+        self.wait_for_state("long", "dead")
+        self.assertTrue(process_is_gone(orphan), "it was left running")
+        self.audit(["long"])
 
     def test_a_stranger_with_the_pid_of_a_lost_command_is_never_signalled(self):
         stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
