@@ -176,6 +176,26 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.assertIsNone(stranger.poll())
         self.audit([id])
 
+    def test_a_worker_that_must_leave_in_the_midst_of_a_job_ends_its_command_first(self):
+        ((_, pid),) = self.start_workers()
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)  # Or it would end what the worker left.
+        self.busy_job("setsid sleep 60 & echo $! >escaped; until [ -e go ]; do sleep 0.02; done;"
+                      " echo now; sleep 60",
+                      "--max-retries", "0")  # fmt: skip
+        wait_until(lambda: self.read("escaped").endswith("\n"))
+        # No waiting for room or for a lock mends that; what is printed next cannot be kept.
+        self.rows("ALTER TABLE queuectl_output RENAME TO elsewhere")
+        self.write("go", "")
+        wait_until(lambda: process_is_gone(pid), message="the worker did not leave")
+        self.assertTrue(process_is_gone(self.pid_of("long")), "the command was left running")
+        self.assertTrue(process_is_gone(int(self.read("escaped"))), "what escaped was left running")
+        self.rows("ALTER TABLE elsewhere RENAME TO queuectl_output")
+        self.assertEqual(self.state("long"), "processing")
+        self.start_workers()
+        self.wait_for_state("long", "dead")
+        self.audit(["long"])
+
 
 class FleetTest(WorkersTestCase):
     def test_when_everything_is_killed_the_next_start_recovers_all_within_5_seconds(self):
