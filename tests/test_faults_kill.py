@@ -1,6 +1,7 @@
 """Workers, supervisors and whole fleets are killed: nothing is lost, nothing runs twice at once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 import unittest
 
 from queuectl_core.identity import birth, boot, send
-from tests.harness import process_is_gone, wait_until
+from tests.harness import PROGRAM, process_is_gone, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
@@ -312,6 +313,58 @@ class SignalTest(WorkersTestCase):
         wait_until(lambda: process_is_gone(pid), message="it did not leave")
         self.assertEqual(self.state("long"), "dead")
         self.assertEqual([a["outcome"] for a in self.job("long")["history"]], ["lost", "exit"])
+        self.audit(["long"])
+
+
+@unittest.skipUnless(LINUX and shutil.which("unshare"), "needs Linux's PID namespaces")
+class NamespaceTest(WorkersTestCase):
+    """One fleet in a PID namespace of its own, as in a container, and one outside, on the same queue."""
+
+    UNSHARE = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
+
+    def setUp(self) -> None:
+        super().setUp()
+        trial = subprocess.run([*self.UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False)
+        if trial.returncode:
+            self.skipTest("making a PID namespace is not allowed here")
+        self.run_cli("status")
+
+    def start_inside(self, *words) -> subprocess.Popen:
+        """`worker start --foreground` in a new PID namespace, which ends with the Popen."""
+        container = subprocess.Popen(
+            [*self.UNSHARE, sys.executable, PROGRAM, "worker", "start", "--foreground", *words],
+            env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._started.append(container)
+        return container
+
+    def test_a_job_in_another_pid_namespace_is_not_rescued_while_its_worker_lives(self):
+        waits = "until [ -e go ]; do sleep 0.02; done"
+        self.start_workers("-q", "outside")
+        self.busy_job(waits, "-q", "outside", id="outside")
+        container = self.start_inside("-q", "inside")  # It rescues the jobs of dead workers as it starts,
+        self.busy_job(waits, "-q", "inside", id="inside")
+        self.start_workers("-q", "other")  # and so does this one.
+        self.assertEqual([self.state(id) for id in ("inside", "outside")], ["processing"] * 2)
+        self.assertEqual((len(self.live()), len(self.supervisors())), (3, 3))
+        self.write("go", "")
+        for id in ("inside", "outside"):
+            self.wait_for_state(id, "completed")
+            self.assertEqual(len(self.job(id)["history"]), 1)
+        self.stop_workers()
+        self.assertEqual(container.wait(20), 0)
+        self.audit(["inside", "outside"])
+
+    def test_a_job_whose_worker_died_with_its_pid_namespace_is_rescued(self):
+        container = self.start_inside("-q", "inside")
+        self.busy_job("sleep 60", "-q", "inside", "--max-retries", "0")
+        container.kill()
+        container.wait()
+        wait_until(lambda: not self.processes(), message="something in the namespace still runs")
+        self.assertEqual(self.state("long"), "processing")
+        self.start_workers("-q", "outside")
+        self.assertEqual(self.state("long"), "dead")
+        self.assertEqual(self.job("long")["error"], "worker lost")
         self.audit(["long"])
 
 
