@@ -93,7 +93,7 @@ class KillPointTest(WorkersTestCase):
         self.busy_job("sleep 60", "--max-retries", "0", id="lost")
         os.kill(self.owner("lost"), signal.SIGKILL)
         self.wait_for_state("lost", "dead")
-        # It was the one that is left, and it did not have to end its own job for that.
+        # The surviving worker did it, without leaving its own job.
         self.assertEqual(self.state("long"), "processing")
         self.assertFalse(process_is_gone(self.pid_of("long")))
         self.assertTrue(process_is_gone(self.pid_of("lost")))
@@ -121,7 +121,7 @@ class OrphanTest(WorkersTestCase):
         env -i setsid /bin/sh -c "$note" &
         sleep 60
     """
-    # What starts it ends, so its parent is init.
+    # Leaves its process group, waits until its parent is gone, and clears its environment.
     LEAVE = """
 import os, time
 parent = os.getpid()
@@ -144,12 +144,12 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.assertEqual(self.read("alive"), "")
         self.audit([id])
 
-    @unittest.skipUnless(LINUX, "elsewhere nobody can see what session a process is in")
+    @unittest.skipUnless(LINUX, "only Linux shows the session of a process")
     def test_an_orphan_that_only_its_session_gives_away_is_ended(self):
         """It left its process group, cleared its environment, and lost its parent."""
         self.write("leave.py", self.LEAVE)
         ((_, pid),) = self.start_workers()
-        self.busy_job("%s leave.py; sleep 60" % sys.executable, "--max-retries", "0")
+        self.busy_job(f"{sys.executable} leave.py; sleep 60", "--max-retries", "0")
         wait_until(lambda: self.read("left").endswith("\n"), message="it did not leave")
         orphan = int(self.read("left"))
         self.addCleanup(send, orphan, birth(orphan), signal.SIGKILL)
@@ -185,12 +185,12 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
                       " echo now; sleep 60",
                       "--max-retries", "0")  # fmt: skip
         wait_until(lambda: self.read("escaped").endswith("\n"))
-        # No waiting for room or for a lock mends that; what is printed next cannot be kept.
+        # Unlike a full disk or a lock, this is not waited out: the next output cannot be stored.
         self.rows("ALTER TABLE queuectl_output RENAME TO elsewhere")
         self.write("go", "")
         wait_until(lambda: process_is_gone(pid), message="the worker did not leave")
         self.assertTrue(process_is_gone(self.pid_of("long")), "the command was left running")
-        self.assertTrue(process_is_gone(int(self.read("escaped"))), "what escaped was left running")
+        self.assertTrue(process_is_gone(int(self.read("escaped"))), "what left its session was left running")
         self.rows("ALTER TABLE elsewhere RENAME TO queuectl_output")
         self.assertEqual(self.state("long"), "processing")
         self.start_workers()

@@ -232,22 +232,22 @@ class EndTest(OutputTestCase):
         self.run_job("sleep 0.3; echo done", "--timeout", "0")
         self.assertEqual(self.printed(), b"done\n")
 
-    @unittest.skipUnless(LINUX, "elsewhere nobody can see that a process is stopped")
-    def test_a_cancelled_job_that_is_stopped_is_continued_so_that_it_can_clean_up(self):
+    @unittest.skipUnless(LINUX, "only Linux shows that a process is stopped")
+    def test_a_stopped_job_that_is_cancelled_is_continued_and_can_clean_up(self):
         self.run_cli("config", "set", "kill-grace", "60s")
         self.start_workers()
         self.run_cli("enqueue", "--id", "job", "--",
                      "trap 'echo cleaned up; exit' TERM; echo $$ > pid; kill -STOP $$; sleep 60")  # fmt: skip
         wait_until(lambda: self.read("pid").endswith("\n") and is_stopped(int(self.read("pid"))))
         self.start_cli("cancel", "job", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.wait_for_state("job", "cancelled", timeout=20)  # Long before SIGKILL.
+        self.wait_for_state("job", "cancelled", timeout=20)  # Long before SIGKILL would end it.
         self.assertEqual(self.printed(), b"cleaned up\n")
         self.audit(["job"])
 
 
 @unittest.skipUnless(LINUX, "needs a pipe that can be made larger")
 class LateReaderTest(OutputTestCase):
-    # Several reads' worth, so that one read cannot take it all.
+    # More than one read takes in.
     SCRIPT = """
 import fcntl, os
 fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
@@ -257,8 +257,8 @@ os.write(1, b"x" * 300000)
     def test_all_that_is_in_the_pipe_when_a_command_ends_is_kept(self):
         self.write("print.py", self.SCRIPT)
         ((_, worker),) = self.start_workers()
-        self.run_cli("enqueue", "--id", "job", "--",
-                     "echo $$ > pid; until [ -e go ]; do sleep 0.02; done; exec %s print.py" % sys.executable)  # fmt: skip
+        waits = "echo $$ > pid; until [ -e go ]; do sleep 0.02; done"
+        self.run_cli("enqueue", "--id", "job", "--", f"{waits}; exec {sys.executable} print.py")
         wait_until(lambda: self.read("pid").endswith("\n"))
         os.kill(worker, signal.SIGSTOP)
         try:
