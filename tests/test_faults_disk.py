@@ -111,6 +111,23 @@ class SmallDiskTest(DiskTestCase):
         except OSError:
             return False
 
+    def test_a_worker_that_waits_for_room_leaves_at_once_when_it_is_signalled_twice(self):
+        ((_, pid),) = self.start_workers()
+        printing = f"until [ -e {self.path('go')} ]; do sleep 0.02; done; head -c 50000 /dev/zero"
+        id = self.enqueue("--backoff-base", "0.1", "--", printing)
+        self.wait_for_state(id, "processing")
+        self.fill()
+        self.write("go", "")
+        wait_until(lambda: not any(map(self.runs_shell, self.processes())), message="the job goes on")
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)  # Not SIGTERM again: pending signals of a kind are merged.
+        wait_until(lambda: process_is_gone(pid), message="it still waits for room")
+        self.assertEqual(self.states(), {"processing": 1})
+        self.free()
+        self.wait_for_state(id, "completed")
+        self.assertEqual([a["outcome"] for a in self.job(id)["history"]], ["lost", "exit"])
+        self.audit([id])
+
     def test_what_is_on_a_read_only_disk_is_told_in_words(self):
         id = self.enqueue("--id", "a", "true")
         self.remount("ro")

@@ -1,6 +1,7 @@
 """Workers, supervisors and whole fleets are killed: nothing is lost, nothing runs twice at once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,8 +9,8 @@ import time
 import unittest
 
 from queuectl_core.records import NO_OUTPUT, Identity
-from queuectl_core.workers.identity import boot
-from tests.harness import process_is_gone, wait_until
+from queuectl_core.workers.identity import boot, identity_of, send
+from tests.harness import PROGRAM, process_is_gone, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
@@ -85,6 +86,20 @@ class KillPointTest(WorkersTestCase):
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
 
+    def test_without_a_supervisor_a_worker_that_is_busy_with_one_long_job_rescues_too(self):
+        self.start_workers("-c", "2")
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)
+        self.busy_job(id="long")
+        self.busy_job("sleep 60", "--max-retries", "0", id="lost")
+        os.kill(self.owner("lost"), signal.SIGKILL)
+        self.wait_for_state("lost", "dead")
+        # The surviving worker did it, without leaving its own job.
+        self.assertEqual(self.state("long"), "processing")
+        self.assertFalse(process_is_gone(self.pid_of("long")))
+        self.assertTrue(process_is_gone(self.pid_of("lost")))
+        self.audit(["long", "lost"])
+
 
 class OrphanTest(WorkersTestCase):
     # The second attempt looks for what the first one left.
@@ -107,6 +122,17 @@ class OrphanTest(WorkersTestCase):
         env -i setsid /bin/sh -c "$note" &
         sleep 60
     """
+    # Leaves its process group, waits until its parent is gone, and clears its environment.
+    LEAVE = """
+import os, time
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+os.setpgid(0, 0)
+while os.getppid() == parent:
+    time.sleep(0.001)
+os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
+"""
 
     @unittest.skipUnless(LINUX, "reads /proc")
     def test_orphans_are_ended_before_the_job_runs_again_however_they_escaped(self):
@@ -118,6 +144,24 @@ class OrphanTest(WorkersTestCase):
         self.wait_for_state(id, "completed")
         self.assertEqual(self.read("alive"), "")
         self.audit([id])
+
+    @unittest.skipUnless(LINUX, "only Linux shows the session of a process")
+    def test_an_orphan_that_only_its_session_gives_away_is_ended(self):
+        """It left its process group, cleared its environment, and lost its parent."""
+        self.write("leave.py", self.LEAVE)
+        ((_, pid),) = self.start_workers()
+        self.busy_job(f"{sys.executable} leave.py; sleep 60", "--max-retries", "0")
+        wait_until(lambda: self.read("left").endswith("\n"), message="it did not leave")
+        orphan = int(self.read("left"))
+        self.addCleanup(send, identity_of(orphan), signal.SIGKILL)
+        shell = self.pid_of("long")
+        self.assertEqual(os.getsid(orphan), shell)
+        self.assertNotEqual(os.getpgid(orphan), shell)
+        self.assertNotIn(orphan, self.processes(), "it has an environment")
+        os.kill(pid, signal.SIGKILL)
+        self.wait_for_state("long", "dead")
+        self.assertTrue(process_is_gone(orphan), "it was left running")
+        self.audit(["long"])
 
     def test_a_stranger_with_the_pid_of_a_lost_command_is_never_signalled(self):
         stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
@@ -133,6 +177,26 @@ class OrphanTest(WorkersTestCase):
         self.wait_for_state(id, "completed")
         self.assertIsNone(stranger.poll())
         self.audit([id])
+
+    def test_a_worker_that_must_leave_in_the_midst_of_a_job_ends_its_command_first(self):
+        ((_, pid),) = self.start_workers()
+        (supervisor,) = self.supervisors()
+        os.kill(supervisor, signal.SIGKILL)  # Or it would end what the worker left.
+        self.busy_job("setsid sleep 60 & echo $! >escaped; until [ -e go ]; do sleep 0.02; done;"
+                      " echo now; sleep 60",
+                      "--max-retries", "0")  # fmt: skip
+        wait_until(lambda: self.read("escaped").endswith("\n"))
+        # Unlike a full disk or a lock, this is not waited out: the next output cannot be stored.
+        self.rows("ALTER TABLE queuectl_output RENAME TO elsewhere")
+        self.write("go", "")
+        wait_until(lambda: process_is_gone(pid), message="the worker did not leave")
+        self.assertTrue(process_is_gone(self.pid_of("long")), "the command was left running")
+        self.assertTrue(process_is_gone(int(self.read("escaped"))), "what left its session was left running")
+        self.rows("ALTER TABLE elsewhere RENAME TO queuectl_output")
+        self.assertEqual(self.state("long"), "processing")
+        self.start_workers()
+        self.wait_for_state("long", "dead")
+        self.audit(["long"])
 
 
 class FleetTest(WorkersTestCase):
@@ -250,6 +314,58 @@ class SignalTest(WorkersTestCase):
         wait_until(lambda: process_is_gone(pid), message="it did not leave")
         self.assertEqual(self.state("long"), "dead")
         self.assertEqual([a["outcome"] for a in self.job("long")["history"]], ["lost", "exit"])
+        self.audit(["long"])
+
+
+@unittest.skipUnless(LINUX and shutil.which("unshare"), "needs Linux's PID namespaces")
+class NamespaceTest(WorkersTestCase):
+    """One fleet in a PID namespace of its own, as in a container, and one outside, on the same queue."""
+
+    UNSHARE = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
+
+    def setUp(self) -> None:
+        super().setUp()
+        trial = subprocess.run([*self.UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False)
+        if trial.returncode:
+            self.skipTest("making a PID namespace is not allowed here")
+        self.run_cli("status")
+
+    def start_inside(self, *words) -> subprocess.Popen:
+        """`worker start --foreground` in a new PID namespace, which ends with the Popen."""
+        container = subprocess.Popen(
+            [*self.UNSHARE, sys.executable, PROGRAM, "worker", "start", "--foreground", *words],
+            env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._started.append(container)
+        return container
+
+    def test_a_job_in_another_pid_namespace_is_not_rescued_while_its_worker_lives(self):
+        waits = "until [ -e go ]; do sleep 0.02; done"
+        self.start_workers("-q", "outside")
+        self.busy_job(waits, "-q", "outside", id="outside")
+        container = self.start_inside("-q", "inside")  # It rescues the jobs of dead workers as it starts,
+        self.busy_job(waits, "-q", "inside", id="inside")
+        self.start_workers("-q", "other")  # and so does this one.
+        self.assertEqual([self.state(id) for id in ("inside", "outside")], ["processing"] * 2)
+        self.assertEqual((len(self.live()), len(self.supervisors())), (3, 3))
+        self.write("go", "")
+        for id in ("inside", "outside"):
+            self.wait_for_state(id, "completed")
+            self.assertEqual(len(self.job(id)["history"]), 1)
+        self.stop_workers()
+        self.assertEqual(container.wait(20), 0)
+        self.audit(["inside", "outside"])
+
+    def test_a_job_whose_worker_died_with_its_pid_namespace_is_rescued(self):
+        container = self.start_inside("-q", "inside")
+        self.busy_job("sleep 60", "-q", "inside", "--max-retries", "0")
+        container.kill()
+        container.wait()
+        wait_until(lambda: not self.processes(), message="something in the namespace still runs")
+        self.assertEqual(self.state("long"), "processing")
+        self.start_workers("-q", "outside")
+        self.assertEqual(self.state("long"), "dead")
+        self.assertEqual(self.job("long")["error"], "worker lost")
         self.audit(["long"])
 
 

@@ -2,11 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import unittest
 
+from queuectl_core.workers.identity import is_stopped
 from queuectl_core.workers.process import Output
 from tests.harness import QueueTestCase, process_is_gone, wait_until
+
+LINUX = sys.platform.startswith("linux")
 
 
 class OutputTestCase(QueueTestCase):
@@ -226,6 +231,45 @@ class EndTest(OutputTestCase):
     def test_a_timeout_of_nothing_is_no_timeout(self):
         self.run_job("sleep 0.3; echo done", "--timeout", "0")
         self.assertEqual(self.printed(), b"done\n")
+
+    @unittest.skipUnless(LINUX, "only Linux shows that a process is stopped")
+    def test_a_stopped_job_that_is_cancelled_is_continued_and_can_clean_up(self):
+        self.run_cli("config", "set", "kill-grace", "60s")
+        self.start_workers()
+        self.run_cli("enqueue", "--id", "job", "--",
+                     "trap 'echo cleaned up; exit' TERM; echo $$ > pid; kill -STOP $$; sleep 60")  # fmt: skip
+        wait_until(lambda: self.read("pid").endswith("\n") and is_stopped(int(self.read("pid"))))
+        self.start_cli("cancel", "job", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait_for_state("job", "cancelled", timeout=20)  # Long before SIGKILL would end it.
+        self.assertEqual(self.printed(), b"cleaned up\n")
+        self.audit(["job"])
+
+
+@unittest.skipUnless(LINUX, "needs a pipe that can be made larger")
+class LateReaderTest(OutputTestCase):
+    # More than one read takes in.
+    SCRIPT = """
+import fcntl, os
+fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
+os.write(1, b"x" * 300000)
+"""
+
+    def test_all_that_is_in_the_pipe_when_a_command_ends_is_kept(self):
+        self.write("print.py", self.SCRIPT)
+        ((_, worker),) = self.start_workers()
+        waits = "echo $$ > pid; until [ -e go ]; do sleep 0.02; done"
+        self.run_cli("enqueue", "--id", "job", "--", f"{waits}; exec {sys.executable} print.py")
+        wait_until(lambda: self.read("pid").endswith("\n"))
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            self.write("go", "")
+            pid = int(self.read("pid"))
+            wait_until(lambda: process_is_gone(pid), message="the job did not end")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        self.wait_for_state("job", "completed")
+        self.assertEqual(len(self.printed()), 300000)
+        self.audit(["job"])
 
 
 if __name__ == "__main__":
