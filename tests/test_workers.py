@@ -689,7 +689,7 @@ class ReplacementTest(WorkersTestCase):
                 patched(patch, "worker", "start", "--foreground"), env=self.environment, stderr=stderr
             )
         self._started.append(process)
-        deaths = r"a worker died \(exit 7\); replaced in (\S+)s"
+        deaths = r"a worker died \(exit 7\); replacing it in (\S+)s"
         wait_until(lambda: len(re.findall(deaths, self.read("stderr"))) >= 4, message="they do not die")
         took = time.monotonic() - began
         self.assertEqual(re.findall(deaths, self.read("stderr"))[:4], ["0.1", "0.2", "0.4", "0.8"])
