@@ -34,7 +34,7 @@ _ALIAS_LINES = "\n".join(f"  {alias:<6} = {' '.join(words)}" for alias, words in
 
 EPILOG = f"""\
 exit codes:
-  0 done   1 not found, already exists, or did not succeed   2 bad usage or input
+  0 done   1 not found, already exists, or did not succeed   2 wrong usage
   3 the database cannot be used   124 timed out   130 interrupted
   (wait ID: the exit code of that job)
 
