@@ -33,6 +33,23 @@ MARK = "QUEUECTL_TEST"  # In the environment of all that a test starts; its valu
 LONGEST_RUN = 60  # seconds that a command may take before it is a failure
 IS_ROOT = os.geteuid() == 0
 
+
+
+def restore_signals() -> None:
+    """Let what the tests start begin with no signal ignored or blocked, whoever started the tests.
+
+    `nohup` ignores SIGHUP, and a script's `&` ignores SIGINT and SIGQUIT. What is ignored stays ignored
+    across exec, and a caught signal does not. So this process catches them and does nothing: it goes on
+    without them, as its starter wished.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+restore_signals()
+
 Result = namedtuple("Result", "code stdout_bytes stderr_bytes")
 
 
