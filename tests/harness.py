@@ -91,6 +91,14 @@ def wait_until(condition, timeout: float = 20, message: object = "the condition 
         time.sleep(0.01)
 
 
+def sleep_to_see_nothing_happen(seconds: float) -> None:
+    """Sleep for a fixed time: that something does *not* happen cannot be waited for.
+
+    On a machine so slow that it would happen later, the test proves less, and does not fail.
+    """
+    time.sleep(seconds)
+
+
 def shown_on(terminal: int) -> bytes:
     """All that is written to a pseudo-terminal until nobody has it open; `terminal` is our side of it."""
     shown = b""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 import unittest
 
 from queuectl_core.process import Output
@@ -180,10 +179,9 @@ class EndTest(OutputTestCase):
         self.audit(["job"])
 
     def test_a_background_process_of_the_group_is_ended_with_the_job(self):
-        began = time.monotonic()
+        self.run_cli("config", "set", "kill-grace", "60")  # SIGTERM ends it: run_job waits for 20 s only.
         self.run_job("sleep 60 & echo $! > pid; echo done")
         self.assertTrue(process_is_gone(int(self.read("pid"))))
-        self.assertLess(time.monotonic() - began, 20)
         self.assertEqual(self.printed(), b"done\n")
         self.audit(["job"])
 
@@ -195,18 +193,18 @@ class EndTest(OutputTestCase):
     def test_a_timeout_ends_the_job_with_its_children_and_not_only_the_shell(self):
         self.run_job("sleep 60 & echo $! > pid; setsid sh -c 'echo $$ > escaped; exec sleep 60' & echo begun;"
                      " sleep 60; :",
-                     "--timeout", "400ms", state="dead")  # fmt: skip
+                     "--timeout", "1s", state="dead")  # fmt: skip
         for name in ("pid", "escaped"):
             self.assertTrue(process_is_gone(int(self.read(name))), name)
         job = self.job("job")
-        self.assertEqual((job["error"], job["exit_code"]), ("timed out after 0.4s", None))
+        self.assertEqual((job["error"], job["exit_code"]), ("timed out after 1s", None))
         self.assertEqual(self.printed(), b"begun\n")
         self.audit(["job"])
 
     def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(self):
-        self.run_cli("config", "set", "kill-grace", "300ms")
+        self.run_cli("config", "set", "kill-grace", "1s")
         self.run_job("trap 'echo asked' TERM; echo $$ > pid; while :; do sleep 0.05; done",
-                     "--timeout", "200ms", state="dead")  # fmt: skip
+                     "--timeout", "1s", state="dead")  # fmt: skip
         self.assertTrue(process_is_gone(int(self.read("pid"))))
         self.assertIn(b"asked\n", self.printed())
         self.assertEqual(self.job("job")["history"][0]["outcome"], "timeout")
