@@ -6,7 +6,7 @@ import unittest
 
 
 class ResultWithSkips(unittest.TextTestResult):
-    """Says at the end why tests were skipped: each reason once."""
+    """Also tells why tests were skipped: each reason once, with its count."""
 
     def printErrors(self):
         super().printErrors()
@@ -14,7 +14,7 @@ class ResultWithSkips(unittest.TextTestResult):
             self.stream.writeln(f"skipped {count}: {reason}")
 
 
-unittest.TextTestRunner.resultclass = ResultWithSkips  # What `python3 -m unittest` uses, for single files too.
+unittest.TextTestRunner.resultclass = ResultWithSkips  # The default, for single files too.
 
 
 def load_tests(loader, standard_tests, pattern):

@@ -36,11 +36,11 @@ IS_ROOT = os.geteuid() == 0
 
 
 def restore_signals() -> None:
-    """Let what the tests start begin with no signal ignored or blocked, whoever started the tests.
+    """Make sure that nothing the tests start inherits an ignored or blocked signal.
 
-    `nohup` ignores SIGHUP, and a script's `&` ignores SIGINT and SIGQUIT. What is ignored stays ignored
-    across exec, and a caught signal does not. So this process catches them and does nothing: it goes on
-    without them, as its starter wished.
+    `nohup` ignores SIGHUP, and `&` in a script ignores SIGINT and SIGQUIT. An ignored signal stays ignored
+    across exec, but a caught one is reset. So catch them and do nothing: children get the defaults, and
+    this process still survives what its caller wanted it to survive.
     """
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
@@ -92,9 +92,9 @@ def wait_until(condition, timeout: float = 20, message: object = "the condition 
 
 
 def sleep_to_see_nothing_happen(seconds: float) -> None:
-    """Sleep for a fixed time: that something does *not* happen cannot be waited for.
+    """Sleep for a fixed time, because the absence of an event can't be awaited.
 
-    On a machine so slow that it would happen later, the test proves less, and does not fail.
+    On a machine too slow for the event to happen in time, the test proves less but doesn't fail.
     """
     time.sleep(seconds)
 

@@ -4,7 +4,7 @@
 a forked process, in their order; what became of them is told to the parent, which reports it as
 unittest does. A file that is named (`python3 -m unittest tests.test_store`) runs as usual.
 
-Only unittest's progress may reach the terminal: a test that prints, or starts something that does, fails.
+Only unittest's progress may reach the terminal: a test fails if it, or anything it starts, prints.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _fork(suite, printed: int) -> tuple[int, int]:
         os.dup2(printed, 2)
         record, name = _Record(printed), _name(suite)
         suite.run(record)
-        record.check_printed(name)  # What came after the last test.
+        record.check_printed(name)  # For output after the last test, as in tearDownClass.
         with os.fdopen(writer, "wb") as file:
             pickle.dump(record.events, file)
         os._exit(0)
@@ -109,7 +109,7 @@ class _Record(unittest.TestResult):
         text = _read(self._printed, self._checked)
         if text:
             self._checked = os.fstat(self._printed).st_size
-            self._add(test, "addFailure", f"It printed to stdout or stderr:\n{text}")
+            self._add(test, "addFailure", f"printed to stdout or stderr:\n{text}")
 
     def _add(self, test, method: str, text: str | None = None) -> None:
         self.events.append((str(test), method, text))

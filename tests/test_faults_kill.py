@@ -47,7 +47,7 @@ class KillPointTest(WorkersTestCase):
                 self.assertEqual(self.read("ran%d" % number).count("\n"), starts)
                 if outcomes[0] == "lost":
                     self.assertEqual(history[0][1], "worker lost")
-                    # By the supervisor, and not by the replacement when that looks for dead workers.
+                    # By the supervisor at once, not by the replacement's first look.
                     replaced = "SELECT started_at FROM queuectl_workers WHERE role = 'worker'"
                     self.assertLess(history[0][2], self.rows(replaced)[0][0])
                 self.audit(["a"])
@@ -64,7 +64,7 @@ class KillPointTest(WorkersTestCase):
         wait_until(lambda: self.state("long") != "processing", message="it was not rescued")
         self.assertGreater(self.states()["pending"], 0, "the other worker was idle meanwhile")
         ((lost_at,),) = self.rows("SELECT finished_at FROM queuectl_attempts WHERE outcome = 'lost'")
-        # It looks each 2 s. When it is idle would be after 20 s at least: 1000 times 0.02.
+        # It looks every 2 s. If only idle workers looked, it would take at least 1000 × 0.02 = 20 s.
         self.assertLess(lost_at - killed_at, 10)
         self.stop_workers("--now")
         self.audit(["long"])
@@ -81,7 +81,7 @@ class KillPointTest(WorkersTestCase):
             self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
             (victim,) = [worker["pid"] for worker in self.live() if worker["job"]]
             os.kill(victim, signal.SIGKILL)
-            self.wait_for_state("long", "completed")  # Or nobody would rescue it before SIGCONT.
+            self.wait_for_state("long", "completed")  # Otherwise nobody rescues it before SIGCONT.
         finally:
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
@@ -150,7 +150,7 @@ class FleetTest(WorkersTestCase):
         self.wait_until_all_finished()
         ((settled_at,),) = self.rows("SELECT max(finished_at) FROM queuectl_attempts WHERE outcome = 'lost'")
         ((began,),) = self.rows("SELECT min(started_at) FROM queuectl_workers")
-        self.assertLess(settled_at, began)  # So it waits for nobody's regular look.
+        self.assertLess(settled_at, began)  # By `worker start` itself, not by a worker's first look.
         self.assertEqual(self.states(), {"completed": 3})
         self.audit(ids)
 
@@ -198,7 +198,7 @@ class SignalTest(WorkersTestCase):
                     os.kill(pid, signal.SIGTERM)
                 except ProcessLookupError:
                     pass
-            time.sleep(0.05)  # Signals of a kind that come at once are one.
+            time.sleep(0.05)  # Pending signals of a kind merge into one.
         self.wait_for_no_worker(everybody)
         job = self.job(id)
         self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
@@ -213,7 +213,7 @@ class SignalTest(WorkersTestCase):
                 "worker", "start", "-c", "2",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
-            time.sleep(delay)  # How far it gets until the signal is what varies.
+            time.sleep(delay)  # When the signal comes is what varies.
             try:
                 os.killpg(process.pid, signal.SIGTERM)
             except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The tests' own machinery: how they are started changes nothing, and only their progress is shown."""
+"""The tests' own machinery: it works however it is started, and shows only progress."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from tests.harness import LONGEST_RUN, ROOT
 from tests.parallel import ParallelSuite
 
 STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
-# Prints which of them a process finds ignored, and which blocked.
+# Prints which of them this process inherited as ignored, and which as blocked.
 LOOK = f"""
 import signal
 stopping = {[int(number) for number in STOPPING]}
@@ -22,7 +22,7 @@ print([n for n in stopping if signal.getsignal(n) == signal.SIG_IGN], [n for n i
 
 class SignalsTest(unittest.TestCase):
     def look(self, prepare: str) -> str:
-        """What LOOK prints when a program starts it that was itself started with all ignored and blocked."""
+        """What LOOK prints as the child of a Python that was started with all of them ignored and blocked."""
 
         def ignore_and_block() -> None:
             for number in STOPPING:
@@ -40,14 +40,14 @@ class SignalsTest(unittest.TestCase):
         )
         return process.stdout.decode()
 
-    def test_signals_that_were_ignored_or_blocked_when_the_tests_started_are_not_so_in_what_they_start(self):
+    def test_children_get_default_signals_even_if_the_tests_were_started_with_them_ignored_or_blocked(self):
         everything = [int(number) for number in STOPPING]
         self.assertEqual(self.look(""), f"{everything} {everything}\n")
         self.assertEqual(self.look("import tests.harness"), "[] []\n")
 
 
 class Examples(unittest.TestCase):
-    """Not found by unittest, since they are not in a `test_` method."""
+    """Not run by themselves: unittest looks for `test` methods only."""
 
     def prints(self):
         os.write(1, b"from here\n")
@@ -72,20 +72,20 @@ class RunnerTest(unittest.TestCase):
         ParallelSuite([unittest.TestSuite(map(Examples, names))]).run(result)
         return result
 
-    def test_a_test_that_prints_fails_and_so_does_one_that_starts_what_prints(self):
+    def test_a_test_fails_if_it_or_its_child_prints(self):
         result = self.run_in_parallel("quiet", "prints", "quiet", "starts_what_prints", "quiet")
-        (by_itself, by_a_child) = result.failures
+        by_itself, by_a_child = result.failures
         self.assertIn("prints", str(by_itself[0]))
         self.assertIn("from here\n", by_itself[1])
         self.assertIn("starts_what_prints", str(by_a_child[0]))
         self.assertIn("from a child\n", by_a_child[1])
         self.assertEqual(result.errors, [])
 
-    def test_what_a_file_printed_before_its_process_died_is_shown(self):
+    def test_output_of_a_file_whose_process_died_is_shown(self):
         ((_, text),) = self.run_in_parallel("dies").errors
         self.assertIn("its process died\nlast words\n", text)
 
-    def test_each_reason_for_skipping_is_told_once_with_its_count(self):
+    def test_each_skip_reason_is_listed_once_with_its_count(self):
         for suite in (unittest.TestSuite, ParallelSuite):
             parts = [unittest.TestSuite([Examples("skips"), Examples("quiet")]) for _ in range(2)]
             shown = io.StringIO()

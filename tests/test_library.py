@@ -227,8 +227,8 @@ class ConnectionTest(QueueTestCase):
             job = Queue(connection=connection).wait(id, timeout=20)
             self.assertEqual(job.state, "completed")
             waited.append(job.started_at - committed)
-        # From the second on the worker has just gone to sleep, for 0.4 s. The quickest counts, since the
-        # machine may be busy; a worker that left the looking to another would sleep for 2 s each time.
+        # All but the first come when the worker has just gone to sleep, for the lookout's 0.4 s; others
+        # sleep for 2 s. The best of three counts, since the machine may be busy.
         self.assertLess(min(waited[1:]), 1, waited)
 
     def test_nobody_waits_for_what_is_not_committed(self):

@@ -179,7 +179,7 @@ class EndTest(OutputTestCase):
         self.audit(["job"])
 
     def test_a_background_process_of_the_group_is_ended_with_the_job(self):
-        self.run_cli("config", "set", "kill-grace", "60")  # SIGTERM ends it: run_job waits for 20 s only.
+        self.run_cli("config", "set", "kill-grace", "60")  # run_job gives up after 20 s: SIGTERM has to do.
         self.run_job("sleep 60 & echo $! > pid; echo done")
         self.assertTrue(process_is_gone(int(self.read("pid"))))
         self.assertEqual(self.printed(), b"done\n")

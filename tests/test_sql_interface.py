@@ -44,15 +44,15 @@ class ForeignSqlTest(QueueTestCase):
         super().setUp()
         self.start_workers()
 
-    def test_a_row_is_found_by_the_lookouts_poll_and_not_only_by_that_of_the_others(self):
+    def test_an_idle_worker_finds_a_row_by_the_lookouts_quick_poll(self):
         waited = []
         for id in "abcd":
             self.rows("INSERT INTO queuectl_jobs (id, command) VALUES (?, 'true')", id)
             self.wait_for_state(id, "completed")
-            waited += self.rows("SELECT started_at - created_at FROM queuectl_jobs WHERE id = ?", id)
-        # From the second on the worker has just gone to sleep: for 0.4 s, or else for 2 s. The quickest
-        # counts, since the machine may be busy.
-        self.assertLess(min(waited[1:]), (1,), waited)
+            waited += self.rows("SELECT started_at - created_at FROM queuectl_jobs WHERE id = ?", id)[0]
+        # All but the first come when the worker has just gone to sleep, for the lookout's 0.4 s; others
+        # sleep for 2 s. The best of three counts, since the machine may be busy.
+        self.assertLess(min(waited[1:]), 1, waited)
 
     def test_the_sqlite3_program_enqueues_a_job(self):
         if not shutil.which("sqlite3"):

@@ -153,7 +153,7 @@ class SchemaTest(StoreTestCase):
         self.assertEqual((job.max_retries, job.backoff_base, job.backoff_max), (7, 2, 86400))
         self.assertEqual((job.timeout, job.kill_grace, job.output_limit), (90, 10, 1024 * 1024))
         for moment in (job.run_at, job.created_at, job.updated_at):
-            self.assertTrue(before - 0.001 <= moment <= after, (before, moment, after))  # SQL's are in ms.
+            self.assertTrue(before - 0.001 <= moment <= after, (before, moment, after))  # SQL has ms.
             self.assertTrue(job.id)
         self.audit([job.id])
         self.start_workers()

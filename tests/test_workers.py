@@ -128,7 +128,7 @@ class StartTest(WorkersTestCase):
         self.audit(["other", "mail", "web"])
 
     def test_an_idle_worker_starts_a_new_job_without_waiting_for_its_poll(self):
-        # Polls of a minute: wait_for_state gives up long before one would find what no bell told.
+        # Poll once a minute: without the bell, wait_for_state gives up long before the poll finds the job.
         slow = "from queuectl_core import worker; worker.POLL = worker.HEALTH_CHECK = 60"
         words = patched(slow, "worker", "start", "-c", "2")
         subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=True)
@@ -145,7 +145,7 @@ class StartTest(WorkersTestCase):
             (id,) = store.enqueue([jobspec.new_job({"command": "true"}, began)])
             self.wait_for_state(id, "completed")
             took.append(store.get(id).started_at - began)
-        # As quick as it feels: sooner than a command that commits as much has started and ended.
+        # Faster than a whole command that commits as much, measured alternately: the load is the same.
         middle = len(took) // 2
         self.assertLess(sorted(took)[middle], sorted(commands_took)[middle], (took, commands_took))
 
@@ -163,7 +163,7 @@ class StartTest(WorkersTestCase):
         self.wait_until_all_finished()
         before = ticks()
         sleep_to_see_nothing_happen(1)
-        # CPU time, which other processes' load does not lengthen; a loop would take all of a core.
+        # CPU time, so load doesn't matter. A busy loop would take a whole core.
         self.assertLess(ticks() - before, os.sysconf("SC_CLK_TCK") // 4)
 
 
@@ -309,7 +309,7 @@ class SignalTest(WorkersTestCase):
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         ids = self.enqueue_lines(["sleep 0.1"] * 20)
         os.kill(pid, signal.SIGTERM)
-        self.write("go", "")  # The worker cannot hear of the job's end before it hears of the signal.
+        self.write("go", "")  # The job ends after the signal was sent, so the worker sees the signal first.
         self.wait_for_no_worker([pid])
         self.assertEqual(self.states(), {"completed": 1, "pending": 20})
         self.audit(["long", *ids])
@@ -319,8 +319,8 @@ class SignalTest(WorkersTestCase):
             ((_, pid),) = self.start_workers("-q", "q%d" % first)
             id = self.busy_job("sleep 60", "-q", "q%d" % first, id="job%d" % first)
             os.kill(pid, first)
-            # Two signals of a kind at once are one to the kernel, and nothing shows that a worker has seen
-            # the first: it just goes on.
+            # Two pending signals of a kind merge into one, and a worker that got the first shows no sign of
+            # it: it just finishes its job.
             sleep_to_see_nothing_happen(0.5)
             self.assertEqual(self.state(id), "processing")
             os.kill(pid, second)
@@ -631,7 +631,7 @@ class RescueTest(WorkersTestCase):
         try:
             self.write("go", "")
             self.start_workers()
-            sleep_to_see_nothing_happen(HEALTH_CHECK + 0.2)  # The other worker looks for dead ones.
+            sleep_to_see_nothing_happen(HEALTH_CHECK + 0.2)  # The new worker looks for dead ones.
             self.assertEqual(self.state("long"), "processing")
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -648,7 +648,7 @@ class RescueTest(WorkersTestCase):
             "child = subprocess.Popen([sys.executable, %r, 'worker', 'start', '--foreground', '--drain'])\n"
             "sys.exit(child.wait())\n"
         ) % PROGRAM
-        # Were the zombie waited for, it would be for the kill-grace: until long after the test gave up.
+        # A worker that waited for the zombie would wait out the kill-grace, and process.wait would fail.
         self.run_cli("config", "set", "kill-grace", "5m")
         self.run_cli("enqueue", "--id", "a", "--", "sleep 60 & echo done")
         process = subprocess.Popen(
