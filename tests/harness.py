@@ -34,7 +34,6 @@ LONGEST_RUN = 60  # seconds that a command may take before it is a failure
 IS_ROOT = os.geteuid() == 0
 
 
-
 def restore_signals() -> None:
     """Make sure that nothing the tests start inherits an ignored or blocked signal.
 
