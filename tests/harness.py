@@ -33,6 +33,22 @@ MARK = "QUEUECTL_TEST"  # In the environment of all that a test starts; its valu
 LONGEST_RUN = 60  # seconds that a command may take before it is a failure
 IS_ROOT = os.geteuid() == 0
 
+
+def restore_signals() -> None:
+    """Make sure that nothing the tests start inherits an ignored or blocked signal.
+
+    `nohup` ignores SIGHUP, and `&` in a script ignores SIGINT and SIGQUIT. An ignored signal stays ignored
+    across exec, but a caught one is reset. So catch them and do nothing: children get the defaults, and
+    this process still survives what its caller wanted it to survive.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+restore_signals()
+
 Result = namedtuple("Result", "code stdout_bytes stderr_bytes")
 
 
@@ -72,6 +88,14 @@ def wait_until(condition, timeout: float = 20, message: object = "the condition 
             text = message() if callable(message) else message
             raise AssertionError("%s (waited %gs)" % (text, timeout))
         time.sleep(0.01)
+
+
+def sleep_to_see_nothing_happen(seconds: float) -> None:
+    """Sleep for a fixed time, because the absence of an event can't be awaited.
+
+    On a machine too slow for the event to happen in time, the test proves less but doesn't fail.
+    """
+    time.sleep(seconds)
 
 
 def shown_on(terminal: int) -> bytes:

@@ -3,6 +3,8 @@
 `python3 -m unittest` finds them through `load_tests` in tests/__init__.py. Each file's tests run in
 a forked process, in their order; what became of them is told to the parent, which reports it as
 unittest does. A file that is named (`python3 -m unittest tests.test_store`) runs as usual.
+
+Only unittest's progress may reach the terminal: a test fails if it, or anything it starts, prints.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ import os
 import pickle
 import select
 import signal
+import sys
+import tempfile
+import traceback
 import unittest
 
 AT_ONCE = 2 * (os.cpu_count() or 2)
@@ -25,31 +30,43 @@ class ParallelSuite(unittest.TestSuite):
         """Run all and report to `result`."""
         waiting = [suite for suite in self if suite.countTestCases()]
         waiting.sort(key=lambda suite: _name(suite) not in LONGEST)
-        running: dict[int, tuple[int, str, list[bytes]]] = {}
+        running: dict[int, tuple[int, str, list[bytes], int]] = {}
         try:
             while (waiting and not result.shouldStop) or running:
                 while waiting and len(running) < AT_ONCE and not result.shouldStop:
                     suite = waiting.pop(0)
-                    pid, pipe = _fork(suite)
-                    running[pipe] = (pid, _name(suite), [])
+                    printed = _unnamed_file()
+                    pid, pipe = _fork(suite, printed)
+                    running[pipe] = (pid, _name(suite), [], printed)
                 for pipe in select.select(list(running), [], [])[0]:
-                    pid, name, pieces = running[pipe]
+                    pid, name, pieces, printed = running[pipe]
                     piece = os.read(pipe, 65536)
                     pieces.append(piece)
                     if not piece:
                         os.close(pipe)
                         os.waitpid(pid, 0)
                         del running[pipe]
-                        _report(name, b"".join(pieces), result)
+                        _report(name, b"".join(pieces), printed, result)
+                        os.close(printed)
         finally:
-            for pid, _, _ in running.values():  # Interrupted.
+            for pid, *_ in running.values():  # Interrupted.
                 os.kill(pid, signal.SIGTERM)
                 os.waitpid(pid, 0)
         return result
 
 
-def _fork(suite) -> tuple[int, int]:
-    """Run a suite in a child; returns its PID and the pipe on which it tells the outcome."""
+def _unnamed_file() -> int:
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _fork(suite, printed: int) -> tuple[int, int]:
+    """Run a suite in a child; returns its PID and the pipe on which it tells the outcome.
+
+    stdout and stderr of the child, and of all that it starts, go to the file `printed`.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
     reader, writer = os.pipe()
     pid = os.fork()
     if pid:
@@ -57,11 +74,17 @@ def _fork(suite) -> tuple[int, int]:
         return pid, reader
     try:
         os.close(reader)
-        record = _Record()
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
+        record, name = _Record(printed), _name(suite)
         suite.run(record)
+        record.check_printed(name)  # For output after the last test, as in tearDownClass.
         with os.fdopen(writer, "wb") as file:
             pickle.dump(record.events, file)
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)
 
@@ -69,9 +92,24 @@ def _fork(suite) -> tuple[int, int]:
 class _Record(unittest.TestResult):
     """Keeps what is reported, in a form that can be sent: (name, method, a text or None)."""
 
-    def __init__(self) -> None:
+    def __init__(self, printed: int) -> None:
         super().__init__()
         self.events: list[tuple[str, str, str | None]] = []
+        self._printed = printed
+        self._checked = 0  # bytes of `printed`
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        self.check_printed(test)
+
+    def check_printed(self, test) -> None:
+        """Record a failure if anything was printed since the last check."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        text = _read(self._printed, self._checked)
+        if text:
+            self._checked = os.fstat(self._printed).st_size
+            self._add(test, "addFailure", f"printed to stdout or stderr:\n{text}")
 
     def _add(self, test, method: str, text: str | None = None) -> None:
         self.events.append((str(test), method, text))
@@ -122,11 +160,16 @@ def _name(suite) -> str:
     return type(suite).__module__
 
 
-def _report(name: str, told: bytes, result) -> None:
+def _read(file: int, start: int) -> str:
+    return os.pread(file, os.fstat(file).st_size - start, start).decode("utf-8", "replace")
+
+
+def _report(name: str, told: bytes, printed: int, result) -> None:
     if not told:
         lost = _Told(name)
         result.startTest(lost)
-        result.addError(lost, (InAnotherProcess, InAnotherProcess("its process died"), None))
+        error = InAnotherProcess(f"its process died\n{_read(printed, 0)}")
+        result.addError(lost, (InAnotherProcess, error, None))
         result.stopTest(lost)
         return
     for name, method, text in pickle.loads(told):

@@ -47,10 +47,11 @@ class KillPointTest(WorkersTestCase):
                 )
                 self.assertEqual([outcome for outcome, _, _ in history], outcomes)
                 self.assertEqual(self.read("ran%d" % number).count("\n"), starts)
-                died_at = os.stat(self.path("died%d" % number)).st_mtime
                 if outcomes[0] == "lost":
                     self.assertEqual(history[0][1], "worker lost")
-                    self.assertLess(history[0][2] - died_at, 1)
+                    # By the supervisor at once, not by the replacement's first look.
+                    replaced = "SELECT started_at FROM queuectl_workers WHERE role = 'worker'"
+                    self.assertLess(history[0][2], self.rows(replaced)[0][0])
                 self.audit(["a"])
 
     def test_without_a_supervisor_a_worker_that_is_never_idle_rescues_too(self):
@@ -65,7 +66,8 @@ class KillPointTest(WorkersTestCase):
         wait_until(lambda: self.state("long") != "processing", message="it was not rescued")
         self.assertGreater(self.states()["pending"], 0, "the other worker was idle meanwhile")
         ((lost_at,),) = self.rows("SELECT finished_at FROM queuectl_attempts WHERE outcome = 'lost'")
-        self.assertLess(lost_at - killed_at, 5)
+        # It looks every 2 s. If only idle workers looked, it would take at least 1000 × 0.02 = 20 s.
+        self.assertLess(lost_at - killed_at, 10)
         self.stop_workers("--now")
         self.audit(["long"])
 
@@ -81,7 +83,7 @@ class KillPointTest(WorkersTestCase):
             self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
             (victim,) = [worker["pid"] for worker in self.live() if worker["job"]]
             os.kill(victim, signal.SIGKILL)
-            self.wait_for_state("long", "completed", timeout=5)
+            self.wait_for_state("long", "completed")  # Otherwise nobody rescues it before SIGCONT.
         finally:
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
@@ -200,7 +202,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
 
 
 class FleetTest(WorkersTestCase):
-    def test_when_everything_is_killed_the_next_start_recovers_all_within_5_seconds(self):
+    def test_when_everything_is_killed_the_next_start_recovers_all_before_its_workers_begin(self):
         self.start_workers("-c", "3")
         command = "if [ -e $QUEUECTL_JOB_ID ]; then exit 0; fi; touch $QUEUECTL_JOB_ID; sleep 60"
         ids = self.enqueue_lines([command] * 3, "--backoff-base", "0.1")
@@ -209,11 +211,11 @@ class FleetTest(WorkersTestCase):
         status = self.run_cli("status")
         self.assertIn("No worker runs.", status.stdout)
         self.assertIn("left by workers that are gone: 3", status.stderr)
-        began = time.time()
         self.start_workers("-c", "3")
         self.wait_until_all_finished()
         ((settled_at,),) = self.rows("SELECT max(finished_at) FROM queuectl_attempts WHERE outcome = 'lost'")
-        self.assertLess(settled_at - began, 5)
+        ((began,),) = self.rows("SELECT min(started_at) FROM queuectl_workers")
+        self.assertLess(settled_at, began)  # By `worker start` itself, not by a worker's first look.
         self.assertEqual(self.states(), {"completed": 3})
         self.audit(ids)
 
@@ -250,11 +252,6 @@ class FleetTest(WorkersTestCase):
 
 
 class SignalTest(WorkersTestCase):
-    def let_pass(self, seconds: float) -> None:
-        """The time between two signals is what is tested here."""
-        until = time.monotonic() + seconds
-        wait_until(lambda: time.monotonic() > until)
-
     def test_five_signals_to_everybody_release_the_job_and_leave_nothing(self):
         self.run_cli("config", "set", "kill-grace", "0.2")
         workers = self.start_workers("-c", "2")
@@ -266,7 +263,7 @@ class SignalTest(WorkersTestCase):
                     os.kill(pid, signal.SIGTERM)
                 except ProcessLookupError:
                     pass
-            self.let_pass(0.05)
+            time.sleep(0.05)  # Pending signals of a kind merge into one.
         self.wait_for_no_worker(everybody)
         job = self.job(id)
         self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
@@ -281,7 +278,7 @@ class SignalTest(WorkersTestCase):
                 "worker", "start", "-c", "2",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
-            self.let_pass(delay)
+            time.sleep(delay)  # When the signal comes is what varies.
             try:
                 os.killpg(process.pid, signal.SIGTERM)
             except ProcessLookupError:
@@ -302,10 +299,12 @@ class SignalTest(WorkersTestCase):
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
         # The first attempt would succeed after the second has begun.
-        self.busy_job("if [ -e again ]; then exit 3; fi; touch again; sleep 0.3", "--max-retries", "1",
-                      "--backoff-base", "0.1")  # fmt: skip
+        self.busy_job("if [ -e again ]; then exit 3; fi; touch again; until [ -e go ]; do sleep 0.02; done",
+                      "--max-retries", "1", "--backoff-base", "0.1")  # fmt: skip
         os.kill(pid, signal.SIGSTOP)
         try:
+            self.write("go", "")
+            wait_until(lambda: process_is_gone(self.pid_of("long")), message="the command goes on")
             self.rows("UPDATE queuectl_workers SET birth = '1' WHERE id = ?", worker)
             self.start_workers()
             self.wait_for_state("long", "dead")

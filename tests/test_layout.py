@@ -213,10 +213,11 @@ class LoadedTest(QueueTestCase):
             env=self.environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             timeout=30,
             check=False,
         )
-        self.assertEqual(result.returncode, 0)
+        self.assertEqual(result.returncode, 0, result.stderr)
         return set(self.read("loaded").split())
 
     def test_enqueue_loads_no_process_machinery(self):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import unittest
 
 from queuectl_core.workers.identity import is_stopped
@@ -185,10 +184,9 @@ class EndTest(OutputTestCase):
         self.audit(["job"])
 
     def test_a_background_process_of_the_group_is_ended_with_the_job(self):
-        began = time.monotonic()
+        self.run_cli("config", "set", "kill-grace", "60")  # run_job gives up after 20 s: SIGTERM has to do.
         self.run_job("sleep 60 & echo $! > pid; echo done")
         self.assertTrue(process_is_gone(int(self.read("pid"))))
-        self.assertLess(time.monotonic() - began, 20)
         self.assertEqual(self.printed(), b"done\n")
         self.audit(["job"])
 
@@ -200,18 +198,18 @@ class EndTest(OutputTestCase):
     def test_a_timeout_ends_the_job_with_its_children_and_not_only_the_shell(self):
         self.run_job("sleep 60 & echo $! > pid; setsid sh -c 'echo $$ > escaped; exec sleep 60' & echo begun;"
                      " sleep 60; :",
-                     "--timeout", "400ms", state="dead")  # fmt: skip
+                     "--timeout", "1s", state="dead")  # fmt: skip
         for name in ("pid", "escaped"):
             self.assertTrue(process_is_gone(int(self.read(name))), name)
         job = self.job("job")
-        self.assertEqual((job["error"], job["exit_code"]), ("timed out after 0.4s", None))
+        self.assertEqual((job["error"], job["exit_code"]), ("timed out after 1s", None))
         self.assertEqual(self.printed(), b"begun\n")
         self.audit(["job"])
 
     def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(self):
-        self.run_cli("config", "set", "kill-grace", "300ms")
+        self.run_cli("config", "set", "kill-grace", "1s")
         self.run_job("trap 'echo asked' TERM; echo $$ > pid; while :; do sleep 0.05; done",
-                     "--timeout", "200ms", state="dead")  # fmt: skip
+                     "--timeout", "1s", state="dead")  # fmt: skip
         self.assertTrue(process_is_gone(int(self.read("pid"))))
         self.assertIn(b"asked\n", self.printed())
         self.assertEqual(self.job("job")["history"][0]["outcome"], "timeout")
