@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .version import __version__ as __version__
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name):  # type: (str) -> object
     # Deferred: the command line starts faster without these.
     if name == "Queue":
         from .library import Queue
@@ -26,4 +26,4 @@ def __getattr__(name: str) -> object:
         from .version import __version__
 
         return __version__
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError("module %r has no attribute %r" % (__name__, name))

@@ -17,6 +17,8 @@ from .worker_process import STOP_SIGNALS, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .log import Log
 
 RESTART_SIGNAL = signal.SIGUSR2
@@ -34,7 +36,7 @@ class State(NamedTuple):
     workers: list[int]
 
 
-def become(state: State, log: Log) -> None:
+def become(take_state: Callable[[], State], log: Log) -> None:
     """Execute the program that is now in our place. Returns only if that isn't possible."""
     command = program()
     null = subprocess.DEVNULL
@@ -44,9 +46,9 @@ def become(state: State, log: Log) -> None:
             log(f"no restart: {' '.join(command)} does not run")
             return
         log("restart")
-        # Signals wait until the new code has handlers for them.
+        # Signals wait until the new code has handlers for them. Only now is the state final.
         signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
-        reader = _send(state)
+        reader = _send(take_state())
         os.execv(command[0], [*command, "worker", "start", "--take-over", str(reader)])
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))

@@ -104,7 +104,7 @@ class Supervisor:
         """Do everything that is due; False if the database can't be used right now."""
         if self._restarts:
             self._restarts = False
-            handover.become(self._state(), self._log)
+            handover.become(self._state, self._log)
         self._reap()  # Always: a worker that ended during a restart sent no signal.
         try:
             if not self._gone:
