@@ -31,13 +31,13 @@ def document() -> str:
     parts = [INTRODUCTION, "## queuectl [options] COMMAND …\n", _options("")]
     for name, command in COMMANDS.items():
         what = command.help[0].upper() + command.help[1:]
-        parts += ["## queuectl %s\n" % name, what + ".\n", _options(name)]
-    aliases = ["| `%s` | `%s` |" % (alias, " ".join(words)) for alias, words in ALIASES.items()]
-    parts.append("## Aliases\n\n| for | is |\n| --- | --- |\n%s\n" % "\n".join(aliases))
-    keys = ["| `%s` | %s | %s |" % (s.key, s.default or "-", s.help) for s in SETTINGS.values()]
+        parts += [f"## queuectl {name}\n", what + ".\n", _options(name)]
+    aliases = ["| `{}` | `{}` |".format(alias, " ".join(words)) for alias, words in ALIASES.items()]
+    parts.append("## Aliases\n\n| for | is |\n| --- | --- |\n{}\n".format("\n".join(aliases)))
+    keys = ["| `{}` | {} | {} |".format(s.key, s.default or "-", s.help) for s in SETTINGS.values()]
     parts.append(
         "## Configuration keys\n\nA key of one queue is written QUEUE.KEY.\n\n| key | default | meaning |\n"
-        "| --- | --- | --- |\n%s\n" % "\n".join(keys)
+        "| --- | --- | --- |\n{}\n".format("\n".join(keys))
     )
     return "\n".join(part for part in parts if part)
 
@@ -49,11 +49,11 @@ def _options(name: str) -> str:
         if "--help" in argument.options:
             continue
         if not argument.help:
-            raise ValueError("%s: %s has no help" % (name, argument.options or argument.value))
+            raise ValueError(f"{name}: {argument.options or argument.value} has no help")
         words = filter(None, [", ".join(argument.options), argument.value])
         cells = " ".join(words), argument.help
-        rows.append("| `%s` | %s |" % tuple(cell.replace("|", "\\|") for cell in cells))
-    return "| | |\n| --- | --- |\n%s\n" % "\n".join(rows) if rows else ""
+        rows.append("| `{}` | {} |".format(*tuple(cell.replace("|", "\\|") for cell in cells)))
+    return "| | |\n| --- | --- |\n{}\n".format("\n".join(rows)) if rows else ""
 
 
 if __name__ == "__main__":

@@ -61,14 +61,14 @@ _DURATION = r"(?:\d+ms|\d+s|\d+m\d\ds|\d+h\d\dm|\d+d\d\dh)"
 _VOLATILE = re.compile(
     r"(?P<moment>\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?)"
     r"|(?P<clock>\b\d\d:\d\d:\d\d\b)"
-    r"|(?P<duration>\b%s\b)"
+    rf"|(?P<duration>\b{_DURATION}\b)"
     r"|(?P<rate>\b[\d.]+/s\b)"
     r"|(?P<pid>\b\d{5,7}\b)"
-    r"|(?P<id>\b(?=[a-z]*\d)(?=\d*[a-z])%s\b)"
+    rf"|(?P<id>\b(?=[a-z]*\d)(?=\d*[a-z]){_ID}\b)"
     r"|(?P<lines>^…\n)"
     r"|(?P<end>^…\Z)"
     r"|(?P<rest>…$)"
-    r"|(?P<blanks> +)" % (_DURATION, _ID),
+    r"|(?P<blanks> +)",
     re.MULTILINE,
 )
 _MAY_BE = {
@@ -112,7 +112,7 @@ def commands(block: Block) -> list:
         elif found:
             found[-1][1] += line
         else:
-            raise AssertionError("%s:%d: output before any command" % (block.path, block.line))
+            raise AssertionError(f"{block.path}:{block.line}: output before any command")
     return [tuple(pair) for pair in found]
 
 
@@ -125,7 +125,7 @@ class DocumentTestCase(ShellTestCase):
         os.mkdir(self.here)
         del self.environment["QUEUECTL_DB"]
         self.environment.update(PYTHONPATH=ROOT, TZ="UTC", LC_ALL="C")
-        self.stand_in("python3", 'exec %s "$@"' % shlex.quote(sys.executable))
+        self.stand_in("python3", f'exec {shlex.quote(sys.executable)} "$@"')
         self._ids = {}
         self._shell = None
 
@@ -135,9 +135,9 @@ class DocumentTestCase(ShellTestCase):
         for block in blocks(path):
             if section in (None, block.section) and block.language in RUN:
                 ran += 1
-                with self.subTest(place="%s:%d" % (path, block.line)):
+                with self.subTest(place=f"{path}:{block.line}"):
                     self.run_block(block)
-        self.assertGreater(ran, 0, "nothing is run of %s: %s" % (path, section))
+        self.assertGreater(ran, 0, f"nothing is run of {path}: {section}")
 
     def run_block(self, block: Block) -> None:
         """Run one block, and hold what it prints against what it shows."""
@@ -145,23 +145,23 @@ class DocumentTestCase(ShellTestCase):
             self.skipTest("%s:%d: %s" % (block.path, block.line, block.notes["not run"]))
         for program in block.notes.get("needs", "").split():
             if not shutil.which(program, path=self.environment["PATH"]):
-                self.skipTest("%s is not installed" % program)
+                self.skipTest(f"{program} is not installed")
         if "only if" in block.notes and self._run(block.notes["only if"])[0]:
-            self.skipTest("not here: %s" % block.notes["only if"])
+            self.skipTest("not here: {}".format(block.notes["only if"]))
         if "before" in block.notes:
             self._succeed(block.notes["before"], block)
         if block.language == "console":
             for command, shown in commands(block):
                 self._compare(command, shown, block)
         elif block.language == "python":
-            self._succeed("python3 - <<'END OF PROGRAM'\n%sEND OF PROGRAM" % block.text, block)
+            self._succeed(f"python3 - <<'END OF PROGRAM'\n{block.text}END OF PROGRAM", block)
         else:
-            checkout = "cd %s\n" % shlex.quote(ROOT) if "queuectl.py" in block.text else ""
-            self._succeed("(set -e\n%s%s)" % (checkout, block.text), block)
+            checkout = f"cd {shlex.quote(ROOT)}\n" if "queuectl.py" in block.text else ""
+            self._succeed(f"(set -e\n{checkout}{block.text})", block)
 
     def _succeed(self, command: str, block: Block) -> None:
         code, came = self._run(command)
-        self.assertEqual(code, 0, "%s:%d\n%s\n%s" % (block.path, block.line, command, came))
+        self.assertEqual(code, 0, f"{block.path}:{block.line}\n{command}\n{came}")
 
     def _compare(self, command: str, shown: str, block: Block) -> None:
         _, came = self._run(command)
@@ -169,8 +169,8 @@ class DocumentTestCase(ShellTestCase):
         came = "\n".join(lines)
         match = re.fullmatch(self._pattern(shown.rstrip("\n")), came)
         if not match:
-            place = "%s:%d" % (block.path, block.line)
-            self.fail("%s: $ %s--- shown:\n%s--- came:\n%s" % (place, command, shown, came))
+            place = f"{block.path}:{block.line}"
+            self.fail(f"{place}: $ {command}--- shown:\n{shown}--- came:\n{came}")
         for name, id in match.groupdict().items():
             self._ids[name[len("id_") :]] = id
 
@@ -186,7 +186,7 @@ class DocumentTestCase(ShellTestCase):
             elif id in self._ids:
                 pieces.append(re.escape(self._ids[id]))
             else:
-                pieces.append("(?P=id_%s)" % id if id in new else "(?P<id_%s>%s)" % (id, _ID))
+                pieces.append(f"(?P=id_{id})" if id in new else f"(?P<id_{id}>{_ID})")
                 new.add(id)
         return "".join(pieces) + re.escape(shown[end:])
 
@@ -223,6 +223,6 @@ class DocumentTestCase(ShellTestCase):
             if not piece:
                 self._shell.kill()
                 self._shell = None  # What follows is to have its own.
-                self.fail("it did not end: %s\n%s" % (command, data.decode("utf-8", "replace")))
+                self.fail("it did not end: {}\n{}".format(command, data.decode("utf-8", "replace")))
             data += piece
         return data.decode("utf-8", "replace")

@@ -20,9 +20,9 @@ import time
 import unittest
 from collections import namedtuple
 
-from queuectl_core.workers.identity import TOKEN_VARIABLE, birth, own_identity
 from queuectl_core.lifecycle import FINISHED, STATES, WAITING
 from queuectl_core.store import Store
+from queuectl_core.workers.identity import TOKEN_VARIABLE, birth, own_identity
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "queuectl.py")
@@ -86,7 +86,7 @@ def wait_until(condition, timeout: float = 20, message: object = "the condition 
             return value
         if time.monotonic() > until:
             text = message() if callable(message) else message
-            raise AssertionError("%s (waited %gs)" % (text, timeout))
+            raise AssertionError(f"{text} (waited {timeout:g}s)")
         time.sleep(0.01)
 
 
@@ -127,7 +127,7 @@ def processes_with(variable: str, starts_with: str, ends: bool = False) -> dict:
 
     Its value must start with `starts_with` or, with `ends`, be that.
     """
-    mark = ("%s=%s" % (variable, starts_with)).encode()
+    mark = (f"{variable}={starts_with}").encode()
     found = {}
     for pid, words in _environments():
         for word in words:
@@ -142,7 +142,7 @@ def _environments():
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 try:
-                    with open("/proc/%s/environ" % entry, "rb") as file:
+                    with open(f"/proc/{entry}/environ", "rb") as file:
                         yield int(entry), file.read().split(b"\0")
                 except OSError:
                     pass  # It ended, or is somebody else's.
@@ -200,13 +200,9 @@ class QueueTestCase(unittest.TestCase):
         except subprocess.TimeoutExpired:
             process.kill()
             _, stderr = process.communicate()
-            self.fail("queuectl %.300s did not end; stderr: %r" % (words, stderr))
+            self.fail(f"queuectl {words:.300} did not end; stderr: {stderr!r}")
         result = CommandResult(process.returncode, stdout, stderr)
-        said = "queuectl %.300s\nstdout: %.2000s\nstderr: %.2000s" % (
-            words,
-            result.stdout,
-            result.stderr,
-        )
+        said = f"queuectl {words:.300}\nstdout: {result.stdout:.2000}\nstderr: {result.stderr:.2000}"
         self.assertNotIn("Traceback", result.stdout + result.stderr, said)
         if code is not None:
             self.assertEqual(result.code, code, said)
@@ -237,7 +233,7 @@ class QueueTestCase(unittest.TestCase):
         workers = []
         for line in result.lines:
             match = re.fullmatch(r"worker (\d+) started, pid (\d+)", line)
-            self.assertTrue(match, "not as promised: %r" % line)
+            self.assertTrue(match, f"not as promised: {line!r}")
             workers.append((int(match.group(1)), int(match.group(2))))
         return workers
 
@@ -293,12 +289,12 @@ class QueueTestCase(unittest.TestCase):
         return wait_until(
             lambda: self.state(id) in states and self.state(id),
             timeout,
-            lambda: "job %s is %s, not %s" % (id, self.state(id), " or ".join(states)),
+            lambda: "job {} is {}, not {}".format(id, self.state(id), " or ".join(states)),
         )
 
     def wait_until_all_finished(self, timeout: float = 30) -> None:
         """Wait until no job waits or runs."""
-        wait_until(lambda: set(self.states()) <= set(FINISHED), timeout, lambda: "left: %s" % self.states())
+        wait_until(lambda: set(self.states()) <= set(FINISHED), timeout, lambda: f"left: {self.states()}")
 
     def store(self, **options) -> Store:
         """The store, opened in this process; closed when the test ends."""
@@ -353,7 +349,7 @@ class QueueTestCase(unittest.TestCase):
                 for stream in (process.stdin, process.stdout, process.stderr):
                     if stream:
                         stream.close()
-            wait_until(self._nothing_is_left, 10, lambda: "left running: %s" % self.processes())
+            wait_until(self._nothing_is_left, 10, lambda: f"left running: {self.processes()}")
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -499,7 +495,7 @@ def _audit_processes(connection) -> None:
         return [pid for pid, token in found.items() if token not in running]
 
     # A job may have ended between the two looks.
-    wait_until(lambda: not strays(), 3, lambda: "left by attempts that ended: %s" % strays())
+    wait_until(lambda: not strays(), 3, lambda: f"left by attempts that ended: {strays()}")
 
 
 def _expect(is_true: object, text: str, *details: object) -> None:

@@ -23,13 +23,13 @@ class ShellTestCase(QueueTestCase):
         os.mkdir(self.programs)
         self.environment["PATH"] = self.programs + os.pathsep + self.environment["PATH"]
         python, program = shlex.quote(sys.executable), shlex.quote(PROGRAM)
-        self.stand_in("queuectl", 'exec %s %s "$@"' % (python, program))
+        self.stand_in("queuectl", f'exec {python} {program} "$@"')
 
     def stand_in(self, name: str, script: str) -> None:
         """Put a program on PATH, before any of that name: `script` is its text for /bin/sh."""
         path = os.path.join(self.programs, name)
         with open(path, "w", encoding="utf-8") as file:
-            file.write("#!/bin/sh\n%s\n" % script)
+            file.write(f"#!/bin/sh\n{script}\n")
         os.chmod(path, 0o755)
 
     def start_sh(self, script: str, **options) -> subprocess.Popen:
@@ -47,7 +47,7 @@ class ShellTestCase(QueueTestCase):
         )
         stdout, stderr = process.communicate(input, timeout=LONGEST_RUN)
         result = CommandResult(process.returncode, stdout, stderr)
-        said = "%.1000s\nstdout: %.2000s\nstderr: %.2000s" % (script, result.stdout, result.stderr)
+        said = f"{script:.1000}\nstdout: {result.stdout:.2000}\nstderr: {result.stderr:.2000}"
         self.assertNotIn("Traceback", result.stdout + result.stderr, said)
         self.assertEqual(result.code, code, said)
         return result

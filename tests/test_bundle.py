@@ -122,7 +122,7 @@ class AnywhereTest(BundleTestCase):
     def test_python_option_is_its_first_line(self):
         bundle = self.bundle("queuectl", "--python", sys.executable + " -I")
         with open(bundle, "rb") as file:
-            self.assertEqual(file.readline().decode(), "#!%s -I\n" % sys.executable)
+            self.assertEqual(file.readline().decode(), f"#!{sys.executable} -I\n")
         self.try_out(bundle)
         self.run_cli("bundle", self.path("x"), "--python", "a\nb", code=2)
         self.run_cli("bundle", self.path("no/such/folder"), code=1)
@@ -197,7 +197,7 @@ class UpgradeTest(BundleTestCase):
         self.enqueue("--id", "a", "--delay", "1h", "true")
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         wait = self.start_cli("wait", "--json", "a", program=bundle, **streams)
-        fd = "/proc/%d/fd" % wait.pid
+        fd = f"/proc/{wait.pid}/fd"
         if os.path.isdir("/proc/self/fd"):  # Once it has the database open it waits.
             wait_until(
                 lambda: any(os.path.realpath(os.path.join(fd, n)) == self.db for n in os.listdir(fd))

@@ -139,13 +139,13 @@ class HelpTest(QueueTestCase):
                 (commands,) = [action for action in parser._actions if isinstance(action.choices, dict)]
                 parser = commands.choices[word]
             for action in parser._actions:
-                self.assertTrue(action.help, "%s %s" % (name, action.dest))
+                self.assertTrue(action.help, f"{name} {action.dest}")
                 self.assertTrue(action.help != SUPPRESS or action.dest in everywhere, action.dest)
 
     def test_the_exit_codes_are_told(self):
         text = self.run_cli("--help").stdout
         for code in ("0", "1", "2", "3", "124", "130"):
-            self.assertRegex(text, r"\b%s\b" % code)
+            self.assertRegex(text, rf"\b{code}\b")
 
     def test_the_version_is_told(self):
         self.assertRegex(self.run_cli("--version").stdout, r"^queuectl \d+\.\d+")
@@ -173,7 +173,7 @@ class SurroundingsTest(QueueTestCase):
     def test_any_of_the_standard_streams_may_be_closed(self):
         for closed in itertools.product(("", "0<&-"), ("", "1>&-"), ("", "2>&-")):
             for command in ("enqueue true", "list", "nonsense"):
-                line = "exec %s %s %s %s" % (sys.executable, PROGRAM, command, " ".join(closed))
+                line = "exec {} {} {} {}".format(sys.executable, PROGRAM, command, " ".join(closed))
                 process = subprocess.Popen(
                     ["/bin/sh", "-c", line],
                     env=self.environment,
@@ -190,7 +190,7 @@ class SurroundingsTest(QueueTestCase):
         self.audit()
 
     def test_workers_may_be_started_with_closed_streams(self):
-        line = "exec %s %s worker start 0<&- 1>&- 2>&-" % (sys.executable, PROGRAM)
+        line = f"exec {sys.executable} {PROGRAM} worker start 0<&- 1>&- 2>&-"
         process = subprocess.Popen(["/bin/sh", "-c", line], env=self.environment)
         self.assertEqual(process.wait(30), 0)
         id = self.enqueue("echo out; echo err >&2; cat")
@@ -222,7 +222,7 @@ class SurroundingsTest(QueueTestCase):
     def test_it_runs_from_a_folder_that_is_gone(self):
         gone = self.path("gone")
         os.mkdir(gone)
-        line = "cd %s && rmdir %s && exec %s %s " % (gone, gone, sys.executable, PROGRAM)
+        line = f"cd {gone} && rmdir {gone} && exec {sys.executable} {PROGRAM} "
         for command, code in (("list", 0), ("enqueue true", 2), ("enqueue --cwd / true", 0)):
             process = subprocess.Popen(
                 ["/bin/sh", "-c", line + command],

@@ -115,7 +115,7 @@ class RealShellTest(ShellTestCase):
             ("queuectl enqueue -F completion.f", {"completion.fish"}),
         ):  # fmt: skip
             shown = subprocess.run(
-                ["fish", "--no-config", "-c", "source completion.fish; complete -C '%s'" % line],
+                ["fish", "--no-config", "-c", f"source completion.fish; complete -C '{line}'"],
                 env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, check=True,
             )  # fmt: skip
             offered = {line.split("\t")[0] for line in shown.stdout.decode().splitlines()}
@@ -144,7 +144,7 @@ class RealShellTest(ShellTestCase):
             ready, _, _ = select.select([terminal], [], [], max(0, until - time.monotonic()))
             piece = os.read(terminal, 65536) if ready else b""
             if not piece:
-                self.fail("%r is not shown, but: %r" % (expected, shown))
+                self.fail(f"{expected!r} is not shown, but: {shown!r}")
             shown += piece
         return shown
 

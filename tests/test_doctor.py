@@ -7,10 +7,10 @@ import stat
 import subprocess
 import unittest
 
-from queuectl_core.store.database import LARGE_WAL, LONG_LOG, SMALL_WAL
-from queuectl_core.store.filesystem import file_system, refuse_network
 from queuectl_core.cli.doctor import has_wal_reset_fault
 from queuectl_core.errors import DatabaseUnusable
+from queuectl_core.store.database import LARGE_WAL, LONG_LOG, SMALL_WAL
+from queuectl_core.store.filesystem import file_system, refuse_network
 from tests.harness import process_is_gone, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -45,7 +45,7 @@ class DoctorTest(WorkersTestCase):
         with open(self.db, "r+b") as file:
             file.seek(4096 * 20)
             file.write(b"\xa5" * 4096 * 4)
-        told = ["%s: %s, %s" % each for each in self.wrong()]
+        told = ["{}: {}, {}".format(*each) for each in self.wrong()]
         found = [line for line in told if line.startswith("file") and "restore a backup" in line]
         self.assertTrue(found, told)
 
@@ -65,7 +65,7 @@ class DoctorTest(WorkersTestCase):
         wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))
         ((check, text, advice),) = self.wrong()
         self.assertEqual(check, "workers")
-        self.assertIn("worker %d (pid %d) is gone and left job %s" % (worker, pid, id), text)
+        self.assertIn(f"worker {worker} (pid {pid}) is gone and left job {id}", text)
         self.assertIn("worker start", advice)
 
     def test_jobs_that_cannot_run_are_found(self):
@@ -81,7 +81,7 @@ class DoctorTest(WorkersTestCase):
             found,
             [
                 "queue other has 1 waiting: no worker takes them",
-                "job %s waits for job %s, which is dead" % (stuck, needed),
+                f"job {stuck} waits for job {needed}, which is dead",
             ],
         )
 
@@ -156,7 +156,7 @@ class BackupTest(WorkersTestCase):
         feeder.stdin.write(b"echo out\n" * 600)
         feeder.stdin.close()
         wait_until(lambda: self.states().get("completed", 0) > 20)
-        copies = [self.path("copy%d.db" % number) for number in range(3)]
+        copies = [self.path(f"copy{number}.db") for number in range(3)]
         for copy in copies:
             self.run_cli("backup", copy)
         feeder.wait(30)

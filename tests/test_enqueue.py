@@ -67,7 +67,7 @@ class OneJobTest(QueueTestCase):
         self.assertEqual(shlex.split(self.job(several)["command"]), words)
         self.start_workers("--drain")
         self.wait_until_all_finished()
-        shown = "".join("<%s>\n" % word for word in words[2:])
+        shown = "".join(f"<{word}>\n" for word in words[2:])
         self.assertEqual(self.run_cli("logs", several).stdout, shown)
         self.assertEqual(self.run_cli("logs", line).stdout, "3\ndone\n")
         self.assertEqual(self.run_cli("logs", bare).stdout, "4\n")
@@ -161,7 +161,7 @@ class OneJobTest(QueueTestCase):
         )
         self.start_workers("--drain")
         self.wait_for_state("me", "completed")
-        self.assertEqual(self.run_cli("logs", "me").stdout, "me 1 default %s\n" % self.db)
+        self.assertEqual(self.run_cli("logs", "me").stdout, f"me 1 default {self.db}\n")
 
     def test_wrong_usage_is_refused_and_changes_nothing(self):
         self.enqueue("true")
@@ -227,7 +227,7 @@ class ManyJobsTest(QueueTestCase):
             ('{"command":"true","timeot":1}', 2),
             ('{"id":"first","command":"x"}', 1),
         ):
-            db = self.path("%d.db" % len(bad))
+            db = self.path(f"{len(bad)}.db")
             lines = ['{"id":"first","command":"true"}', "", "echo two", bad, "echo never", "echo never"]
             result = self.run_cli("--db", db, "enqueue", "-", input="\n".join(lines) + "\n", code=code)
             self.assertEqual(len(result.lines), 2)
@@ -238,7 +238,7 @@ class ManyJobsTest(QueueTestCase):
             self.assertEqual(there[1]["command"], "true")
 
     def test_a_bad_line_deep_in_a_large_stream_is_numbered_right(self):
-        lines = ["echo %d" % n for n in range(30000)]
+        lines = [f"echo {n}" for n in range(30000)]
         lines[25000] = '{"command": 5}'
         result = self.run_cli("enqueue", "-", input="\n".join(lines), code=2)
         self.assertIn("line 25001", result.stderr)
@@ -252,10 +252,10 @@ class ManyJobsTest(QueueTestCase):
             process.stdin.flush()
             id = process.stdout.readline().decode().strip()
             self.assertEqual(
-                self.rows("SELECT command FROM queuectl_jobs WHERE id = ?", id), [("echo %d" % n,)]
+                self.rows("SELECT command FROM queuectl_jobs WHERE id = ?", id), [(f"echo {n}",)]
             )
             # No lock is held while it waits for input.
-            self.run_cli("enqueue", "--id", "other%d" % n, "true")
+            self.run_cli("enqueue", "--id", f"other{n}", "true")
         process.stdin.close()
         self.assertEqual(process.wait(20), 0)
         self.audit()
@@ -272,7 +272,7 @@ class ManyJobsTest(QueueTestCase):
     def test_many_enqueues_at_once_lose_nothing(self):
         started = []
         for n in range(6):
-            path = self.write("jobs%d" % n, "true\n" * 500)
+            path = self.write(f"jobs{n}", "true\n" * 500)
             started.append(self.start_cli("enqueue", "--file", path, stdout=subprocess.PIPE))
         ids = []
         for process in started:

@@ -84,7 +84,7 @@ class SmallDiskTest(DiskTestCase):
         workers = self.start_workers("-c", "2")
         supervisors = self.supervisors()
         go = self.path("go")
-        printing = "until [ -e %s ]; do sleep 0.02; done; head -c 50000 /dev/zero" % go
+        printing = f"until [ -e {go} ]; do sleep 0.02; done; head -c 50000 /dev/zero"
         ids = [self.enqueue("--id", id, "--backoff-base", "0.1", "--", printing) for id in "ab"]
         ids += [self.enqueue("echo later") for _ in range(3)]
         wait_until(lambda: self.states().get("processing") == 2)
@@ -106,7 +106,7 @@ class SmallDiskTest(DiskTestCase):
 
     def runs_shell(self, pid: int) -> bool:
         try:
-            with open("/proc/%d/comm" % pid) as file:
+            with open(f"/proc/{pid}/comm") as file:
                 return file.read().strip() in ("sh", "dash", "bash", "sleep", "head")
         except OSError:
             return False

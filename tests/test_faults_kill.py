@@ -32,21 +32,21 @@ KILL_POINTS = {
 class KillPointTest(WorkersTestCase):
     def test_a_worker_may_die_at_any_point_and_its_job_is_rescued_at_once(self):
         for number, (how, method, _, _) in enumerate(KILL_POINTS.values()):
-            db, ran = self.path("q%d.db" % number), self.path("ran%d" % number)
+            db, ran = self.path(f"q{number}.db"), self.path(f"ran{number}")
             self.run_cli("--db", db, "enqueue", "--id", "a", "--backoff-base", "0.1", "--",
-                         "echo >> %s; sleep 0.2" % ran)  # fmt: skip
-            patch = "%s(%r, %r)" % (how, method, self.path("died%d" % number))
+                         f"echo >> {ran}; sleep 0.2")  # fmt: skip
+            patch = "{}({!r}, {!r})".format(how, method, self.path(f"died{number}"))
             words = patched(patch, "--db", db, "worker", "start")
             subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=True)
         for number, (point, (_, _, outcomes, starts)) in enumerate(KILL_POINTS.items()):
             with self.subTest(point=point):
-                self.db = self.path("q%d.db" % number)
+                self.db = self.path(f"q{number}.db")
                 self.wait_for_state("a", "completed")
                 history = self.rows(
                     "SELECT outcome, error, finished_at FROM queuectl_attempts ORDER BY attempt"
                 )
                 self.assertEqual([outcome for outcome, _, _ in history], outcomes)
-                self.assertEqual(self.read("ran%d" % number).count("\n"), starts)
+                self.assertEqual(self.read(f"ran{number}").count("\n"), starts)
                 if outcomes[0] == "lost":
                     self.assertEqual(history[0][1], "worker lost")
                     # By the supervisor at once, not by the replacement's first look.
@@ -66,7 +66,7 @@ class KillPointTest(WorkersTestCase):
         wait_until(lambda: self.state("long") != "processing", message="it was not rescued")
         self.assertGreater(self.states()["pending"], 0, "the other worker was idle meanwhile")
         ((lost_at,),) = self.rows("SELECT finished_at FROM queuectl_attempts WHERE outcome = 'lost'")
-        # It looks every 2 s. If only idle workers looked, it would take at least 1000 × 0.02 = 20 s.
+        # It looks every 2 s. If only idle workers looked, it would take at least 1000 x 0.02 = 20 s.
         self.assertLess(lost_at - killed_at, 10)
         self.stop_workers("--now")
         self.audit(["long"])

@@ -40,7 +40,7 @@ class VersionTest(WorkersTestCase):
 
     def test_ten_processes_at_once_migrate_an_older_schema_once(self):
         ids = self.enqueue_lines(["true"] * 3)
-        commands = [self.next_version("enqueue", "--id", "new%d" % number, "true") for number in range(10)]
+        commands = [self.next_version("enqueue", "--id", f"new{number}", "true") for number in range(10)]
         processes = [
             subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             for command in commands
@@ -51,7 +51,7 @@ class VersionTest(WorkersTestCase):
         columns = [row[1] for row in self.rows("PRAGMA table_info(queuectl_jobs)")]
         self.assertEqual(columns.count("shade"), 1)
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs WHERE shade = 'grey'"), [(3,)])
-        self.audit([*ids, *("new%d" % number for number in range(10))])
+        self.audit([*ids, *(f"new{number}" for number in range(10))])
 
     def test_a_fleet_whose_schema_is_migrated_under_it_finishes_its_jobs_and_leaves(self):
         self.start_workers("-c", "2")
@@ -234,7 +234,7 @@ class MisbehavingJobTest(WorkersTestCase):
             return self.enqueue("--id", id, "--max-retries", "0", *words)
 
         fork = "(trap '' TERM; sleep 60) & setsid sleep 60 & i=$((i+1))"
-        fork = "i=0; while [ $i -lt 60 ]; do %s; done; sleep 60" % fork
+        fork = f"i=0; while [ $i -lt 60 ]; do {fork}; done; sleep 60"
         expected = {
             enqueue("its-directory-goes", "--cwd", self.path("doomed"), "--", "rmdir $PWD"): "exit 0",
             enqueue("its-directory-is-gone", "--cwd", self.path("gone"), "true"): "cannot start",
@@ -254,7 +254,7 @@ class MisbehavingJobTest(WorkersTestCase):
         jobs = self.jobs()
         for id, words in expected.items():
             told = jobs[id]["error"] or "exit 0"
-            self.assertTrue(told.startswith(words), "%s: %s" % (id, told))
+            self.assertTrue(told.startswith(words), f"{id}: {told}")
         self.assertEqual({worker["id"] for worker in self.live()}, {id for id, _ in workers})
         self.assertTrue(self.run_cli("logs", "binary").stdout_bytes.endswith(b"\xff\0\x1b[31m"))
         self.audit(list(expected))

@@ -4,7 +4,7 @@ import json
 import time
 import unittest
 
-from queuectl_core import jobjson, jobspec
+from queuectl_core import jobjson
 from queuectl_core.errors import BadInput
 from queuectl_core.values import iso
 
@@ -106,7 +106,7 @@ class RefusedTest(unittest.TestCase):
             for field in ("timeout", "priority", "max_retries", "backoff_base", "run_at", "delay"):
                 if (field, number) != ("priority", "-1"):
                     self.refused(
-                        '{"command": "true", "%s": %s}' % (field, number), "^(%s|not valid JSON)" % field
+                        f'{{"command": "true", "{field}": {number}}}', f"^({field}|not valid JSON)"
                     )
 
     def test_nesting_without_end_is_refused(self):
@@ -146,7 +146,7 @@ class RefusedTest(unittest.TestCase):
         }
         for field, bad_values in wrong.items():
             for value in bad_values:
-                self.refused({"command": "true", field: value}, "^%s: " % field)
+                self.refused({"command": "true", field: value}, f"^{field}: ")
 
     def test_a_missing_command_is_named(self):
         self.refused({"id": "a"}, "^command: missing")
@@ -172,7 +172,7 @@ class RefusedTest(unittest.TestCase):
             ("updated_at", "2090-01-01T00:00:00Z"), ("started_at", iso(NOW)), ("finished_at", iso(NOW)),
             ("exit_code", 0), ("error", ""), ("error", "x"), ("worker", 1),
         ):  # fmt: skip
-            self.refused({"command": "true", field: value}, "^%s: cannot be" % field)
+            self.refused({"command": "true", field: value}, f"^{field}: cannot be")
 
 
 if __name__ == "__main__":

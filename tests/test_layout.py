@@ -197,23 +197,22 @@ class LoadedTest(QueueTestCase):
         script = (
             "import os, sys\n"
             "before = set(sys.modules)\n"
-            "sys.path.insert(0, %r)\n"
+            "sys.path.insert(0, {!r})\n"
             "from queuectl_core.cli import main\n"
-            "sys.argv = ['queuectl', *%r]\n"
+            "sys.argv = ['queuectl', *{!r}]\n"
             "def leave(code):\n"
-            "    with open(%r, 'w') as file:\n"
+            "    with open({!r}, 'w') as file:\n"
             "        file.write('\\n'.join(set(sys.modules) - before))\n"
             "    sys.stdout.flush()\n"
             "    leave_really(code)\n"
             "leave_really, os._exit = os._exit, leave\n"
             "main.main()\n"
-        ) % (ROOT, list(words), self.path("loaded"))
+        ).format(ROOT, list(words), self.path("loaded"))
         result = subprocess.run(
             [sys.executable, "-c", script],
             env=self.environment,
             cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=30,
             check=False,
         )

@@ -184,7 +184,7 @@ class ConnectionTest(QueueTestCase):
     def test_a_full_disk_is_said_and_adds_nothing(self):
         connection = self.connect()
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute("PRAGMA max_page_count = %d" % pages)
+        connection.execute(f"PRAGMA max_page_count = {pages}")
         connection.execute("INSERT INTO orders VALUES ('one')")
         with self.assertRaises(DatabaseFull):
             Queue(connection=connection).enqueue("cat", stdin=b"x" * 1000000)
@@ -253,15 +253,15 @@ class ConnectionTest(QueueTestCase):
 
     def test_two_applications_may_enqueue_at_once(self):
         script = (
-            "import sqlite3, sys; sys.path.insert(0, %r)\n"
+            f"import sqlite3, sys; sys.path.insert(0, {ROOT!r})\n"
             "from queuectl_core import Queue\n"
-            "connection = sqlite3.connect(%r, timeout=30)\n"
+            f"connection = sqlite3.connect({self.db!r}, timeout=30)\n"
             "for number in range(20):\n"
             "    connection.execute('BEGIN IMMEDIATE')\n"
             "    Queue(connection=connection).enqueue('true')\n"
             "    connection.execute('INSERT INTO orders VALUES (1)')\n"
             "    connection.commit()\n"
-        ) % (ROOT, self.db)
+        )
         started = [subprocess.Popen([sys.executable, "-c", script], env=self.environment) for _ in range(3)]
         self.assertEqual([process.wait(60) for process in started], [0, 0, 0])
         self.assertEqual(self.saved(), (60, 60))

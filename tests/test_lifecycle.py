@@ -8,7 +8,6 @@ import time
 import unittest
 
 from queuectl_core import jobspec
-from queuectl_core.store import sql
 from queuectl_core.errors import Refused
 from queuectl_core.lifecycle import (
     FINISHED,
@@ -20,6 +19,7 @@ from queuectl_core.lifecycle import (
     backoff,
     judge,
 )
+from queuectl_core.store import sql
 from tests.harness import QueueTestCase
 
 NOW = 1_800_000_000.25

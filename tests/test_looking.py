@@ -280,7 +280,7 @@ class WaitTest(LookingTestCase):
     def test_it_ends_when_the_job_has_ended_and_passes_on_its_exit_code(self):
         self.start_workers()
         for code in (0, 1, 3, 124, 255):
-            id = self.enqueue("--max-retries", "0", "--", "sleep 0.1; exit %d" % code)
+            id = self.enqueue("--max-retries", "0", "--", f"sleep 0.1; exit {code}")
             self.assertEqual(self.run_cli("wait", id, code=code).stdout, "")
         killed = self.enqueue("--max-retries", "0", "--", "kill -9 $$")
         self.assertIn("SIGKILL", self.run_cli("wait", killed, code=137).stderr)
@@ -330,7 +330,7 @@ class WaitTest(LookingTestCase):
 
 
 def _holds(pid: int, path: str) -> bool:
-    folder = "/proc/%d/fd" % pid
+    folder = f"/proc/{pid}/fd"
     if not os.path.isdir("/proc/self/fd"):
         return True
     try:

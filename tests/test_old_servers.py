@@ -7,8 +7,7 @@ import re
 import sqlite3
 import unittest
 
-from queuectl_core.store import schema, sql
-from queuectl_core.store import Store
+from queuectl_core.store import Store, schema, sql
 from tests.harness import QueueTestCase
 
 # What SQLite learned after 3.31: https://www.sqlite.org/changes.html
@@ -32,7 +31,7 @@ def statements() -> dict:
     """Every SQL text of the program, by its name."""
     found = {name: value for name, value in vars(sql).items() if isinstance(value, str) and name.isupper()}
     for version, texts in schema.MIGRATIONS.items():
-        found.update({"MIGRATIONS %d.%d" % (version, number): text for number, text in enumerate(texts)})
+        found.update({f"MIGRATIONS {version}.{number}": text for number, text in enumerate(texts)})
     return found
 
 
@@ -44,7 +43,7 @@ class StatementsTest(unittest.TestCase):
                 if name == "CLAIM_RETURNING":
                     text = text.replace("RETURNING", "")  # It has a twin for older ones.
                 found = re.search(pattern, re.sub(r"--.*", "", text), re.IGNORECASE | re.DOTALL)
-                self.assertIsNone(found, "%s needs SQLite %s: %s" % (name, version, found))
+                self.assertIsNone(found, f"{name} needs SQLite {version}: {found}")
 
 
 class SiteTestCase(QueueTestCase):
@@ -96,7 +95,7 @@ class TooOldTest(SiteTestCase):
         """Every command says one line and exits 3."""
         for words in self.COMMANDS:
             result = self.run_cli(*words, code=3)
-            self.assertRegex(result.stderr, "^queuectl: %s\n$" % pattern)
+            self.assertRegex(result.stderr, f"^queuectl: {pattern}\n$")
             self.assertEqual(result.stdout, "")
 
     def test_a_sqlite_that_is_too_old_is_told(self):

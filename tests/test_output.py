@@ -88,7 +88,7 @@ class CapTest(OutputTestCase):
         result = self.run_cli("logs", "job")
         self.assertEqual(result.stdout_bytes, lines[:1000] + lines[-1000:])
         dropped = len(lines) - 2000
-        self.assertIn("%d bytes" % dropped, result.stderr)
+        self.assertIn(f"{dropped} bytes", result.stderr)
         self.assertEqual(self.job("job")["history"][0]["output_dropped"], dropped)
         self.audit(["job"])
 
@@ -114,9 +114,9 @@ class CapTest(OutputTestCase):
         self.assertEqual(len(self.printed()), 1024 * 1024)
         self.assertEqual(self.job("job")["history"][0]["output_dropped"], 60000004 - 1024 * 1024)
         if os.path.exists("/proc/self/status"):
-            with open("/proc/%d/status" % pid) as file:
+            with open(f"/proc/{pid}/status") as file:
                 (peak,) = [int(line.split()[1]) for line in file if line.startswith("VmHWM")]
-            self.assertLess(peak, 80 * 1024, "the worker grew to %d KiB" % peak)
+            self.assertLess(peak, 80 * 1024, f"the worker grew to {peak} KiB")
 
 
 class BufferTest(unittest.TestCase):
@@ -142,7 +142,7 @@ class BufferTest(unittest.TestCase):
                 else whole[: limit // 2] + whole[len(whole) - (limit - limit // 2) :]
             )
             told = b"".join(kept[position] for position in sorted(kept))
-            self.assertEqual(told, expected, "seed %d, limit %d" % (seed, limit))
+            self.assertEqual(told, expected, f"seed {seed}, limit {limit}")
             self.assertEqual(output.pending().dropped, len(whole) - len(expected), seed)
             for position, data in kept.items():
                 self.assertEqual(whole[position : position + len(data)], data, seed)
@@ -166,7 +166,7 @@ class EndTest(OutputTestCase):
             ("kill -9 $$", 137, "killed by SIGKILL"),
             ("exit 255", 255, "exit 255"),
         ):
-            id = "job%d" % code
+            id = f"job{code}"
             self.run_job(command, state="dead", id=id)
             job = self.job(id)
             self.assertEqual((job["exit_code"], job["error"]), (code, words))

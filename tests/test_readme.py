@@ -69,7 +69,7 @@ class DocumentsTest(unittest.TestCase):
             for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text_of(document)):
                 if "://" not in target:
                     path = os.path.normpath(os.path.join(os.path.dirname(document), target))
-                    self.assertTrue(os.path.exists(os.path.join(ROOT, path)), "%s: %s" % (document, target))
+                    self.assertTrue(os.path.exists(os.path.join(ROOT, path)), f"{document}: {target}")
                     linked.add(path)
         self.assertEqual(set(documents) - linked, set())
 

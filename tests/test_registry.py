@@ -31,8 +31,8 @@ class RegistryTest(unittest.TestCase):
             with self.subTest(command=name):
                 self.assertTrue(command.help)
                 self.assertIn(leaf(name).prog, "queuectl " + name)
-                self.assertRegex(self.manual, r"(?m)^\.SS %s\b" % name)
-                self.assertRegex(self.documents, r"queuectl %s\b" % name)
+                self.assertRegex(self.manual, rf"(?m)^\.SS {name}\b")
+                self.assertRegex(self.documents, rf"queuectl {name}\b")
 
     def test_every_option_has_help_a_manual_entry_and_a_document(self):
         for name in ("", *COMMANDS):
@@ -41,17 +41,17 @@ class RegistryTest(unittest.TestCase):
                     continue
                 with self.subTest(command=name, argument=argument.options or argument.value):
                     self.assertTrue(argument.help)
-                    section = self.manual.partition("\n.SS %s" % name if name else "\n.SH OPTIONS")[2]
+                    section = self.manual.partition(f"\n.SS {name}" if name else "\n.SH OPTIONS")[2]
                     section = section.partition("\n.SS ")[0]
                     for option in argument.options:
-                        self.assertRegex(section, r"(?m)^(.*, )?%s\b" % option)
-                        self.assertRegex(self.documents, r"(?<![\w-])%s(?![\w-])" % option)
+                        self.assertRegex(section, rf"(?m)^(.*, )?{option}\b")
+                        self.assertRegex(self.documents, rf"(?<![\w-]){option}(?![\w-])")
 
     def test_every_alias_and_group_and_key_is_told(self):
         for alias, words in ALIASES.items():
-            self.assertIn("%s is %s" % (alias, " ".join(words)), self.manual)
+            self.assertIn("{} is {}".format(alias, " ".join(words)), self.manual)
         for group in GROUPS:
             self.assertTrue([name for name in COMMANDS if name.startswith(group + " ")], group)
         for key in SETTINGS:
-            self.assertRegex(self.manual, r"(?m)^(QUEUE\.)?%s$" % key)
+            self.assertRegex(self.manual, rf"(?m)^(QUEUE\.)?{key}$")
             self.assertIn(key, self.documents)

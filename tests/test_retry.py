@@ -49,7 +49,7 @@ class RetryTest(QueueTestCase):
         self.assertEqual(len(history), 4)
         for n in (1, 2, 3):
             waited = rows[n][0] - rows[n - 1][1]
-            self.assertGreaterEqual(waited, 0.6**n - 1e-6, "after attempt %d" % n)
+            self.assertGreaterEqual(waited, 0.6**n - 1e-6, f"after attempt {n}")
         self.audit(["a"])
 
     def test_max_retries_0_runs_once(self):

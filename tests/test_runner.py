@@ -16,7 +16,7 @@ RECORDER = """#!/bin/sh
 printf '%s\\0' "$0" "$@" > "$RECORD"
 exec /bin/sh -c "$3"
 """
-SSH = """
+SSH = f"""
 import os, sys
 token, command = sys.argv[1], sys.argv[2]
 folder = os.path.dirname(os.path.abspath(__file__))
@@ -28,24 +28,24 @@ if os.fork() == 0:
     with open(os.path.join(folder, token), "w") as file:
         file.write(str(os.getpgrp()))
     os.dup2(writer, 3)
-    there = {"PATH": os.environ["PATH"], "%s": os.environ["%s"]}
+    there = {{"PATH": os.environ["PATH"], "{MARK}": os.environ["{MARK}"]}}
     script = '/bin/sh -c "$1" 3>&-; echo $? >&3'
     os.execve("/bin/sh", ["sh", "-c", script, "there", command], there)
 os.close(writer)
 os.wait()
 answer = os.read(reader, 100)
 os._exit(int(answer or 255))
-""" % (MARK, MARK)
+"""
 # In this folder: ends the remote group of the attempt, if it has begun, and waits until it is gone.
 SSH_KILL = (
-    "cd %%s; test ! -e $QUEUECTL_TOKEN || kill -KILL -$(cat $QUEUECTL_TOKEN) 2>/dev/null;"
-    " for pid in $(cat pids); do while %s; do sleep 0.01; done; done" % RUNS
+    "cd %s; test ! -e $QUEUECTL_TOKEN || kill -KILL -$(cat $QUEUECTL_TOKEN) 2>/dev/null;"
+    f" for pid in $(cat pids); do while {RUNS}; do sleep 0.01; done; done"
 )
 
 
 class RunnerTest(QueueTestCase):
     def set_runner(self, runner: str, queue="far", key="runner") -> None:
-        result = self.run_cli("config", "set", "%s.%s" % (queue, key), runner)
+        result = self.run_cli("config", "set", f"{queue}.{key}", runner)
         self.assertNotIn("enqueued", result.stderr, "it is read when a job starts")
 
     def record(self) -> list:
@@ -60,7 +60,7 @@ class RunnerTest(QueueTestCase):
             "enqueue", "--id", "a", "-q", "far", "--max-retries", "0", "--stdin", command, input=b"in\xff\0"
         )
         self.run_cli("enqueue", "--id", "near", "echo $0")
-        self.set_runner("'%s' {token} --name=q-{token}" % recorder)
+        self.set_runner(f"'{recorder}' {{token}} --name=q-{{token}}")
         self.start_workers(env={"RECORD": self.path("record")})
         self.wait_until_all_finished()
         token = self.run_cli("logs", "a").lines[0]
@@ -105,8 +105,8 @@ class RemoteTestCase(QueueTestCase):
 
     # Says of each earlier attempt that still runs: "twice".
     COMMAND = (
-        "cd %%s; touch pids; for pid in $(cat pids); do %s && echo $pid >> twice; done;"
-        " echo $$ >> pids; exec sleep 60" % RUNS
+        f"cd %s; touch pids; for pid in $(cat pids); do {RUNS} && echo $pid >> twice; done;"
+        " echo $$ >> pids; exec sleep 60"
     )
 
     def set_kill(self, line: str) -> None:
@@ -121,7 +121,7 @@ class RemoteTestCase(QueueTestCase):
 
     def pid(self, attempt: int) -> int:
         """The PID of the remote part of an attempt, once it runs."""
-        wait_until(lambda: self.read("pids").count("\n") >= attempt, message="no attempt %d" % attempt)
+        wait_until(lambda: self.read("pids").count("\n") >= attempt, message=f"no attempt {attempt}")
         return int(self.read("pids").split()[attempt - 1])
 
     def assert_ended_in_time(self, pid: int) -> None:
@@ -135,10 +135,10 @@ class RemoteTest(RemoteTestCase):
     def setUp(self) -> None:
         super().setUp()
         ssh = self.write("ssh.py", SSH)
-        self.run_cli("config", "set", "runner", "%s -IS %s {token}" % (sys.executable, ssh))
+        self.run_cli("config", "set", "runner", f"{sys.executable} -IS {ssh} {{token}}")
 
     def test_exit_code_output_and_input_come_through_and_success_asks_for_no_kill(self):
-        self.set_kill("touch %s" % self.path("killed"))
+        self.set_kill("touch {}".format(self.path("killed")))
         self.run_cli("enqueue", "--id", "a", "--stdin", "cat; echo err >&2", input=b"in\xff\n")
         self.start_workers("--drain")
         self.wait_for_state("a", "completed")
@@ -154,13 +154,13 @@ class RemoteTest(RemoteTestCase):
         self.assertFalse(process_is_gone(pid))
 
     def test_runner_kill_knows_whose_attempt_it_ends(self):
-        self.set_kill("env > %s" % self.path("env"))
+        self.set_kill("env > {}".format(self.path("env")))
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "-q", "Q", "-e", "HOST=h1", "--max-retries", "0", "exit 3")
         self.wait_for_state("a", "dead")
         lines = self.read("env").splitlines()
         file = self.rows("SELECT value FROM queuectl_meta WHERE key = 'file'")[0][0]
-        for expected in ("JOB_ID=a", "ATTEMPT=1", "QUEUE=Q", "DB=" + self.db, "TOKEN=%s.1.1" % file):
+        for expected in ("JOB_ID=a", "ATTEMPT=1", "QUEUE=Q", "DB=" + self.db, f"TOKEN={file}.1.1"):
             self.assertIn("QUEUECTL_" + expected, lines)
         self.assertIn("HOST=h1", lines, "it needs what the job's own runner was given")
 
@@ -242,7 +242,7 @@ class RemoteTest(RemoteTestCase):
         self.assert_ended_in_time(pid)
         self.assertEqual(self.job("a")["error"], "timed out after 1s")
         self.stop_workers()
-        self.assertIn("a %s; trying again" % words, worker.stderr.read().decode())
+        self.assertIn(f"a {words}; trying again", worker.stderr.read().decode())
 
     def test_stop_now_leaves_a_job_that_cannot_be_ended_to_whoever_comes_next(self):
         self.set_kill("exit 4")

@@ -97,7 +97,7 @@ class SshTest(RecipeTestCase):
         sshd = subprocess.Popen(words, env=self.environment)
         self._started.append(sshd)
         own = self.write("ssh_config", SSH_CONFIGURATION % names)
-        self.stand_in("ssh", 'exec %s -F %s "$@"' % (shutil.which("ssh"), own))
+        self.stand_in("ssh", 'exec {} -F {} "$@"'.format(shutil.which("ssh"), own))
         wait_until(lambda: "listening" in self.read("log"), message=lambda: self.read("log"))
         self.follow("ssh to a set of hosts")
         self.environment["PATH"] = os.path.join(self.home, "bin") + os.pathsep + self.environment["PATH"]
@@ -110,13 +110,13 @@ class SshTest(RecipeTestCase):
 
     def host(self, job: int, attempt: int) -> str:
         """The host of an attempt of the file's n-th job."""
-        token = "f.%d.%d" % (job, attempt)
+        token = f"f.{job}.{attempt}"
         environment = dict(self.environment, QUEUECTL_TOKEN=token, QUEUECTL_ATTEMPT=str(attempt))
         return subprocess.check_output(["job-host"], env=environment).decode().strip()
 
     def test_what_a_lost_connection_leaves_behind_is_ended_by_its_mark(self):
         environment = dict(self.environment, QUEUECTL_TOKEN="f.1.1", QUEUECTL_ATTEMPT="1")
-        line = "echo $$ > %s; sleep 60; sleep 61" % self.path("pid")
+        line = "echo $$ > {}; sleep 60; sleep 61".format(self.path("pid"))
         words = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "SendEnv=QUEUECTL_*", "h1", line]
         client = subprocess.Popen(words, env=environment)
         self._started.append(client)

@@ -186,12 +186,12 @@ class FirstProcessTest(QueueTestCase):
     def test_reaps_what_jobs_leave_behind(self):
         _, first = self.start_as_first("-c", "2")
         up = "$QUEUECTL_JOB_ID.up"
-        orphan = 'touch "%s"; sleep 0.1; echo >>left' % up
-        job = "setsid sh -c '%s' & until [ -e %s ]; do sleep 0.01; done" % (orphan, up)
+        orphan = f'touch "{up}"; sleep 0.1; echo >>left'
+        job = f"setsid sh -c '{orphan}' & until [ -e {up} ]; do sleep 0.01; done"
         self.enqueue_lines([job] * 4)
         wait_until(lambda: len(self.read("left")) == 4)
         self.wait_until_all_finished()
-        wait_until(lambda: len(children(first)) == 2, message=lambda: "left: %s" % children(first))
+        wait_until(lambda: len(children(first)) == 2, message=lambda: f"left: {children(first)}")
         self.assertEqual(self.states(), {"completed": 4})
 
     def test_passes_sigterm_on_and_ends_when_the_jobs_are_done(self):
@@ -212,7 +212,7 @@ class FirstProcessTest(QueueTestCase):
 def children(pid: int) -> list:
     """The children of a process, zombies too."""
     try:
-        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]
     except OSError:
         return []

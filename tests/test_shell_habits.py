@@ -67,7 +67,7 @@ class LookTest(ShellTestCase):
             "list", "status", "dlq list", "worker list", "config list", "wait --timeout 0",
             *(name + " --help" for name in COMMANDS), "--help",
         ):  # fmt: skip
-            shown = self.on_terminal("queuectl %s; true" % command)
+            shown = self.on_terminal(f"queuectl {command}; true")
             for line in re.sub(r"\x1b\[[0-9;]*[mK]", "", shown).replace("\r", "\n").split("\n"):
                 self.assertLessEqual(width(line), 80, command)
 
@@ -93,7 +93,7 @@ class LookTest(ShellTestCase):
     def test_quiet_says_nothing_but_errors(self):
         self.fill()
         for command in ("config set timeout 5", "config unset max-retries", "status", "resume"):
-            result = self.sh("queuectl --quiet %s; true" % command)
+            result = self.sh(f"queuectl --quiet {command}; true")
             self.assertEqual(result.stderr, "", command)
         self.assertIn("no such job", self.sh("queuectl show nobody --quiet", code=1).stderr)
 

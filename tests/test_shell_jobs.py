@@ -28,13 +28,12 @@ class ExactCommandTest(ShellTestCase):
 
     def test_all_bytes_but_nul_arrive(self):
         self.start_workers()
-        octal = "".join("\\%03o" % byte for byte in range(1, 256))
+        octal = "".join(f"\\{byte:03o}" for byte in range(1, 256))
         result = self.sh(
+            f"""
+            bytes=$(printf '{octal}')
+            id=$(queuectl enqueue -- printf %s "$bytes") && queuectl wait $id && queuectl logs $id
             """
-            bytes=$(printf '%s')
-            id=$(queuectl enqueue -- printf %%s "$bytes") && queuectl wait $id && queuectl logs $id
-            """
-            % octal
         )
         self.assertEqual(result.stdout_bytes, bytes(range(1, 256)))
 
@@ -193,7 +192,7 @@ class ExitCodesTest(ShellTestCase):
             {"buried": (1, 65), "tried": (2, 79), "only": (2, 6), "killed": (2, 137)},
         )
         for wrong in ("0", "256", "5-2", "x", "", "1-"):
-            self.sh("queuectl enqueue --bury-on '%s' true" % wrong, code=2)
+            self.sh(f"queuectl enqueue --bury-on '{wrong}' true", code=2)
 
     def test_exit_75_is_tried_again_without_using_up_a_retry_so_often_and_no_more(self):
         self.start_workers()

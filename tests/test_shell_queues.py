@@ -92,7 +92,7 @@ class ReasonTest(ShellTestCase):
     def reason(self, id: str) -> str:
         reason = self.job(id)["reason"]
         self.assertIn(reason, self.run_cli("list", "-s", "pending", "-s", "failed").stdout)
-        self.assertIn("reason        %s\n" % reason, self.run_cli("show", id).stdout)
+        self.assertIn(f"reason        {reason}\n", self.run_cli("show", id).stdout)
         return reason
 
     def test_each_waiting_job_says_why_it_does_not_run(self):
@@ -143,7 +143,7 @@ class QueueTest(ShellTestCase):
         for before, after in zip(claimed, claimed[1:]):
             self.assertGreaterEqual(after - before, 0.2 - 1e-6)
         for wrong in ("5", "5/d", "0/s", "x/s", "-1/s"):
-            self.sh("queuectl config set slow.rate %s" % wrong, code=2)
+            self.sh(f"queuectl config set slow.rate {wrong}", code=2)
         self.sh("queuectl config set rate 5/s", code=2)
 
     def test_workers_take_the_queues_that_they_were_given(self):

@@ -67,7 +67,7 @@ class LinesTest(ShellTestCase):
     def test_each_line_becomes_a_command_with_its_words_quoted(self):
         names = ["a b.jpg", "it's $HOME.tar.gz", '"; exit 3; ".x', "dir/sub dir/p.png", "-n", "ü.txt"]
         each = "printf \"%s|\" {#} {} {.} {/} {//} {/.}"
-        self.sh("queuectl enqueue --each '%s' - >ids" % each, input="\n".join(names).encode())
+        self.sh(f"queuectl enqueue --each '{each}' - >ids", input="\n".join(names).encode())
         self.start_workers("--drain")
         self.wait_until_all_finished()
         for number, (name, id) in enumerate(zip(names, self.read("ids").split()), 1):
@@ -119,7 +119,7 @@ class LinesTest(ShellTestCase):
 
     def test_atomic_is_all_or_nothing(self):
         for bad in ("", ', "id": "one"}', ', "after": ["nobody"]}'):
-            lines = '{"command": "true", "id": "one"}\ntrue\n{"command": "true"%s\ntrue\n' % bad
+            lines = f'{{"command": "true", "id": "one"}}\ntrue\n{{"command": "true"{bad}\ntrue\n'
             result = self.run_cli("enqueue", "--atomic", "-", input=lines, code=None)
             self.assertIn(result.code, (1, 2))
             self.assertEqual(result.stdout, "")
@@ -173,7 +173,7 @@ class WaitTest(ShellTestCase):
         self.assertRegex(stderr, b"job a (was deleted|is cancelled)")
 
     def has_open(self, pid: int) -> bool:
-        folder = "/proc/%d/fd" % pid
+        folder = f"/proc/{pid}/fd"
         if not os.path.isdir("/proc/self/fd"):
             return True
         try:

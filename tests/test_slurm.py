@@ -75,7 +75,7 @@ class Cluster:
         """Start all; returns when both nodes are idle."""
         files = ("socket", "key-file", "pid-file", "log-file", "seed-file")
         # --force: it has doubts about a folder that is open to nobody else.
-        own = ["--%s=%s/munge.%s" % (file, self.folder, file.partition("-")[0]) for file in files]
+        own = ["--{}={}/munge.{}".format(file, self.folder, file.partition("-")[0]) for file in files]
         self._start("munge", "munged", "--foreground", "--force", *own)
         self.start_controller()
         for node in ("n1", "n2"):

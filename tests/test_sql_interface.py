@@ -14,6 +14,7 @@ from queuectl_core.workers.identity import LINUX
 from tests.doc_runner import DocumentTestCase
 from tests.harness import ROOT, QueueTestCase, wait_until
 
+
 class DocumentTest(DocumentTestCase):
     def test_what_the_document_shows_is_so(self):
         self.run_document("docs/sql.md")
@@ -32,7 +33,7 @@ class DocumentTest(DocumentTestCase):
         (listed,) = re.findall(r"^Its columns: (.*?)\n\n", seen, re.MULTILINE | re.DOTALL)
         self.assertEqual(re.findall(r"`(\w+)`", listed), view)
         for table, names in re.findall(r"^\| `(queuectl_\w+)` \|[^|]*\|([^|]*)\|", seen, re.MULTILINE):
-            there = {row[1] for row in store._rows("PRAGMA table_info(%s)" % table)}
+            there = {row[1] for row in store._rows(f"PRAGMA table_info({table})")}
             self.assertTrue(there, table)
             self.assertEqual(set(re.findall(r"`(\w+)`", names)) - there, set(), table)
 
@@ -99,7 +100,7 @@ class ForeignSqlTest(QueueTestCase):
     def test_a_thousand_rows_in_one_transaction_all_run(self):
         connection = sqlite3.connect(self.db, timeout=20)
         insert = "INSERT INTO queuectl_jobs (id, command) VALUES (?, 'true')"
-        connection.executemany(insert, [("job%d" % number,) for number in range(1000)])
+        connection.executemany(insert, [(f"job{number}",) for number in range(1000)])
         connection.commit()
         connection.close()
         self.wait_until_all_finished()
@@ -112,7 +113,7 @@ class ForeignSqlTest(QueueTestCase):
             ("env", b"\xff\0"), ("cwd", "relative"), ("cwd", ""), ("bury_on", "nonsense"),
             ("retry_only_on", "-"), ("bury_on", ""),
         ):  # fmt: skip
-            ids.append("job%d" % len(ids))
+            ids.append(f"job{len(ids)}")
             insert = "INSERT INTO queuectl_jobs (id, command, max_retries, %s) VALUES (?, 'exit 3', 0, ?)"
             self.rows(insert % column, ids[-1], value)
         self.rows("INSERT INTO queuectl_jobs (id, command, queue) VALUES ('last', 'true', 'a b,c')")
@@ -132,7 +133,7 @@ class ForeignSqlTest(QueueTestCase):
             ("backoff_base", -1), ("max_retries", 2**40), ("max_retries", 1.5), ("output_limit", "all"),
         ):  # fmt: skip
             with self.assertRaises(sqlite3.IntegrityError, msg=(column, value)):
-                self.rows("INSERT INTO queuectl_jobs (command, %s) VALUES ('true', ?)" % column, value)
+                self.rows(f"INSERT INTO queuectl_jobs (command, {column}) VALUES ('true', ?)", value)
         self.assertEqual(self.run_cli("list", "--json").json, [])
 
     def test_an_application_keeps_the_queue_in_its_own_file(self):
@@ -169,7 +170,7 @@ class LookoutTest(QueueTestCase):
         """How often each worker has gone to sleep so far, the oldest first."""
         found = []
         for pid in self.pids:
-            with open("/proc/%d/status" % pid) as file:
+            with open(f"/proc/{pid}/status") as file:
                 found.append(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M).group(1)))
         return found
 
@@ -183,7 +184,7 @@ class LookoutTest(QueueTestCase):
             return grown[place] >= 6
 
         self.before = self.looks()
-        wait_until(is_busy_looking, message=lambda: "%s, before: %s" % (self.looks(), self.before))
+        wait_until(is_busy_looking, message=lambda: f"{self.looks()}, before: {self.before}")
 
     def insert(self, id: str) -> None:
         self.rows("INSERT INTO queuectl_jobs (id, command) VALUES (?, 'sleep 60')", id)

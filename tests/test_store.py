@@ -9,11 +9,10 @@ import sys
 import time
 
 from queuectl_core import jobspec
-from queuectl_core.store import sql
 from queuectl_core.errors import BadInput, DatabaseUnusable, DuplicateId, QueueError, Refused
 from queuectl_core.lifecycle import STATES, Outcome, judge
 from queuectl_core.records import NO_OUTPUT, Identity, NewOutput
-from queuectl_core.store import Store
+from queuectl_core.store import Store, sql
 from tests.harness import PROGRAM, QueueTestCase, audit
 
 SUCCESS = Outcome("exit", 0)
@@ -73,14 +72,14 @@ class FileTest(StoreTestCase):
     def test_ten_processes_may_make_the_same_file_at_once(self):
         started = [
             self.start_cli(
-                "enqueue", "--id", "job%d" % n, "--", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                "enqueue", "--id", f"job{n}", "--", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
             for n in range(10)
         ]
         for process in started:
             _stdout, stderr = process.communicate(timeout=60)
             self.assertEqual((process.returncode, stderr), (0, b""))
-        self.audit(["job%d" % n for n in range(10)])
+        self.audit([f"job{n}" for n in range(10)])
         self.assertEqual(len(self.rows("SELECT * FROM queuectl_meta WHERE key = 'schema'")), 1)
 
     def test_a_newer_schema_is_refused_untouched(self):
@@ -143,7 +142,7 @@ class SchemaTest(StoreTestCase):
         names = ", ".join(columns)
         marks = ", ".join("?" * len(columns))
         connection.execute(
-            "INSERT INTO queuectl_jobs (%s) VALUES (%s)" % (names, marks), list(columns.values())
+            f"INSERT INTO queuectl_jobs ({names}) VALUES ({marks})", list(columns.values())
         )
         connection.close()
 
@@ -152,7 +151,7 @@ class SchemaTest(StoreTestCase):
         store.set_config("max-retries", 7)
         store.set_config("default.timeout", 90)
         before = time.time()
-        self.insert(command="echo from sql > %s" % self.path("out"))
+        self.insert(command="echo from sql > {}".format(self.path("out")))
         after = time.time()
         (job,) = self.stored_jobs(store)
         self.assertEqual((job.state, job.queue, job.priority, job.attempts), ("pending", "default", 0, 0))
@@ -242,7 +241,7 @@ class SchemaTest(StoreTestCase):
         worker = self.register_worker(store)
         store.enqueue([new(id="a"), new(id="b")])
         job = store.claim(worker, None).job
-        self.finish(store, job, fresh=[(0, 1, b"hello")])
+        self.finish(store, job, output=NewOutput([(0, 1, b"hello")], [], 0))
         self.connect().execute("DELETE FROM queuectl_jobs WHERE id = 'a'")
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_attempts"), [(0,)])
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_output"), [(0,)])
@@ -251,7 +250,7 @@ class SchemaTest(StoreTestCase):
     def test_counters_are_right_after_every_kind_of_change(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(queue="q%d" % (n % 3), max_retries=n % 2, backoff_base=0) for n in range(30)])
+        store.enqueue([new(queue=f"q{n % 3}", max_retries=n % 2, backoff_base=0) for n in range(30)])
         for n in range(20):
             job = store.claim(worker, None).job
             self.finish(store, job, SUCCESS if n % 3 else Outcome("exit", 1))
@@ -332,8 +331,8 @@ class ClaimTest(StoreTestCase):
     def test_priority_first_then_first_come(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="%d/%d" % (p + 5, n), priority=p) for n in range(3) for p in (0, 5, -5)])
-        in_order = ["%d/%d" % (p, n) for p in (10, 5, 0) for n in range(3)]
+        store.enqueue([new(id=f"{p + 5}/{n}", priority=p) for n in range(3) for p in (0, 5, -5)])
+        in_order = [f"{p}/{n}" for p in (10, 5, 0) for n in range(3)]
         self.assertEqual(self.claim_all(store, worker), in_order)
         self.audit()
 
@@ -537,13 +536,13 @@ class ManyTest(StoreTestCase):
     def test_four_processes_that_claim_at_once_never_take_the_same_job(self):
         script = (
             "import os, sys, time\n"
-            "sys.path.insert(0, %r)\n"
+            f"sys.path.insert(0, {os.path.dirname(PROGRAM)!r})\n"
             "from queuectl_core.store import Store\n"
             "from queuectl_core.lifecycle import Outcome, judge\n"
             "from queuectl_core.records import NO_OUTPUT\n"
             "from queuectl_core.workers.identity import own_identity\n"
-            "Store.has_returning = Store.has_returning and %%d\n"
-            "store = Store(%r, durable=False)\n"
+            "Store.has_returning = Store.has_returning and %d\n"
+            f"store = Store({self.db!r}, durable=False)\n"
             "me = store.register('worker', None, own_identity(), None, 'test')\n"
             "claim = store.claim(me, None)\n"
             "while claim.job:\n"
@@ -552,7 +551,7 @@ class ManyTest(StoreTestCase):
             "    verdict = judge(claim.job, done, time.time())\n"
             "    _, claim = store.settle_and_claim(claim.job, done, verdict, NO_OUTPUT, None)\n"
             "store.unregister(me)\n"
-        ) % (os.path.dirname(PROGRAM), self.db)
+        )
         store = self.store()
         ids = store.enqueue([new()] * 400)
         started = [

@@ -37,15 +37,15 @@ class WorkersTestCase(QueueTestCase):
         return self.run_cli("worker", "list", "--json").json
 
     def wait_for_no_worker(self, pids, timeout=20):
-        wait_until(lambda: all(map(process_is_gone, pids)), timeout, lambda: "still running: %s" % pids)
+        wait_until(lambda: all(map(process_is_gone, pids)), timeout, lambda: f"still running: {pids}")
 
     def supervisors(self) -> list:
         return [pid for (pid,) in self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")]
 
     def busy_job(self, command="sleep 60", *options, id="long") -> str:
         """Enqueue a job and wait until it runs."""
-        self.run_cli("enqueue", "--id", id, *options, "--", "echo $$ > %s.pid; %s" % (self.path(id), command))
-        wait_until(lambda: self.read(id + ".pid").endswith("\n"), message="%s did not start" % id)
+        self.run_cli("enqueue", "--id", id, *options, "--", f"echo $$ > {self.path(id)}.pid; {command}")
+        wait_until(lambda: self.read(id + ".pid").endswith("\n"), message=f"{id} did not start")
         return id
 
     def pid_of(self, id: str) -> int:
@@ -134,7 +134,7 @@ class StartTest(WorkersTestCase):
 
     def test_an_idle_worker_starts_a_new_job_without_waiting_for_its_poll(self):
         # Poll once a minute: without the bell, wait_for_state gives up long before the poll finds the job.
-        slow = "from queuectl_core import worker; worker.POLL = worker.HEALTH_CHECK = 60"
+        slow = "from queuectl_core.workers import worker; worker.POLL = worker.HEALTH_CHECK = 60"
         words = patched(slow, "worker", "start", "-c", "2")
         subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=True)
         store = self.store()
@@ -160,7 +160,7 @@ class StartTest(WorkersTestCase):
             self.skipTest("needs /proc")
 
         def ticks() -> int:
-            with open("/proc/%d/stat" % pid) as file:
+            with open(f"/proc/{pid}/stat") as file:
                 fields = file.read().rpartition(")")[2].split()
             return int(fields[11]) + int(fields[12])
 
@@ -208,7 +208,7 @@ class StopTest(WorkersTestCase):
         self.write("go", "")
         stdout, _ = stop.communicate(timeout=20)
         self.assertEqual(stop.returncode, 0)
-        stopped = sorted("worker %d stopped" % id for id, _ in workers)
+        stopped = sorted(f"worker {id} stopped" for id, _ in workers)
         self.assertEqual(sorted(stdout.decode().splitlines()), stopped)
         self.assertEqual([self.state(id) for id in "abc"], ["completed", "completed", "pending"])
         self.assertEqual(self.run_cli("logs", "a").stdout, "finished\n")
@@ -223,7 +223,7 @@ class StopTest(WorkersTestCase):
         with open(self.path("told"), "wb") as file:
             stop = self.start_cli("worker", "stop", stdout=subprocess.DEVNULL, stderr=file)
         wait_until(lambda: self.read("told").endswith("\n"), message="it says nothing")
-        self.assertIn("worker %d" % id, self.read("told"))
+        self.assertIn(f"worker {id}", self.read("told"))
         self.assertIn("job long", self.read("told"))
         self.assertIn("--now", self.read("told"))
         self.write("go", "")
@@ -258,7 +258,7 @@ class StopTest(WorkersTestCase):
         ((id, pid),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         result = self.stop_workers("--no-wait")
-        self.assertIn("worker %d is stopping" % id, result.stdout)
+        self.assertIn(f"worker {id} is stopping", result.stdout)
         self.assertEqual(self.state("long"), "processing")
         self.assertEqual(self.live()[0]["state"], "stopping")
         self.write("go", "")
@@ -270,7 +270,7 @@ class StopTest(WorkersTestCase):
         ((id, pid),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         result = self.stop_workers("--timeout", "200ms", code=124)
-        self.assertIn("worker %d" % id, result.stderr)
+        self.assertIn(f"worker {id}", result.stderr)
         self.assertFalse(process_is_gone(pid))
         self.write("go", "")
         self.wait_for_no_worker([pid])
@@ -305,7 +305,7 @@ class StopTest(WorkersTestCase):
 
     def test_jobs_on_a_stopping_worker_do_not_start_after_it_was_told(self):
         """200 jobs with a graceful stop in the middle: none lost, none twice."""
-        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> %s; sleep 0.03" % self.path("ran")] * 200)
+        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> {}; sleep 0.03".format(self.path("ran"))] * 200)
         self.start_workers("-c", "4")
         wait_until(lambda: self.read("ran").count("\n") >= 40, message="they do not run")
         self.stop_workers()
@@ -326,7 +326,7 @@ class SignalTest(WorkersTestCase):
     def test_sigterm_and_sigint_to_a_worker_stop_it_gracefully_and_it_is_not_replaced(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             ((_, pid),) = self.start_workers()
-            id = self.busy_job("sleep 0.4; echo done", id="job%d" % number)
+            id = self.busy_job("sleep 0.4; echo done", id=f"job{number}")
             os.kill(pid, number)
             self.wait_for_no_worker([pid])
             self.assertEqual(self.state(id), "completed")
@@ -346,8 +346,8 @@ class SignalTest(WorkersTestCase):
 
     def test_a_second_signal_to_a_worker_means_now(self):
         for first, second in ((signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)):
-            ((_, pid),) = self.start_workers("-q", "q%d" % first)
-            id = self.busy_job("sleep 60", "-q", "q%d" % first, id="job%d" % first)
+            ((_, pid),) = self.start_workers("-q", f"q{first}")
+            id = self.busy_job("sleep 60", "-q", f"q{first}", id=f"job{first}")
             os.kill(pid, first)
             # Two pending signals of a kind merge into one, and a worker that got the first shows no sign of
             # it: it just finishes its job.
@@ -363,7 +363,7 @@ class SignalTest(WorkersTestCase):
     def test_a_signal_to_the_supervisor_stops_all_its_workers_and_a_second_one_means_now(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             process = self.foreground("-c", "2")
-            id = self.busy_job("sleep 60", id="job%d" % number)
+            id = self.busy_job("sleep 60", id=f"job{number}")
             process.send_signal(number)
             wait_until(lambda: len(self.live()) == 1, message="the idle one goes on")
             self.assertIsNone(process.poll())
@@ -448,7 +448,7 @@ class ForegroundTest(WorkersTestCase):
 
 class EnvironmentTest(WorkersTestCase):
     def test_an_env_file_reaches_the_jobs_and_is_stored_nowhere(self):
-        secret = "s3cr3t-%d" % os.getpid()
+        secret = f"s3cr3t-{os.getpid()}"
         lines = [
             "# comment",
             "",
@@ -518,8 +518,8 @@ class RescueTest(WorkersTestCase):
         ((id, pid),) = self.start_workers()
         # Whoever finds that an earlier attempt still runs says so.
         command = (
-            "touch pids; for pid in $(cat pids); do %s && echo $pid >> overlap; done; echo $$ >> pids;"
-            " echo start >> ran; [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done" % RUNS
+            f"touch pids; for pid in $(cat pids); do {RUNS} && echo $pid >> overlap; done; echo $$ >> pids;"
+            " echo start >> ran; [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done"
         )
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "--", command)
         wait_until(lambda: self.read("ran"), message="it did not start")
@@ -548,7 +548,7 @@ class RescueTest(WorkersTestCase):
         os.kill(pid, signal.SIGKILL)
         self.wait_for_state("long", "dead")
         for process in left:
-            self.assertTrue(process_is_gone(process), "%d was left running" % process)
+            self.assertTrue(process_is_gone(process), f"{process} was left running")
         job = self.job("long")
         self.assertEqual((job["attempts"], job["error"], job["exit_code"]), (1, "worker lost", None))
         self.audit(["long"])
@@ -635,7 +635,7 @@ class RescueTest(WorkersTestCase):
     def test_workers_that_a_job_started_outlive_it(self):
         """They are no part of the attempt: whoever ends it leaves them and their jobs alone."""
         self.start_workers("-q", "default")
-        start = "%s %s worker start -q other" % (sys.executable, PROGRAM)
+        start = f"{sys.executable} {PROGRAM} worker start -q other"
         self.run_cli("enqueue", "--id", "starter", "--", start + "; touch started; sleep 60")
         wait_until(lambda: os.path.exists(self.path("started")), message="no worker was started")
         self.busy_job("until [ -e go ]; do sleep 0.02; done", "-q", "other")
@@ -675,9 +675,9 @@ class RescueTest(WorkersTestCase):
         script = (
             "import ctypes, subprocess, sys\n"
             "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"  # PR_SET_CHILD_SUBREAPER
-            "child = subprocess.Popen([sys.executable, %r, 'worker', 'start', '--foreground', '--drain'])\n"
+            f"child = subprocess.Popen([sys.executable, {PROGRAM!r}, 'worker', 'start', '--foreground', '--drain'])\n"
             "sys.exit(child.wait())\n"
-        ) % PROGRAM
+        )
         # A worker that waited for the zombie would wait out the kill-grace, and process.wait would fail.
         self.run_cli("config", "set", "kill-grace", "5m")
         self.run_cli("enqueue", "--id", "a", "--", "sleep 60 & echo done")
@@ -739,7 +739,7 @@ class ReplacementTest(WorkersTestCase):
 
 class ManyTest(WorkersTestCase):
     def test_500_jobs_over_8_workers_of_two_starts_each_run_exactly_once(self):
-        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> %s" % self.path("ran")] * 500)
+        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> {}".format(self.path("ran"))] * 500)
         self.assertEqual(len(set(ids)), 500)
         starts = [self.start_cli("worker", "start", "-c", "4", stdout=subprocess.DEVNULL) for _ in range(2)]
         for process in starts:

@@ -17,13 +17,13 @@ from .measure import Row
 def main() -> None:
     """Run the benchmarks that the command line names, or all."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__.split("\n\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of: %s" % ", ".join(BENCHES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of: {}".format(", ".join(BENCHES)))
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--long", action="store_true", help="also what takes many minutes: ten million jobs")
     args = parser.parse_args()
     unknown = set(args.names) - set(BENCHES)
     if unknown:
-        parser.error("no such benchmark: %s" % ", ".join(sorted(unknown)))
+        parser.error("no such benchmark: {}".format(", ".join(sorted(unknown))))
     rows: list[Row] = []
     for name, (bench, is_long) in BENCHES.items():
         if name in args.names or (not args.names and (args.long or not is_long)):
@@ -40,7 +40,7 @@ def _print_table(rows: list[Row]) -> None:
     lines = [("WHAT", "OURS", "BESIDE", "THEIRS", "RATIO", "GOAL")]
     for row in rows:
         other = "" if not row.beside else "missing" if row.other is None else _figure(row.other, row.unit)
-        ratio = "" if row.ratio is None else "%.2f" % row.ratio
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         lines.append((row.what, _figure(row.figure, row.unit), row.beside, other, ratio, row.goal))
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
@@ -48,7 +48,7 @@ def _print_table(rows: list[Row]) -> None:
 
 
 def _figure(figure: float, unit: str) -> str:
-    return "%s %s" % (format(figure, ",.0f") if figure >= 100 else format(figure, ".3g"), unit)
+    return "{} {}".format(format(figure, ",.0f") if figure >= 100 else format(figure, ".3g"), unit)
 
 
 if __name__ == "__main__":

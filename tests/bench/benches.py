@@ -118,7 +118,7 @@ def idle() -> list[Row]:
             before = cpu_seconds(pids)
             time.sleep(10)
             share = 100 * (cpu_seconds(pids) - before) / 10
-            rows.append(row("idle, %d workers" % count, share, "% of a core", goal=cpu_goal))
+            rows.append(row(f"idle, {count} workers", share, "% of a core", goal=cpu_goal))
             rows.append(row("  their memory (PSS)", memory(pids), "MB", goal=memory_goal))
     return rows
 
@@ -183,7 +183,7 @@ def looking() -> list[Row]:
                 lambda words=words: 1000 * seconds(small.argv(*words), small.environment),
                 lambda words=words: 1000 * seconds(large.argv(*words), large.environment),
             )
-            rows.append(row("%s, a million jobs" % name, b, "ms", "small queue", a, "<= 1.5"))
+            rows.append(row(f"{name}, a million jobs", b, "ms", "small queue", a, "<= 1.5"))
         return rows
 
 
@@ -225,8 +225,8 @@ def waiting() -> list[Row]:
         ours.start(1)
         stamp = os.path.join(ours.folder, "stamp")
         for number in range(15):
-            id = "job%d" % number
-            ours.run("enqueue", "--id", id, "--", "sleep 0.3; : >%s" % stamp)
+            id = f"job{number}"
+            ours.run("enqueue", "--id", id, "--", f"sleep 0.3; : >{stamp}")
             ours.run("wait", id)
             late.append(1000 * (time.time() - os.stat(stamp).st_mtime))
     return [row("wait ID after the job's end, median", percentile(late, 0.5), "ms", goal="<= 10")]

@@ -144,7 +144,7 @@ def cpu_seconds(pids: list[int]) -> float:
     """CPU time that these processes have used so far (Linux; to the nanosecond, not in ticks)."""
     used = 0
     for pid in pids:
-        with open("/proc/%d/schedstat" % pid) as file:
+        with open(f"/proc/{pid}/schedstat") as file:
             used += int(file.read().split()[0])
     return used / 1e9
 
@@ -153,6 +153,6 @@ def memory(pids: list[int], kind: str = "Pss") -> float:
     """MB of memory of these processes, by smaps_rollup (Linux); shared pages count by their share."""
     total = 0
     for pid in pids:
-        with open("/proc/%d/smaps_rollup" % pid) as file:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
             total += sum(int(line.split()[1]) for line in file if line.startswith(kind + ":"))
     return total / 1024

@@ -35,7 +35,7 @@ def _module(name: str) -> None:
 
 
 def _lines(folder: str, count: int) -> str:
-    path = os.path.join(folder, "lines-%d" % count)
+    path = os.path.join(folder, f"lines-{count}")
     with open(path, "w") as file:
         file.write("true\n" * count)
     return path
@@ -70,7 +70,7 @@ def task_spooler(folder: str, count: int) -> float:
     try:
         began = time.perf_counter()
         subprocess.run(
-            "for i in $(seq %d); do %s true; done; %s -w" % (count, tsp, tsp),
+            f"for i in $(seq {count}); do {tsp} true; done; {tsp} -w",
             shell=True,
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -85,7 +85,7 @@ def nq(folder: str, count: int) -> float:
     """nq, which runs one at a time; queueing is inside."""
     program = _program("nq")
     environment = {**os.environ, "NQDIR": os.path.join(folder, "nq")}
-    command = "for i in $(seq %d); do %s -q true; done >/dev/null; %s -w" % (count, program, program)
+    command = f"for i in $(seq {count}); do {program} -q true; done >/dev/null; {program} -w"
     return _timed(["/bin/sh", "-c", command], env=environment)
 
 
@@ -105,7 +105,7 @@ def huey(folder: str, count: int) -> float:
     path = os.path.join(folder, "huey.db")
     with open(os.path.join(folder, "hueytasks.py"), "w") as file:
         file.write(HUEY.format(path=path))
-    add = "import hueytasks\nfor i in range(%d): hueytasks.run('true')\n" % count
+    add = f"import hueytasks\nfor i in range({count}): hueytasks.run('true')\n"
     subprocess.run([PEERS_PYTHON, "-c", add], cwd=folder, check=True)
     left = "import hueytasks; print(hueytasks.huey.pending_count())"
     consumer = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
@@ -144,8 +144,8 @@ def rq(folder: str, count: int) -> float:
         )
         subprocess.run([PEERS_PYTHON, "-c", add], check=True)
         work = (
-            "import redis, rq\nw = rq.Worker(['default'], connection=redis.Redis(unix_socket_path=%r))\n"
-            "w.work(burst=True)\n" % socket
+            f"import redis, rq\nw = rq.Worker(['default'], connection=redis.Redis(unix_socket_path={socket!r}))\n"
+            "w.work(burst=True)\n"
         )
         began = time.perf_counter()
         workers = [subprocess.Popen([PEERS_PYTHON, "-c", work], **quiet) for _ in range(2)]

@@ -32,9 +32,9 @@ import threading
 import time
 from collections import namedtuple
 
-from queuectl_core.workers.identity import birth
 from queuectl_core.lifecycle import FINISHED
 from queuectl_core.store import Store
+from queuectl_core.workers.identity import birth
 from tests.harness import MARK, PROGRAM, audit, processes_with, wait_until
 
 CLIENTS = 3
@@ -104,7 +104,7 @@ class Torture:
             self.commands += 1
             if process.returncode == -signal.SIGKILL:
                 if kill_after is None:
-                    self.problems.append("did not end: %s" % " ".join(words))
+                    self.problems.append("did not end: {}".format(" ".join(words)))
                 self.signals["clients"] += kill_after is not None
             # 1 is an answer: the job is not there any more, or in another state by now.
             elif process.returncode not in (0, 1, 124) or b"Traceback" in stderr:
@@ -152,7 +152,7 @@ class Torture:
             self.run(*choose.choice(looks))
 
     def client(self, number: int) -> None:
-        choose = random.Random("%d client %d" % (self.seed, number))
+        choose = random.Random(f"{self.seed} client {number}")
         while not self.is_over.is_set():
             if choose.random() < 0.5:
                 self.enqueue(choose)
@@ -183,7 +183,7 @@ class Torture:
         ids = [out.decode().strip() for out in printed if out and not out.startswith(b"[")]
         self.acknowledged.update(dict.fromkeys(ids, "quick"))
         if len(ids) != 100:
-            self.problems.append("%d of 100 enqueues waited for the lock" % len(ids))
+            self.problems.append(f"{len(ids)} of 100 enqueues waited for the lock")
         self.run("wait", "--timeout", "60", *ids)
         self.run("worker", "stop")
 
@@ -195,7 +195,7 @@ class Torture:
             return [row for row in store.workers() if birth(row.pid) == row.birth]
 
     def killer(self) -> None:
-        choose = random.Random("%d killer" % self.seed)
+        choose = random.Random(f"{self.seed} killer")
         while not self.is_over.wait(choose.uniform(0.05, 0.6)):
             rows = self.fleet()
             workers = [row for row in rows if row.role == "worker"]
@@ -268,10 +268,10 @@ class Torture:
             wait_until(
                 lambda: not store.unfinished_ids(),
                 LONGEST_END,
-                lambda: "never finished: %s" % store.unfinished_ids()[:10],
+                lambda: f"never finished: {store.unfinished_ids()[:10]}",
             )
         self.run("worker", "stop")
-        wait_until(lambda: not self.left(), 20, lambda: "left running: %s" % self.left())
+        wait_until(lambda: not self.left(), 20, lambda: f"left running: {self.left()}")
 
     def left(self) -> dict:
         """Processes of ours that run."""
@@ -290,7 +290,7 @@ class Torture:
                 elif store.attempts(job)[-1].outcome == "lost":
                     allowed = ("dead",)
                 if job.state not in allowed:
-                    self.problems.append("%s, %s, ended %s: %s" % (id, kind, job.state, job.error))
+                    self.problems.append(f"{id}, {kind}, ended {job.state}: {job.error}")
 
     def count_lines(self, name: str) -> int:
         try:
@@ -305,11 +305,11 @@ class Torture:
             there = len(store.get_many(list(self.acknowledged)))
         lost = len(self.acknowledged) - there
         overlapping = self.count_lines("overlaps")
-        print("commands run        %d" % self.commands)
-        print("jobs acknowledged   %d" % len(self.acknowledged))
+        print(f"commands run        {self.commands}")
+        print(f"jobs acknowledged   {len(self.acknowledged)}")
         print("attempts run        %d, of which lost with their workers: %d"
               % (len(attempts), sum(outcome == "lost" for _, outcome, _ in attempts)))  # fmt: skip
-        print("kills survived      %s" % ", ".join("%d %s" % (n, who) for who, n in self.signals.items()))
+        print("kills survived      {}".format(", ".join(f"{n} {who}" for who, n in self.signals.items())))
         for who in ("the supervisor", "other workers", "the next start"):
             times = sorted(
                 finished - kill.at
@@ -320,10 +320,10 @@ class Torture:
             if times:
                 print("recovered by %-14s %d times, in %.3f s (median), %.3f s (longest)"
                       % (who, len(times), times[len(times) // 2], times[-1]))  # fmt: skip
-        print("lost                %d" % lost)
-        print("overlapping         %d" % overlapping)
+        print(f"lost                {lost}")
+        print(f"overlapping         {overlapping}")
         for problem in self.problems[:20]:
-            print("wrong: %s" % problem)
+            print(f"wrong: {problem}")
         return 1 if lost or overlapping or self.problems else 0
 
     def clean_up(self) -> None:
@@ -343,7 +343,7 @@ def main() -> int:
     if not shutil.which("flock") or not shutil.which("setsid"):
         print("skipped: needs flock and setsid of util-linux")
         return 0
-    print("seed                %d" % args.seed, flush=True)
+    print(f"seed                {args.seed}", flush=True)
     folder = os.path.realpath(tempfile.mkdtemp(prefix="torture-"))
     torture = Torture(folder, args.seed)
     is_well = False
@@ -361,7 +361,7 @@ def main() -> int:
         if is_well:
             shutil.rmtree(folder)
         else:
-            print("kept: %s" % folder)
+            print(f"kept: {folder}")
 
 
 if __name__ == "__main__":
