@@ -4,7 +4,7 @@
 import os
 import sys
 
-# `python3 -I` leaves the script's folder out.
+# `python3 -I` doesn't add the script's directory.
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 from queuectl_core.cli.main import main

@@ -229,7 +229,7 @@ class UpgradeTest(BundleTestCase):
         self.assertNotIn("restart", self.run_cli("status").stdout)
         self.change()
         status = self.run_file(sys.executable, program, "status")
-        self.assertRegex(status.stdout, r"Workers run 0\.[\d.]+\+\w{8}, this is 0\.[\d.]+\+\w{8}")
+        self.assertRegex(status.stdout, r"Workers run 0\.[\d.]+\+\w{8}, but this is 0\.[\d.]+\+\w{8}")
         told = self.run_file(sys.executable, program, "status", "--json").json
         self.assertNotEqual(told["version"], told["workers"][0]["version"])
 

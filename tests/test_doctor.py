@@ -7,7 +7,7 @@ import stat
 import subprocess
 import unittest
 
-from queuectl_core.cli.doctor import has_wal_reset_fault
+from queuectl_core.cli.doctor import has_wal_reset_bug
 from queuectl_core.errors import DatabaseUnusable
 from queuectl_core.store.database import LARGE_WAL, LONG_LOG, SMALL_WAL
 from queuectl_core.store.filesystem import file_system, refuse_network
@@ -65,7 +65,7 @@ class DoctorTest(WorkersTestCase):
         wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))
         ((check, text, advice),) = self.wrong()
         self.assertEqual(check, "workers")
-        self.assertIn(f"worker {worker} (pid {pid}) is gone and left job {id}", text)
+        self.assertIn(f"worker {worker} (pid {pid}) is dead and left job {id} behind", text)
         self.assertIn("worker start", advice)
 
     def test_jobs_that_cannot_run_are_found(self):
@@ -80,7 +80,7 @@ class DoctorTest(WorkersTestCase):
         self.assertEqual(
             found,
             [
-                "queue other has 1 waiting: no worker takes them",
+                "queue other has 1 waiting job but no worker",
                 f"job {stuck} waits for job {needed}, which is dead",
             ],
         )
@@ -118,9 +118,9 @@ class DoctorTest(WorkersTestCase):
 
     def test_the_fault_of_sqlite_is_known_by_its_versions(self):
         for version in ((3, 31, 0), (3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)):
-            self.assertTrue(has_wal_reset_fault(version), version)
+            self.assertTrue(has_wal_reset_bug(version), version)
         for version in ((3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 52, 0), (4, 0, 0)):
-            self.assertFalse(has_wal_reset_fault(version), version)
+            self.assertFalse(has_wal_reset_bug(version), version)
 
 
 class PlaceTest(unittest.TestCase):

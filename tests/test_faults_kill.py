@@ -209,8 +209,8 @@ class FleetTest(WorkersTestCase):
         wait_until(lambda: all(os.path.exists(self.path(id)) for id in ids))
         wait_until(self._nothing_is_left)  # It kills what is.
         status = self.run_cli("status")
-        self.assertIn("No worker runs.", status.stdout)
-        self.assertIn("left by workers that are gone: 3", status.stderr)
+        self.assertIn("No workers are running.", status.stdout)
+        self.assertIn("3 jobs were left behind by dead workers", status.stderr)
         self.start_workers("-c", "3")
         self.wait_until_all_finished()
         ((settled_at,),) = self.rows("SELECT max(finished_at) FROM queuectl_attempts WHERE outcome = 'lost'")

@@ -106,7 +106,7 @@ class TooOldTest(SiteTestCase):
 
     def test_a_python_without_sqlite_is_told(self):
         self.change_python("import sys; sys.modules['_sqlite3'] = None")
-        self.told(r"\S+ lacks what queuectl needs: .*_sqlite3.*")
+        self.told(r"\S+ lacks a module that queuectl needs: .*_sqlite3.*")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The registry of commands.
 
-A command's module is imported only when the command is run, and only its own parser is built: queuectl is called in
-shell loops, and `enqueue` must not pay for `worker start`.
+Only the module of the command being run is imported, and only its parser is built: shell loops call queuectl many
+times, and `enqueue` must not pay for `worker start`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from ..typed import NamedTuple
 
 
 class Command(NamedTuple):
-    """A command: its name (two words for a group's command), and the module and function that handle it.
+    """A command: its name (two words if it belongs to a group), and the module and function that handle it.
 
-    The function `HANDLER_arguments` in the same module adds its arguments to a parser.
+    In the same module, the function `HANDLER_arguments` adds the command's arguments to a parser.
     """
 
     name: str
@@ -24,41 +24,41 @@ class Command(NamedTuple):
 COMMANDS = {
     command.name: command
     for command in (
-        Command("enqueue", "enqueue", "enqueue", "add jobs: a command, JSON, or many lines"),
+        Command("enqueue", "enqueue", "enqueue", "add jobs: a command, JSON, or many lines at once"),
         Command("worker start", "workers", "start", "start workers"),
-        Command("worker stop", "workers", "stop", "stop workers, when their jobs are done or at once"),
-        Command("worker restart", "workers", "restart", "move the workers to new code, job by job"),
-        Command("worker list", "workers", "list_workers", "show the workers that run"),
-        Command("status", "status", "status", "show jobs by state, workers, and the DLQ"),
+        Command("worker stop", "workers", "stop", "stop workers, immediately or after their current jobs"),
+        Command("worker restart", "workers", "restart", "replace workers with new ones that run the current code"),
+        Command("worker list", "workers", "list_workers", "list running workers"),
+        Command("status", "status", "status", "summarize jobs, workers, and the dead letter queue"),
         Command("list", "jobs", "list_jobs", "list jobs, newest first"),
-        Command("show", "jobs", "show", "show all about one job, with its attempts"),
-        Command("logs", "logs", "logs", "print or follow what jobs print"),
-        Command("wait", "wait", "wait", "wait until jobs are finished"),
-        Command("cancel", "cancel", "cancel", "cancel jobs; one that runs is ended"),
-        Command("retry", "change", "retry", "run finished or failed jobs again, from the start"),
-        Command("edit", "change", "edit", "change a job that waits"),
-        Command("pause", "queues", "pause", "start no more jobs, of one queue or at all"),
-        Command("resume", "queues", "resume", "undo pause"),
+        Command("show", "jobs", "show", "show everything about a job, including its attempts"),
+        Command("logs", "logs", "logs", "print or follow the output of jobs"),
+        Command("wait", "wait", "wait", "wait for jobs to finish"),
+        Command("cancel", "cancel", "cancel", "cancel jobs, including running ones"),
+        Command("retry", "change", "retry", "run finished or failed jobs again, with all their retries"),
+        Command("edit", "change", "edit", "change a waiting job"),
+        Command("pause", "queues", "pause", "pause a queue or all of them; running jobs go on"),
+        Command("resume", "queues", "resume", "resume a paused queue, or all of them"),
         Command("prune", "prune", "prune", "delete finished jobs"),
         Command("dlq list", "dlq", "dlq_list", "list the dead letter queue"),
-        Command("dlq retry", "dlq", "dlq_retry", "run dead jobs again, from the start"),
+        Command("dlq retry", "dlq", "dlq_retry", "run dead jobs again, with all their retries"),
         Command("dlq purge", "dlq", "dlq_purge", "delete dead jobs"),
-        Command("doctor", "doctor", "doctor", "look for what is wrong, and say what to do"),
-        Command("backup", "backup", "backup", "copy the queue to a file, also while workers run"),
-        Command("config set", "config", "config_set", "set a key, for jobs enqueued from now on"),
+        Command("doctor", "doctor", "doctor", "check for problems and say how to fix them"),
+        Command("backup", "backup", "backup", "copy the queue to a file, even while workers run"),
+        Command("config set", "config", "config_set", "set a key; job settings apply to jobs enqueued later"),
         Command("config get", "config", "config_get", "print the value of a key"),
-        Command("config list", "config", "config_list", "list all keys and their values"),
-        Command("config unset", "config", "config_unset", "go back to a key's default"),
-        Command("export", "transfer", "export_jobs", "print all jobs with their history, as JSON lines"),
-        Command("import", "transfer", "import_jobs", "add jobs that were exported, from here or elsewhere"),
-        Command("bundle", "install", "bundle", "write the whole program as one executable file"),
-        Command("completion", "completion", "completion", "print a script that completes words in a shell"),
+        Command("config list", "config", "config_list", "list all keys and values"),
+        Command("config unset", "config", "config_unset", "reset a key to its default"),
+        Command("export", "transfer", "export_jobs", "print all jobs and their history as JSON lines"),
+        Command("import", "transfer", "import_jobs", "add jobs exported from this or another queue"),
+        Command("bundle", "install", "bundle", "write queuectl as a single executable file"),
+        Command("completion", "completion", "completion", "print a shell completion script"),
         Command("manual", "manual", "manual", "print the manual page: queuectl manual | man -l -"),
-        Command("service", "install", "service", "print a systemd unit or a crontab line for workers"),
+        Command("service", "install", "service", "print a systemd unit or crontab line to run workers"),
     )
 }
 
-# Words that people's fingers know.
+# Names that users of other tools type from habit.
 ALIASES = {
     "add": ["enqueue"],
     "ls": ["list"],
@@ -69,21 +69,21 @@ ALIASES = {
     "ps": ["worker", "list"],
 }
 
-# Were -0 an option of argparse's, it would take -3 for one too: --priority -3.
+# Not declared to argparse: an option that looks like a negative number makes it reject `--priority -3`.
 SHORT = {"-0": "--null"}
 
 GROUPS = {
     "worker": "start, stop, restart and list workers",
-    "dlq": "the dead letter queue: jobs that failed for good",
-    "config": "settings of later jobs",
+    "dlq": "the dead letter queue: jobs that failed permanently",
+    "config": "show and change settings",
 }
 
 
 def command_place(words: list[str]) -> int | None:
-    """Where the command's name is: the first word that is no option, nor the value of one."""
+    """The index of the command's name: the first word that isn't an option or an option's value. None without one."""
     is_value = False
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if not is_value and not word.startswith("-"):
-            return place
+            return index
         is_value = word in ("--db", "--color") and not is_value
     return None

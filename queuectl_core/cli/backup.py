@@ -1,4 +1,4 @@
-"""`backup`: a copy of the queue, even while workers run."""
+"""`backup`: copies the queue, even while workers run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .terminal import tell
 
 
 def backup_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="where the copy goes")
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("file", metavar="FILE", help="the file to write")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
 
 
 def backup(args: Namespace) -> int:
@@ -21,5 +21,5 @@ def backup(args: Namespace) -> int:
     with open_reader(args) as store:
         store.backup(args.file, args.force)
         target = os.path.abspath(args.file)
-        tell(f"copied to {target}; workers on both files would run the same jobs twice")
+        tell(f"Backed up to {target}. Don't run workers on both: pending jobs would run twice.")
     return 0

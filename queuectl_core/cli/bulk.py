@@ -1,4 +1,4 @@
-"""What commands that act on many jobs share: which jobs, and doing it to each."""
+"""Shared by commands that act on many jobs: selecting them, and acting on each."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ if TYPE_CHECKING:
 
 
 def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequence[str]]) -> Sequence[str]:
-    """The ids given, or those that --all or --queue selects: `ids_of(queue)`. `what` names them in messages."""
+    """The ids in `args`, or `ids_of(queue)` with --all or --queue. Raises BadInput unless exactly one was given.
+
+    `what` names the jobs in messages, such as "dead jobs".
+    """
     if bool(args.ids) == (args.all or args.queue is not None):
-        raise BadInput(f"give the ids of {what}, or --all, or --queue")
+        raise BadInput(f"give either the ids of {what}, or --all, or --queue")
     if args.ids:
         ids: Sequence[str] = args.ids
         return ids
-    found = ids_of(None if args.queue is None else values.name(args.queue, "--queue"))
-    if not found:
+    selected = ids_of(None if args.queue is None else values.name(args.queue, "--queue"))
+    if not selected:
         tell(f"no {what}")
-    return found
+    return selected
 
 
 def each(ids: Sequence[str], act: Callable[[str], str | None]) -> int:
-    """Do `act(id)` for each id and print the full id that it returns, if any; returns 1 if any was refused."""
+    """Call `act(id)` for each id and print the full id that it returns, if any. Returns 1 if any was refused, or 0."""
     code = 0
     for id in dict.fromkeys(ids):
         try:
-            done = act(id)
-            if done is not None:
-                print(done, flush=True)
+            full_id = act(id)
+            if full_id is not None:
+                print(full_id, flush=True)
         except Refused as refusal:
             complain(f"queuectl: {refusal}")
             code = refusal.exit_code

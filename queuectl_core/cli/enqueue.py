@@ -1,4 +1,4 @@
-"""`enqueue`: one job from the command line or from JSON, or many from a stream of lines."""
+"""`enqueue`: one job, from a command line or JSON, or many, from a stream of lines."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 
     Arguments = Union[ArgumentParser, _ArgumentGroup]
 
-CHUNK = 256 * 1024  # Bytes read at once. Of lines they are one transaction: 0.1 s, then others have the lock.
-BLANKS = " \t\r\v\f"  # A line of these is no job; one of other white space is refused as a command.
-LONGEST_LINE = 16 * 1024 * 1024
-NOBODY_READS = 141  # As a shell calls SIGPIPE: not all of the input has been enqueued.
+CHUNK = 256 * 1024  # Bytes per read, and so per transaction, which holds the write lock for about 0.1 s.
+BLANKS = " \t\r\v\f"  # Lines of only these are skipped; a line of other white space is rejected as a command.
+LONGEST_LINE = 16 * 1024 * 1024  # Bytes.
+OUTPUT_CLOSED = 141  # 128 + SIGPIPE, as a shell reports it: part of the input was not enqueued.
 
-# Options that are a field of the job as they stand: the field, its option, what it is given, help.
+# Options that set a field of the job: field, option names, placeholder, help.
 FIELDS = {
-    "id": ("--id", "ID", "the job's id (default: one is made up)"),
+    "id": ("--id", "ID", "the job's id (default: generated)"),
     "queue": ("-q --queue", "QUEUE", "the queue (default: default)"),
-    "priority": ("-p --priority", "N", "jobs of a higher one run first (default: 0)"),
-    "cwd": ("--cwd", "DIR", "the working directory (default: this one)"),
-    "delay": ("--delay", "DURATION", "not before this has passed: 90, 90s, 5m, 2h or 1d"),
-    "run_at": ("--run-at", "TIME", "not before this time: ISO 8601, an epoch, or +5m"),
+    "priority": ("-p --priority", "N", "higher-priority jobs run first (default: 0)"),
+    "cwd": ("--cwd", "DIR", "the working directory (default: the current one)"),
+    "delay": ("--delay", "DURATION", "wait at least this long: 90, 90s, 5m, 2h or 1d"),
+    "run_at": ("--run-at", "TIME", "wait until this time: ISO 8601, epoch seconds, or +5m"),
     "after": (
         "--after",
         "ID[,ID]",
-        "not before these jobs have completed; - reads their ids from standard input, a line each",
+        "wait until these jobs have completed; - reads their ids from standard input, one per line",
     ),
     "unique_key": (
         "--unique",
         "KEY",
-        "while an unfinished job has this key, add nothing and print that one's id",
+        "if an unfinished job has this key, add nothing and print its id",
     ),
-    "timeout": ("--timeout", "DURATION", "end an attempt that runs for longer; 0 is no limit"),
-    "max_retries": ("--max-retries", "N", "how often a failed job is run again"),
+    "timeout": ("--timeout", "DURATION", "stop an attempt that runs longer than this; 0 means no limit"),
+    "max_retries": ("--max-retries", "N", "retry a failed job up to N times"),
     "backoff_base": ("--backoff-base", "N", "wait N ** n seconds after the n-th failure"),
-    "bury_on": ("--bury-on", "CODES", "exit codes that are not worth a retry, as in 2,64-78"),
-    "retry_only_on": ("--retry-only-on", "CODES", "the only exit codes that are worth a retry"),
+    "bury_on": ("--bury-on", "CODES", "do not retry after these exit codes, such as 2,64-78"),
+    "retry_only_on": ("--retry-only-on", "CODES", "retry only after these exit codes"),
 }
-# How messages call them.
+# The option that messages name for each field.
 OPTIONS = {field: names.split()[-1] for field, (names, _, _) in FIELDS.items()}
 
 EXAMPLES = """\
@@ -70,8 +70,8 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="JOB",
-        help="a JSON object, a shell line, or - to read many from standard input; behind --"
-        " a command: one word is a shell line, several are run as they are",
+        help="a JSON object, a shell line, or - to read many from standard input; after --,"
+        " a command: one word is a shell line, several words are run as given",
     )
     job = parser.add_argument_group("the job")
     for field in ("id", "queue", "priority", "cwd"):
@@ -82,41 +82,41 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="K[=V]",
-        help="set a variable for the job; without =V it is taken from here. It is stored in the"
-        " file: secrets belong into worker start --env-file",
+        help="set an environment variable for the job; without =V, to its value here. The queue file"
+        " stores it, so pass secrets with worker start --env-file instead",
     )
     job.add_argument(
         "--stdin",
         action="store_true",
-        help="keep standard input (at most 64 MiB) and give it to the job as its own",
+        help="save standard input (at most 64 MiB) as the job's standard input",
     )
     when = parser.add_argument_group("when it runs")
     for field in ("delay", "run_at", "after", "unique_key"):
         add_field(when, field)
     when.add_argument(
-        "--replace", action="store_true", help="with --unique: put this in the place of one that waits"
+        "--replace", action="store_true", help="with --unique: if that job is still waiting, replace it"
     )
-    how_often = parser.add_argument_group("how long and how often (default: as the config keys say)")
+    how_often = parser.add_argument_group("timeout and retries (defaults: see config list)")
     for field in ("timeout", "max_retries", "backoff_base", "bury_on", "retry_only_on"):
         add_field(how_often, field)
-    many = parser.add_argument_group("many jobs (the options above are defaults for each)")
-    many.add_argument("-F", "--file", metavar="FILE", help="read them from FILE; - is standard input")
+    many = parser.add_argument_group("many jobs (the options above are defaults for each job)")
+    many.add_argument("-F", "--file", metavar="FILE", help="read jobs from FILE; - is standard input")
     many.add_argument(
         "--each",
         metavar="COMMAND",
-        help="the lines are no jobs, but make one each of COMMAND: {} is the line, quoted; {.} without its"
-        " extension, {/} its last part, {//} its folder, {/.} its last part without its extension;"
-        " {#} its number",
+        help="run COMMAND once for each line of input: {} is the line, quoted; {.} drops its"
+        " extension, {/} is its basename, {//} its directory, {/.} its basename without the extension,"
+        " and {#} the line number",
     )
     null = many.add_argument(
-        "--null", action="store_true", help="they end with NUL, not newline, as find -print0 writes"
+        "--null", action="store_true", help="input lines end with NUL, not newline, as from find -print0"
     )
-    null.option_strings = ["-0", *null.option_strings]  # For the eye: see SHORT.
-    many.add_argument("--atomic", action="store_true", help="enqueue all of them or none")
+    null.option_strings = ["-0", *null.option_strings]  # For help only: see SHORT.
+    many.add_argument("--atomic", action="store_true", help="enqueue all jobs or none")
 
 
 def add_field(parser: Arguments, field: str) -> None:
-    """Add the option of a job's field; it is in the namespace only where it was given."""
+    """Add the option that sets a field of the job. The namespace has it only if it was given."""
     from argparse import SUPPRESS
 
     names, metavar, help = FIELDS[field]
@@ -128,27 +128,27 @@ def enqueue(args: Namespace) -> int:
     fields["cwd"] = directory(fields.get("cwd"))
     if args.replace:
         if "unique_key" not in fields:
-            raise BadInput("--replace: goes with --unique")
+            raise BadInput("--replace: requires --unique")
         if "after" in fields:
-            raise BadInput("--replace: what a job waits for cannot be replaced: no --after")
+            raise BadInput("--replace: cannot be used with --after: the jobs that a job waits for cannot be replaced")
         fields["replace"] = True
     if fields.get("after") == "-":
         if args.stdin or args.words == ["-"] or args.file == "-":
-            raise BadInput("--after -: standard input is for something else already")
+            raise BadInput("--after -: standard input is already used for the jobs or for --stdin")
         fields["after"] = values.decode(_standard_input("--after")).split()
     if args.env:
         fields["env"] = dict(map(_variable, args.env))
     sources = (args.file is not None) + bool(args.words) + (args.rest is not None)
     if sources != 1:
         raise BadInput(
-            "give one of: a JSON job, a command, -- and a command, -, or --file"
+            "give exactly one of: a JSON job, a command, -- and a command, -, or --file"
             " (see 'queuectl enqueue --help')"
         )
     if args.file is not None or args.words == ["-"]:
         return _enqueue_stream(args, fields)
     for option in ("null", "each", "atomic"):
         if getattr(args, option):
-            raise BadInput(f"--{option}: goes with - or --file")
+            raise BadInput(f"--{option}: requires - or --file")
     if args.stdin:
         fields["stdin"] = _standard_input("--stdin")
     words = args.words if args.rest is None else ["--", *args.rest]
@@ -158,7 +158,7 @@ def enqueue(args: Namespace) -> int:
 
 
 def enqueue_plain(words: list[str]) -> int:
-    """`enqueue` without options: a JSON object or a shell line, or -- and a command."""
+    """`enqueue` without options: a JSON object, a shell line, or -- and a command. Returns the exit code."""
     job = _one_job(words, {"cwd": directory(None)})
     from ..store.client import Client
 
@@ -176,7 +176,7 @@ def _one_job(words: list[str], fields: dict[str, object]) -> jobspec.NewJob:
         words = words[1:]
     else:
         if len(words) > 1:
-            raise BadInput(f"put -- before a command of several words: queuectl enqueue -- {words[0]} …")
+            raise BadInput(f"a command of several words needs -- before it: queuectl enqueue -- {words[0]} …")
         if words[0].lstrip().startswith(("{", "[")):
             from ..jobjson import from_json  # Deferred: plain commands never need json.
 
@@ -194,18 +194,18 @@ def _joined(words: list[str]) -> str:
 
 
 def directory(given: object) -> str:
-    """The absolute path of `given`, or of the working directory for None. Raises BadInput."""
+    """The absolute path of `given`, or the working directory if None. Raises BadInput if that is gone."""
     try:
         here = values.decode(os.getcwdb())
     except OSError as error:
         if given is None or not str(given).startswith("/"):
-            raise BadInput(f"the working directory is gone ({error.strerror}); give --cwd") from None
+            raise BadInput(f"cannot read the working directory ({error.strerror}); give an absolute --cwd") from None
         here = "/"
     return os.path.normpath(os.path.join(here, str(given))) if given is not None else here
 
 
 def _standard_input(option: str) -> bytes:
-    """All of it, or the beginning that is too long already."""
+    """All of standard input, or just enough to exceed the limit."""
     pieces, size = [], 0
     try:
         while size <= values.LARGEST_INPUT:
@@ -225,42 +225,42 @@ def _variable(text: str) -> tuple[str, str]:
         raise BadInput(f"--env: not NAME or NAME=VALUE: {values.quote(text)}")
     if not equals:
         if os.fsencode(name) not in os.environb:
-            raise BadInput(f"--env: {values.quote(name)} is not set here")
+            raise BadInput(f"--env: {values.quote(name)} is not set; set it, or write NAME=VALUE")
         value = values.decode(os.environb[os.fsencode(name)])
     return name, value
 
 
 def _acknowledge(store: Client, jobs: list[jobspec.NewJob]) -> None:
-    """Enqueue jobs and print their ids. Ctrl-C comes before both or after both, never in between."""
-    from _signal import SIGINT, signal  # type: ignore[import-not-found]  # Not `signal`, which loads enum: 3 ms.
+    """Enqueue jobs and print their ids. Ctrl-C takes effect before both or after both, never between."""
+    from _signal import SIGINT, signal  # type: ignore[import-not-found]  # `import signal` loads enum: 3 ms.
 
     before = store.changes()
     interrupts = []
 
     def interrupt(number: int, frame: object) -> None:
-        if store.changes() == before:  # It waits for the lock.
+        if store.changes() == before:  # Still waiting for the lock.
             raise KeyboardInterrupt
         interrupts.append(number)
 
-    former = signal(SIGINT, interrupt)
+    previous = signal(SIGINT, interrupt)
     try:
         ids = store.enqueue(jobs)
         sys.stdout.write("\n".join(ids) + "\n")
         sys.stdout.flush()
     finally:
-        signal(SIGINT, former)
+        signal(SIGINT, previous)
     if interrupts:
         raise KeyboardInterrupt
 
 
-# --- many ----------------------------------------------------------------------------------------
+# --- many jobs -----------------------------------------------------------------------------------
 
 
 def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
-    """Enqueue a job per record; what a read brings is one transaction, then its ids are printed.
+    """Enqueue one job per record. Each read is one transaction, after which its ids are printed.
 
-    So a slow producer sees each line committed as it comes, and a fast one gets large transactions;
-    no lock is ever held while waiting for input. A bad line ends it: those before it are enqueued.
+    So every line of a slow producer is committed as it arrives, a fast producer gets large transactions, and no lock
+    is held while waiting for input. A bad line ends the stream; the jobs before it stay enqueued.
     """
     for option, is_given in (
         ("--id", "id" in fields),
@@ -268,7 +268,7 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
         ("--stdin", args.stdin),
     ):
         if is_given:
-            raise BadInput(f"{option}: goes with one job only")
+            raise BadInput(f"{option}: works with a single job only")
     template = None if args.each is None else values.command(args.each, "--each")
     fd = _open(args.file)
     with open_client(args) as store:
@@ -290,7 +290,7 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
                         raise problem from None
                     jobs = jobs[: refusal.index]
                 except BrokenPipeError:
-                    return NOBODY_READS
+                    return OUTPUT_CLOSED
             if problem:
                 raise problem
     return 0
@@ -307,22 +307,22 @@ def _open(path: str | None) -> int:
 
 
 def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]]]:
-    """The numbered records that each read completes; blank ones are left out.
+    """The records that each read completes, as (line number, text). Skips blank lines.
 
-    With NUL, they are as they come: a blank may be a file's name.
+    Records that end with NUL are taken as they are: a file's name may be blank.
     """
-    number, rest, mark = 1, b"", separator.decode()
+    number, rest, separator_text = 1, b"", separator.decode()
     while True:
         try:
             data = os.read(fd, CHUNK)
         except OSError as error:
-            raise BadInput(f"cannot read the jobs: {error.strerror}") from None
-        complete, found, rest = (rest + data).rpartition(separator) if data else (rest, b"", b"")
-        # Decoded at once: line by line that takes as long as all else here.
-        pieces = values.decode(complete).split(mark) if found or not data else []
+            raise BadInput(f"cannot read jobs: {error.strerror}") from None
+        complete, end, rest = (rest + data).rpartition(separator) if data else (rest, b"", b"")
+        # Decoded in one go: line by line, decoding takes as long as everything else here.
+        pieces = values.decode(complete).split(separator_text) if end or not data else []
         if len(rest) > LONGEST_LINE:
             raise BadInput(f"line {number + len(pieces)}: longer than 16 MiB")
-        if mark == "\n":
+        if separator_text == "\n":
             pieces = [line.rstrip("\r") if line.strip(BLANKS) else "" for line in pieces]
         yield [(index, piece) for index, piece in enumerate(pieces, number) if piece]
         number += len(pieces)
@@ -333,15 +333,15 @@ def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]]]:
 def _parse(
     records: list[tuple[int, str]], fields: dict[str, object], template: str | None
 ) -> tuple[list[jobspec.NewJob], QueueError | None]:
-    """(a job for each record, what is wrong with the first bad one: those behind it are left)."""
+    """The jobs of the records before the first bad one, and what is wrong with that one, or None."""
     from ..jobjson import from_json
 
     jobs: list[jobspec.NewJob] = []
     now = time.time()
-    # Shell lines differ in nothing but their command: half of their price is in how they are made.
+    # Jobs of shell lines differ only in their command; building each from scratch would take twice as long.
     pattern = jobspec.new_job({**fields, "command": "-"}, now, OPTIONS)
-    place = pattern._fields.index("command")
-    before, behind = pattern[:place], pattern[place + 1 :]
+    index = pattern._fields.index("command")
+    before, after = pattern[:index], pattern[index + 1 :]
     for number, text in records:
         try:
             if template is not None:
@@ -349,7 +349,7 @@ def _parse(
             elif text.lstrip().startswith("{"):
                 job = from_json(text, fields, now, OPTIONS)
             else:
-                job = jobspec.NewJob._make((*before, values.command(text, "command"), *behind))
+                job = jobspec.NewJob._make((*before, values.command(text, "command"), *after))
         except BadInput as error:
             return jobs, BadInput(f"line {number}: {error}")
         jobs.append(job)
@@ -357,13 +357,13 @@ def _parse(
 
 
 def _each(pattern: jobspec.NewJob, template: str, line: str, number: int) -> jobspec.NewJob:
-    """The job for one line; a template that names nothing gets the line behind it."""
+    """The job for one line. A template without placeholders gets the line appended."""
     import re
     import shlex
 
     base, _ = os.path.splitext(line)
     folder, name = os.path.split(line)
-    meanings = {
+    replacements = {
         "{}": line,
         "{.}": base,
         "{/}": name,
@@ -373,7 +373,7 @@ def _each(pattern: jobspec.NewJob, template: str, line: str, number: int) -> job
     }
 
     def fill(text: str, quote: Callable[[str], str]) -> str:
-        return re.sub(r"\{(?:\.|/|//|/\.|#)?\}", lambda match: quote(meanings[match.group()]), text)
+        return re.sub(r"\{(?:\.|/|//|/\.|#)?\}", lambda match: quote(replacements[match.group()]), text)
 
     filled = fill(template, shlex.quote)
     if filled == template:

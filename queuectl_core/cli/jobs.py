@@ -1,4 +1,4 @@
-"""`list` and `show`: jobs, and everything about one."""
+"""`list` shows jobs; `show` shows everything about one."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def list_jobs_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help=f"only jobs in this state; may be repeated: {', '.join(lifecycle.STATES)}",
     )
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs of this queue")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
     parser.add_argument(
         "-n",
         "--limit",
         metavar="N",
-        help=f"at most N jobs; 0 is all (default: {TABLE_LIMIT} in a table, all in JSON)",
+        help=f"at most N jobs; 0 means all (default: {TABLE_LIMIT} in a table, all in JSON)",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON array")
 
@@ -55,7 +55,7 @@ def list_jobs(args: Namespace) -> int:
 
 
 def print_jobs(store: Reader, states: list[str], queue: str | None, limit: int | None, json: bool) -> None:
-    """Print jobs as a table or as JSON; what a limit leaves out is said on stderr."""
+    """Print jobs as a table or as JSON. With a table, stderr says how many the limit left out."""
     with store.snapshot():
         jobs = store.jobs(states, queue, limit)
         if json:
@@ -76,14 +76,14 @@ def print_jobs(store: Reader, states: list[str], queue: str | None, limit: int |
         return
     jobs_table(shown, time.time())
     if matching > len(shown):
-        tell(f"… and {matching - len(shown)} more (--limit 0 shows all)")
+        tell(f"… and {matching - len(shown)} more; use --limit 0 to show all")
 
 
 # --- show ----------------------------------------------------------------------------------------
 
 
 def show_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the job")
+    parser.add_argument("id", metavar="ID", help="the job's id")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 

@@ -1,4 +1,4 @@
-"""The entry point: runs a command line, and turns what happened into an exit code. Only this module does that."""
+"""The entry point: runs a command line and maps the outcome to an exit code. No other module does."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from . import ALIASES, COMMANDS, SHORT, command_place
 
 
 def run(words: list[str]) -> int:
-    """Run one command line; returns the exit code. Raises QueueError."""
+    """Run one command line. Returns the exit code; raises QueueError."""
     if _is_plain_enqueue(words):
         from .enqueue import enqueue_plain
 
         return enqueue_plain(words[1:])
-    # Everything after the first "--" is a command, word for word; argparse must not see it.
-    cut = words.index("--") if "--" in words else len(words)
-    ours, rest = words[:cut], words[cut + 1 :] if cut < len(words) else None
-    ours = [SHORT.get(word, word) for word in ours]
-    at = command_place(ours)
-    if at is not None and ours[at] == "help":
-        ours[at : at + 1] = []
-        ours.append("--help")
-        at = command_place(ours)
+    # Words after the first "--" belong to a job's command; argparse must not see them.
+    end = words.index("--") if "--" in words else len(words)
+    own, rest = words[:end], words[end + 1 :] if end < len(words) else None
+    own = [SHORT.get(word, word) for word in own]
+    at = command_place(own)
+    if at is not None and own[at] == "help":
+        own[at : at + 1] = []
+        own.append("--help")
+        at = command_place(own)
     if at is not None:
-        ours[at : at + 1] = ALIASES.get(ours[at], [ours[at]])
+        own[at : at + 1] = ALIASES.get(own[at], [own[at]])
         nouns = list(dict.fromkeys(name.split()[0] for name in COMMANDS))
-        if ours[at] not in nouns:
+        if own[at] not in nouns:
             from ..values import nearest, quote
 
-            raise BadInput(f"no such command: {quote(ours[at])} ({nearest(ours[at], nouns)})")
+            raise BadInput(f"no such command: {quote(own[at])} ({nearest(own[at], nouns)})")
     from .parser import parser_for
     from .terminal import terminal
 
-    parser = parser_for(ours)
-    args = parser.parse_args(ours)
+    parser = parser_for(own)
+    args = parser.parse_args(own)
     if args.noun is None:
         parser.print_help(sys.stderr)
         return 2
     if rest is not None and not getattr(args, "takes_rest", False):
-        raise BadInput(f"'--' has no meaning here (see '{args.parser.prog} --help')")
+        raise BadInput(f"'--' cannot be used here (see '{args.parser.prog} --help')")
     args.rest = rest
     terminal.quiet, terminal.color = args.quiet, args.color
     gc.enable()
@@ -50,17 +50,17 @@ def run(words: list[str]) -> int:
 
 
 def _is_plain_enqueue(words: list[str]) -> bool:
-    """Whether this is an `enqueue` of one job without any option, as in shell loops: it needs no argparse (9 ms)."""
+    """Whether this enqueues one job without options, as shell loops do. It can then skip argparse (9 ms)."""
     if words[:1] != ["enqueue"]:
         return False
     return words[1:2] == ["--"] or (len(words) == 2 and not words[1].startswith("-"))
 
 
 def main() -> None:
-    """Run sys.argv and end the process with the exit code of what happened."""
-    gc.disable()  # While modules are imported there is no garbage, and looking for it costs 3 %.
+    """Run sys.argv and exit with its exit code."""
+    gc.disable()  # Imports create no garbage; looking for it costs 3 %.
     if os.name != "posix":
-        sys.exit("queuectl: needs Linux, macOS or a BSD: its workers are forked")
+        sys.exit("queuectl: runs only on Linux, macOS and the BSDs: workers need fork()")
     _open_standard_streams()
     try:
         code = run([os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]])
@@ -72,7 +72,7 @@ def main() -> None:
         code = 130
     except ImportError as error:  # Some Pythons are built without SQLite.
         code = DatabaseUnusable.exit_code
-        _report(DatabaseUnusable(f"{sys.executable} lacks what queuectl needs: {error}"))
+        _report(DatabaseUnusable(f"{sys.executable} lacks a module that queuectl needs: {error}"))
     except BrokenPipeError:
         code = 0  # As in `queuectl list | head`.
     except OSError as error:
@@ -80,10 +80,10 @@ def main() -> None:
         _report(error)
     except Exception as error:
         code = 70  # EX_SOFTWARE of sysexits.h
-        _report(RuntimeError(f"a bug in queuectl, please report it: {error!r}{_place(error)}"))
+        _report(RuntimeError(f"this is a bug in queuectl, please report it: {error!r}{_location(error)}"))
     except SystemExit as error:  # argparse, after --help or --version.
         code = error.code if isinstance(error.code, int) else 0
-    _leave(code)
+    _exit(code)
 
 
 def _report(error: Exception) -> None:
@@ -96,7 +96,7 @@ def _report(error: Exception) -> None:
     complain(f"queuectl: {error}")
 
 
-def _place(error: Exception) -> str:
+def _location(error: Exception) -> str:
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -104,24 +104,24 @@ def _place(error: Exception) -> str:
     return f" at {code.co_filename}:{trace.tb_lineno}" if trace and code else ""
 
 
-def _leave(code: int) -> None:
+def _exit(code: int) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
         pass
-    # Skips a checkpoint, and the interpreter's shutdown (2 ms).
+    # Skips a checkpoint and the interpreter's shutdown (2 ms).
     os._exit(code)
 
 
 def _open_standard_streams() -> None:
-    """Open the standard streams that the caller closed, so none of our files gets their numbers."""
+    """Open every standard stream that the caller closed, so that no file of ours gets its number."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # Ids and commands are UTF-8 in any locale; anything else is escaped. Buffered even with PYTHONUNBUFFERED, since
+    # Ids and commands are UTF-8 in any locale; other bytes are escaped. Buffered even under PYTHONUNBUFFERED:
     # unbuffered Python loses the rest of a write that a signal interrupts.
     for fd, name, buffering in ((1, "stdout", -1), (2, "stderr", 1)):
         stream = open(fd, "w", buffering, encoding="utf-8", errors="backslashreplace", closefd=False)

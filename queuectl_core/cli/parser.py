@@ -1,4 +1,4 @@
-"""The argparse parser, built from the registry: only for the command that is run, importing only its module."""
+"""The argparse parser, built from the registry for the command being run; imports no other command's module."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import sys
 from importlib import import_module
 
-# argparse gets its texts from gettext, which loads locale and looks for catalogs that don't exist: 2 of the 20 ms that
-# an enqueue takes. This stand-in returns the texts unchanged.
+# argparse translates its texts with gettext, which loads locale and looks for catalogs that don't exist: 2 of the
+# 20 ms of an enqueue. This stand-in returns the texts unchanged.
 if "gettext" not in sys.modules:
     sys.modules["gettext"] = words = type(sys)("gettext")
     words.gettext = lambda text: text  # type: ignore[attr-defined]
@@ -34,9 +34,9 @@ _ALIAS_LINES = "\n".join(f"  {alias:<6} = {' '.join(words)}" for alias, words in
 
 EPILOG = f"""\
 exit codes:
-  0 done   1 not found, already exists, or did not succeed   2 wrong usage
+  0 success   1 not found, already exists, or did not succeed   2 wrong usage
   3 the database cannot be used   124 timed out   130 interrupted
-  (wait ID: the exit code of that job)
+  ("wait ID" exits with that job's exit code)
 
 aliases:
 {_ALIAS_LINES}
@@ -44,7 +44,7 @@ aliases:
 
 
 class Parser(ArgumentParser):
-    """An ArgumentParser that reports errors as BadInput, in one line."""
+    """An ArgumentParser that raises BadInput, with one line of text, instead of exiting."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
@@ -60,7 +60,7 @@ class _Formatter(HelpFormatter):
 
 
 def _formatter(prog: str) -> HelpFormatter:
-    # Without a width, argparse imports shutil (and with it bz2, lzma, zlib) to find it.
+    # If not given a width, argparse imports shutil (which imports bz2, lzma and zlib) to find it.
     try:
         width = min(100, os.get_terminal_size(1).columns - 2)
     except OSError:
@@ -69,7 +69,7 @@ def _formatter(prog: str) -> HelpFormatter:
 
 
 def parser_for(words: list[str]) -> Parser:
-    """The parser for a command line with these words, with only the commands that it needs."""
+    """The parser for a command line: with only the commands that share its first word, or all if there are none."""
     parser = Parser(
         prog="queuectl",
         description="A background job queue for one machine, on one SQLite file.",
@@ -78,12 +78,12 @@ def parser_for(words: list[str]) -> Parser:
     parser.add_argument(
         "--db",
         metavar="FILE",
-        help="the queue's file (default: $QUEUECTL_DB, else queuectl/queue.db in $XDG_STATE_HOME"
+        help="the queue file (default: $QUEUECTL_DB, else queuectl/queue.db in $XDG_STATE_HOME"
         " or ~/.local/state)",
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors on stderr")
     parser.add_argument(
-        "--color", choices=("auto", "always", "never"), default="auto", help="color in tables"
+        "--color", choices=("auto", "always", "never"), default="auto", help="when to color tables (default: auto)"
     )
     parser.add_argument("--version", action="version", version="queuectl " + __version__)
     commands = parser.add_subparsers(dest="noun", metavar="COMMAND", title="commands")
@@ -111,7 +111,7 @@ def _add(commands: Commands, command: Command, word: str) -> None:
     module = import_module("." + command.module, __package__)
     describe = getattr(module, command.handler + "_arguments")
     parser = commands.add_parser(word, help=command.help, description=description)
-    # Accepted after the command too, where people write them.
+    # Also accepted after the command, where people type them.
     parser.add_argument("--db", metavar="FILE", default=SUPPRESS, help=SUPPRESS)
     parser.add_argument("--quiet", action="store_true", default=SUPPRESS, help=SUPPRESS)
     parser.add_argument("--color", default=SUPPRESS, help=SUPPRESS, choices=("auto", "always", "never"))
@@ -119,14 +119,14 @@ def _add(commands: Commands, command: Command, word: str) -> None:
     describe(parser)
 
 
-# --- what there is to type, for completion and the manual ------------------------------------------
+# --- introspection, for completion and the manual -------------------------------------------------
 
 
 class Argument(NamedTuple):
     """An argument of a command.
 
-    `options` is empty for positional arguments, `value` is None if it takes none, `choices` is None if any value is
-    allowed, `repeats` is whether it may be given several times, `is_needed` whether it must be given.
+    `options` is empty for a positional argument. `value` is the value's placeholder, or None for a flag. `choices` is
+    None if any value is allowed. `repeats`: it may be given several times. `is_needed`: it must be given.
     """
 
     options: tuple[str, ...]
@@ -137,9 +137,8 @@ class Argument(NamedTuple):
     is_needed: bool
 
 
-
 def leaf(name: str) -> ArgumentParser:
-    """The parser of one command, or for "" that of the program."""
+    """The parser of the command `name`, or of queuectl itself for ""."""
     parser: ArgumentParser = parser_for(name.split())
     for word in name.split():
         (commands,) = [action for action in parser._actions if isinstance(action, _SubParsersAction)]
@@ -148,7 +147,7 @@ def leaf(name: str) -> ArgumentParser:
 
 
 def arguments(name: str) -> list[Argument]:
-    """The arguments of a command, or for "" of the program, in the order of its help, without hidden ones."""
+    """The arguments of the command `name`, or of queuectl itself for "", in help order, without hidden ones."""
     return [
         Argument(
             tuple(action.option_strings),

@@ -1,4 +1,4 @@
-"""The queue file that the command line or the environment names. Each command opens only what it needs of it."""
+"""Opens the queue file named by --db or the environment. Each command opens it only as far as it needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def queue_path(path: str | None) -> str:
-    """The file `path`, or (None) the one that the environment names. Opens nothing."""
+    """`path`, or if None the file that the environment names. Opens nothing. Raises BadInput if `path` is empty."""
     from ..store.database import default_path
 
     if path == "":
@@ -25,21 +25,21 @@ def queue_path(path: str | None) -> str:
 
 
 def open_reader(args: Namespace) -> Reader:
-    """The queue, to look at it."""
+    """Open the queue for reading."""
     from ..store.reader import Reader
 
     return Reader(queue_path(args.db))
 
 
 def open_client(args: Namespace) -> Client:
-    """The queue, to change it."""
+    """Open the queue for adding and changing jobs."""
     from ..store.client import Client
 
     return Client(queue_path(args.db))
 
 
 def open_store(args: Namespace) -> Store:
-    """The queue, with everything that workers do too."""
+    """Open the queue with all operations, including those of workers."""
     from ..store import Store
 
     return Store(queue_path(args.db))

@@ -11,7 +11,7 @@ from ..store.database import LARGE_WAL
 from ..workers import fleet
 from .queue_file import open_reader
 from .tables import table, workers_table
-from .terminal import print_json, tell
+from .terminal import counted, print_json, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,17 +51,19 @@ def status(args: Namespace) -> int:
         workers_table(rows, running, time.time())
         _print_versions(rows)
     else:
-        print("No worker runs.")
+        print("No workers are running.")
     if totals["dead"]:
-        print(f"\nIn the dead letter queue: {totals['dead']} (see: queuectl dlq list)")
+        print(f"\nDead letter queue: {counted(totals['dead'], 'job')} (to list them, run: queuectl dlq list)")
     if store.wal_size() > LARGE_WAL:
-        tell("its log grows: some program has been reading it for long; see queuectl doctor")
-    left = totals["processing"] - len(running.keys() & {row.id for row in rows})
-    if left:
-        tell(f"left by workers that are gone: {left} (queuectl worker start takes care of that)")
+        tell("the write-ahead log keeps growing because a program is still reading it; run: queuectl doctor")
+    orphaned = totals["processing"] - len(running.keys() & {row.id for row in rows})
+    if orphaned:
+        verb = "was" if orphaned == 1 else "were"
+        tell(f"{counted(orphaned, 'job')} {verb} left behind by dead workers; run: queuectl worker start")
     waiting = totals["pending"] + totals["failed"]
     if waiting and not rows:
-        tell(f"{waiting} jobs wait for a worker: queuectl worker start")
+        verb = "is" if waiting == 1 else "are"
+        tell(f"{counted(waiting, 'job')} {verb} waiting for a worker; run: queuectl worker start")
     return 0
 
 
@@ -69,16 +71,15 @@ def _print_versions(rows: list[Worker]) -> None:
     version = sources.version()
     others = sorted({row.version for row in rows} - {version})
     if others:
-        text = "\nWorkers run %s, this is %s (see: queuectl worker restart)"
-        print(text % (", ".join(others), version))
+        print(f"\nWorkers run {', '.join(others)}, but this is {version}; to update them, run: queuectl worker restart")
 
 
 def _print_counts(counts: Counts, totals: dict[str, int]) -> None:
     if not counts:
         print("No jobs yet.")
         return
-    heads = ["QUEUE"] + [">" + state.upper() for state in lifecycle.STATES]
+    headers = ["QUEUE"] + [">" + state.upper() for state in lifecycle.STATES]
     rows = [[queue, *by_state.values()] for queue, by_state in counts.items()]
     if len(rows) > 1:
         rows.append(["(all)", *totals.values()])
-    table(heads, rows)
+    table(headers, rows)

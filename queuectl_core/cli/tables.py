@@ -1,6 +1,6 @@
 """Tables and sheets for people.
 
-No control character of an id, a command or an error reaches the terminal: text is escaped (`\\n`, `\\x1b`, `\\u202e`).
+Control characters in ids, commands and errors never reach the terminal: text is escaped (`\\n`, `\\x1b`, `\\u202e`).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ COLORS = {
 }
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout. On a terminal, its widest columns are truncated until it fits.
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout. On a terminal, the widest columns are truncated until it fits.
 
-    A column whose head starts with ">" is right-aligned. None is shown as "-".
+    A column whose header starts with ">" is right-aligned. None is shown as "-".
     """
-    right = [head.startswith(">") for head in heads]
-    lines = [[head.lstrip(">") for head in heads]]
+    right = [header.startswith(">") for header in headers]
+    lines = [[header.lstrip(">") for header in headers]]
     lines += [["-" if cell is None else escape(cell) for cell in row] for row in rows]
-    widths = _fitting([max(map(_width, column)) for column in zip(*lines)], terminal.width())
+    widths = _fit([max(map(_width, column)) for column in zip(*lines)], terminal.width())
     for number, line in enumerate(lines):
         cells = [_cut(cell, width) for cell, width in zip(line, widths)]
         padded = [_pad(cell, width, to_right) for cell, width, to_right in zip(cells, widths, right)]
@@ -45,18 +45,18 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         print(_colored(text.rstrip(), line, bold=number == 0))
 
 
-def _fitting(widths: list[int], room: int | None) -> list[int]:
-    """The widths of columns, the widest reduced until all fit into `room`; None means there is no limit."""
+def _fit(widths: list[int], room: int | None) -> list[int]:
+    """Column widths, the widest reduced until all fit into `room` terminal columns; None means no limit."""
     if room is None:
         return widths
     room -= 2 * (len(widths) - 1)
-    highest = max(widths)
-    while highest > 1 and sum(min(width, highest) for width in widths) > room:
-        highest -= 1
-    fitting = [min(width, highest) for width in widths]
-    for column, width in enumerate(widths):  # What is left after rounding.
-        fitting[column] += min(width - fitting[column], max(0, room - sum(fitting)))
-    return fitting
+    limit = max(widths)
+    while limit > 1 and sum(min(width, limit) for width in widths) > room:
+        limit -= 1
+    fitted = [min(width, limit) for width in widths]
+    for column, width in enumerate(widths):  # Hand out the columns that a common limit leaves over.
+        fitted[column] += min(width - fitted[column], max(0, room - sum(fitted)))
+    return fitted
 
 
 def _pad(cell: str, width: int, to_right: bool) -> str:
@@ -98,28 +98,27 @@ def _colored(text: str, cells: list[str], bold: bool) -> str:
 # --- jobs, attempts and workers ---------------------------------------------------------------------
 
 
-
 def jobs_table(jobs: Sequence[tuple[Job, str | None]], now: float) -> None:
-    """A table of (job, why it waits). WHY says why a job waits, or why it failed."""
-    several = any(job.queue != "default" for job, _ in jobs)
-    heads = ["ID", "STATE", ">TRIES", "WHEN", *(["QUEUE"] if several else []), "WHY", "COMMAND"]
+    """Print pairs of a job and the reason why it waits. WHY says why a job waits or failed."""
+    shows_queue = any(job.queue != "default" for job, _ in jobs)
+    headers = ["ID", "STATE", ">TRIES", "WHEN", *(["QUEUE"] if shows_queue else []), "WHY", "COMMAND"]
     rows = [
         (
             job.id,
             job.state,
             f"{job.attempts}/{job.max_retries + 1}",
             when(job, now),
-            *([job.queue] if several else []),
+            *([job.queue] if shows_queue else []),
             job.error or reason,
             job.command,
         )
         for job, reason in jobs
     ]
-    table(heads, rows)
+    table(headers, rows)
 
 
 def when(job: Job, now: float) -> str:
-    """Such as "in 4s", "for 2m10s" or "3h02m ago"."""
+    """When a job runs, ran or ended: "in 4s", "for 2m10s", "3h02m ago"; for a ready job, how long it has waited."""
     if job.state in WAITING:
         return "in " + span(job.run_at - now) if job.run_at > now else span(now - job.created_at)
     if job.started_at is not None and job.state == "processing":
@@ -128,7 +127,7 @@ def when(job: Job, now: float) -> str:
 
 
 def job_sheet(job: Job, reason: str | None, needs: Needs, now: float) -> None:
-    """Everything about one job, a line each."""
+    """Print everything about one job, one line per field."""
     lines = {
         "id": job.id,
         "state": f"{job.state} ({when(job, now)})",
@@ -160,28 +159,28 @@ def job_sheet(job: Job, reason: str | None, needs: Needs, now: float) -> None:
 
 
 def attempts_table(attempts: Sequence[Attempt]) -> None:
-    """A job's history."""
+    """Print the attempts of a job."""
     rows = [
         (
             attempt.attempt,
             local(attempt.started_at),
             None if attempt.finished_at is None else span(attempt.finished_at - attempt.started_at),
             attempt.worker,
-            _ending(attempt),
+            _outcome(attempt),
         )
         for attempt in attempts
     ]
     table((">ATTEMPT", "STARTED", ">TOOK", ">WORKER", "ENDED"), rows)
 
 
-def _ending(attempt: Attempt) -> str:
+def _outcome(attempt: Attempt) -> str:
     if attempt.outcome is None:
         return "running"
     return attempt.error or ("exit 0" if attempt.outcome == "exit" else attempt.outcome)
 
 
 def workers_table(rows: Sequence[Worker], running: Running, now: float) -> None:
-    """Workers, and what they are doing."""
+    """Print workers and what each is doing."""
     lines = []
     for row in rows:
         job, since = running.get(row.id) or (None, None)
@@ -200,7 +199,7 @@ def workers_table(rows: Sequence[Worker], running: Running, now: float) -> None:
 
 
 def local(seconds: float | None) -> str | None:
-    """A local time such as 2026-11-24 15:04:05."""
+    """Local time, such as 2026-11-24 15:04:05; None for None."""
     import time
 
     return None if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,4 +1,4 @@
-"""The terminal: messages on stderr, JSON on stdout, and whether to use color."""
+"""Messages on stderr, JSON on stdout, and whether to use color."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """What --quiet and --color say, and the streams. There is one per process: `terminal`."""
+    """The standard streams under --quiet and --color. Each process has one: `terminal`."""
 
     def __init__(self) -> None:
         self.quiet = False
         self.color = "auto"
 
     def tell(self, text: str) -> None:
-        """A message for the user, on stderr, unless --quiet."""
+        """Print a message to stderr, unless --quiet was given."""
         if not self.quiet:
             self.complain(text)
 
     def complain(self, text: str) -> None:
-        """An error message, on stderr."""
+        """Print an error message to stderr."""
         from ..values import escape
 
         print(escape(text), file=sys.stderr)
@@ -33,7 +33,7 @@ class Terminal:
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     def uses_color(self) -> bool:
-        """As --color says; by default on a terminal, unless NO_COLOR (no-color.org) is set."""
+        """What --color says; by default, color on a terminal unless NO_COLOR is set (https://no-color.org)."""
         if self.color != "auto":
             return self.color == "always"
         return (
@@ -44,7 +44,7 @@ class Terminal:
         )
 
     def width(self) -> int | None:
-        """Columns of the terminal on stdout; None if it isn't a terminal, so nothing is truncated."""
+        """Columns of the terminal on stdout; None if stdout isn't a terminal, so nothing is truncated."""
         try:
             return max(20, os.get_terminal_size(1).columns)
         except (OSError, ValueError):
@@ -56,15 +56,20 @@ tell = terminal.tell
 complain = terminal.complain
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as "1 job" or "3 jobs"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def print_json(value: object) -> None:
-    """Print a JSON value, indented."""
+    """Print an indented JSON value."""
     import json
 
     print(json.dumps(value, indent=2))
 
 
 def print_json_array(items: Iterable[object]) -> None:
-    """Print a JSON array, one item per line, as the items come."""
+    """Print a JSON array, one item per line, as the items arrive."""
     import json
 
     before = "["

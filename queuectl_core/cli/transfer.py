@@ -1,4 +1,4 @@
-"""`export` and `import`: jobs from one queue to another."""
+"""`export` and `import`: move jobs from one queue to another."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from argparse import ArgumentParser, Namespace
 from .. import values
 from ..errors import BadInput
 from .queue_file import open_client
-from .terminal import tell
+from .terminal import counted, tell
 
 IMPORT = """\
-Add the jobs that export printed, or mongoexport of the jobs of the QueueCTL for Node.js, and print
-their ids. All are added or none. A job whose id is here already is left as it is; one that ran when
-it was exported is pending.
+Add jobs printed by export, or by mongoexport from the jobs collection of QueueCTL for Node.js, and
+print their ids. On an error, none are added. Jobs whose id already exists are skipped. A job that
+was running when it was exported becomes pending.
 """
 
 
 def export_jobs_arguments(parser: ArgumentParser) -> None:
-    parser.description = "Print all jobs, with their history and output, one as a line of JSON."
+    parser.description = "Print all jobs with their history and output, one JSON object per line."
 
 
 def export_jobs(args: Namespace) -> int:
@@ -35,7 +35,7 @@ def export_jobs(args: Namespace) -> int:
 
 def import_jobs_arguments(parser: ArgumentParser) -> None:
     parser.description = IMPORT
-    parser.add_argument("file", nargs="?", metavar="FILE", help="where to read (default: standard input)")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the file to read (default: standard input)")
 
 
 def import_jobs(args: Namespace) -> int:
@@ -44,10 +44,10 @@ def import_jobs(args: Namespace) -> int:
     with open_client(args) as store:
         try:
             with open(0 if args.file in (None, "-") else args.file, "rb") as file:
-                added, found = transfer.import_jobs(store, file, time.time())
+                added, skipped = transfer.import_jobs(store, file, time.time())
         except OSError as error:
             raise BadInput(f"{values.quote(args.file)}: {error.strerror}") from None
     for id in added:
         print(id)
-    tell(f"imported: {len(added)}; here already: {found}")
+    tell(f"imported {counted(len(added), 'job')}; skipped {skipped} that already exist")
     return 0
