@@ -37,7 +37,7 @@ COMMANDS = {
         Command("cancel", "cancel", "cancel", "cancel jobs, including running ones"),
         Command("retry", "change", "retry", "run finished or failed jobs again, with all their retries"),
         Command("edit", "change", "edit", "change a waiting job"),
-        Command("pause", "queues", "pause", "pause a queue or all of them; running jobs go on"),
+        Command("pause", "queues", "pause", "pause a queue, or all of them; running jobs finish"),
         Command("resume", "queues", "resume", "resume a paused queue, or all of them"),
         Command("prune", "prune", "prune", "delete finished jobs"),
         Command("dlq list", "dlq", "dlq_list", "list the dead letter queue"),

@@ -29,7 +29,7 @@ def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequ
 
 
 def each(ids: Sequence[str], act: Callable[[str], str | None]) -> int:
-    """Call `act(id)` for each id and print the full id that it returns, if any. Returns 1 if any was refused, or 0."""
+    """Call `act(id)` for each id and print the full id it returns, if any. Returns 1 if any was refused, else 0."""
     code = 0
     for id in dict.fromkeys(ids):
         try:

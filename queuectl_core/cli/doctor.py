@@ -80,7 +80,7 @@ def _file(store: Reader) -> list[Finding]:
     if not faults:
         findings.append(Finding("file", "ok", "the database is intact", None))
     size = store.wal_size()
-    text = f"the write-ahead log has {size / 1024**2:.1f} MiB"
+    text = f"the write-ahead log is {size / 1024**2:.1f} MiB long"
     if size > LARGE_WAL:
         advice = "end the program that keeps reading the file, such as list --json | less"
         return [*findings, Finding("log", "wrong", text, advice)]
@@ -132,7 +132,7 @@ def _jobs(store: Reader) -> list[Finding]:
     stuck = store.stuck()
     for id, needed, state in stuck[:5]:
         text = f"job {id} waits for job {needed}, which is {state}"
-        findings.append(Finding("jobs", "wrong", text, f"queuectl retry {needed}, or cancel {id}"))
+        findings.append(Finding("jobs", "wrong", text, f"queuectl retry {needed}, or queuectl cancel {id}"))
     if len(stuck) > 5:
         findings.append(Finding("jobs", "wrong", f"{counted(len(stuck) - 5, 'more job')} cannot run either", None))
     return findings or [Finding("jobs", "ok", "every waiting job can run", None)]

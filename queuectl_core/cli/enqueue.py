@@ -1,4 +1,4 @@
-"""`enqueue`: one job, from a command line or JSON, or many, from a stream of lines."""
+"""`enqueue`: adds one job, from a command line or JSON, or many jobs, from a stream of lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Arguments = Union[ArgumentParser, _ArgumentGroup]
 
 CHUNK = 256 * 1024  # Bytes per read, and so per transaction, which holds the write lock for about 0.1 s.
-BLANKS = " \t\r\v\f"  # Lines of only these are skipped; a line of other white space is rejected as a command.
+BLANKS = " \t\r\v\f"  # Lines of only these are skipped; a line of other whitespace is an invalid command.
 LONGEST_LINE = 16 * 1024 * 1024  # Bytes.
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE, as a shell reports it: part of the input was not enqueued.
 
@@ -82,13 +82,13 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="K[=V]",
-        help="set an environment variable for the job; without =V, to its value here. The queue file"
-        " stores it, so pass secrets with worker start --env-file instead",
+        help="set an environment variable for the job; without =V, copy it from here. It is stored in"
+        " the queue file; for secrets, use worker start --env-file",
     )
     job.add_argument(
         "--stdin",
         action="store_true",
-        help="save standard input (at most 64 MiB) as the job's standard input",
+        help="save standard input (at most 64 MiB) and feed it to the job",
     )
     when = parser.add_argument_group("when it runs")
     for field in ("delay", "run_at", "after", "unique_key"):
@@ -96,9 +96,9 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
     when.add_argument(
         "--replace", action="store_true", help="with --unique: if that job is still waiting, replace it"
     )
-    how_often = parser.add_argument_group("timeout and retries (defaults: see config list)")
+    limits = parser.add_argument_group("timeout and retries (defaults: see config list)")
     for field in ("timeout", "max_retries", "backoff_base", "bury_on", "retry_only_on"):
-        add_field(how_often, field)
+        add_field(limits, field)
     many = parser.add_argument_group("many jobs (the options above are defaults for each job)")
     many.add_argument("-F", "--file", metavar="FILE", help="read jobs from FILE; - is standard input")
     many.add_argument(

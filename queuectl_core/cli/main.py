@@ -115,7 +115,7 @@ def _exit(code: int) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open every standard stream that the caller closed, so that no file of ours gets its number."""
+    """Open the standard streams that the caller closed; otherwise our files would get their descriptors."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)

@@ -69,7 +69,7 @@ def _formatter(prog: str) -> HelpFormatter:
 
 
 def parser_for(words: list[str]) -> Parser:
-    """The parser for a command line: with only the commands that share its first word, or all if there are none."""
+    """The parser for the command line `words`. It knows only the commands of its first word, or all if none match."""
     parser = Parser(
         prog="queuectl",
         description="A background job queue for one machine, on one SQLite file.",

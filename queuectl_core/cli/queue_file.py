@@ -1,4 +1,4 @@
-"""Opens the queue file named by --db or the environment. Each command opens it only as far as it needs."""
+"""Opens the queue file named by --db or the environment. Commands import only the part of the store they use."""
 
 from __future__ import annotations
 

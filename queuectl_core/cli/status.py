@@ -45,7 +45,8 @@ def status(args: Namespace) -> int:
         return 0
     _print_counts(counts, totals)
     for queue in paused:
-        print("Paused: %s" % ("all queues" if queue is None else "queue " + values.escape(queue)))
+        name = "all queues" if queue is None else f"queue {values.escape(queue)}"
+        print(f"Paused: {name}")
     print()
     if rows:
         workers_table(rows, running, time.time())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """The standard streams under --quiet and --color. Each process has one: `terminal`."""
+    """Output as --quiet and --color ask. The process has one instance: `terminal`."""
 
     def __init__(self) -> None:
         self.quiet = False
