@@ -1,11 +1,11 @@
 """A background job queue for one machine, on one SQLite file. Standard library only.
 
-The library is `from queuectl_core import Queue`; see library.py.
+For the Python API, `from queuectl_core import Queue`; see library.py.
 """
 
 import sys
 
-# Every entry point imports this file, so its syntax must suit old Pythons too.
+# Every entry point imports this file first, so old Pythons must be able to parse it.
 if sys.version_info < (3, 8):
     sys.stderr.write("queuectl: needs Python 3.8 or later; this is %s\n" % sys.version.split()[0])
     sys.exit(3)

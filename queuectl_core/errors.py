@@ -1,12 +1,12 @@
-"""Typed errors, and the exit code that each one means.
+"""Typed errors and their exit codes.
 
-Inside the program a failure is one of these, with one line of text for the user: what is wrong, with what, and what to
-do. Only `cli.main` turns them into exit codes.
+Each error carries one line for the user: what is wrong, with what, and what to do. Only `cli.main` turns errors into
+exit codes.
 """
 
 
 class QueueError(Exception):
-    """The base of all errors that users should read."""
+    """Base class of all errors shown to users."""
 
     exit_code = 1
 
@@ -18,7 +18,7 @@ class Refused(QueueError):
 
 
 class JobRefused(Refused):
-    """A job can't be enqueued; `index` is its place among those given."""
+    """A job can't be enqueued; `index` is its position in the batch."""
 
     def __init__(self, text: str, index: int) -> None:
         super().__init__(text)
@@ -30,7 +30,7 @@ class DuplicateId(JobRefused):
 
 
 class BadInput(QueueError):
-    """Wrong usage or bad input; the text says where."""
+    """Wrong usage or invalid input."""
 
     exit_code = 2
 
@@ -42,11 +42,11 @@ class DatabaseUnusable(QueueError):
 
 
 class DatabaseBusy(DatabaseUnusable):
-    """Another program held the write lock for longer than we wait."""
+    """Another process held the write lock for too long."""
 
 
 class DatabaseFull(DatabaseUnusable):
-    """The database can't be written now (disk full, read-only, I/O error), but may be later."""
+    """The database can't be written (disk full, read-only, I/O error). Retrying later may work."""
 
 
 class DatabaseGone(DatabaseUnusable):

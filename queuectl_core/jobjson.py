@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # --- input ---------------------------------------------------------------------------------------
 
-STAMP_TOLERANCE = 3600  # seconds
+TIMESTAMP_TOLERANCE = 3600  # seconds
 
-# Other names for the same field, in JSON as people write it.
+# Other names that users give to the same field.
 SYNONYMS = {
     "base_backoff_seconds": "backoff_base",
     "base_backoff": "backoff_base",
@@ -31,7 +31,7 @@ JSON_FIELDS = (set(jobspec.FIELDS) | {"delay", "run_at"}) - {"replace"}
 
 
 def json_object(text: str) -> dict[str, object]:
-    """The JSON object that `text` is, no name in it twice. Raises BadInput."""
+    """Parse a JSON object in which no name occurs twice. Raises BadInput."""
     try:
         given = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -45,39 +45,38 @@ def json_object(text: str) -> dict[str, object]:
     return given
 
 
-def _no_pair_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         names = [key for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
-        raise BadInput(f"{values.quote(twice)}: given twice")
-    return made
+        duplicate = next(key for key in names if names.count(key) > 1)
+        raise BadInput(f"{values.quote(duplicate)}: given twice")
+    return unique
 
 
-def _no_constant(word: str) -> float:
-    raise BadInput(f"not valid JSON: {word} is no number")
+def _reject_constant(word: str) -> float:
+    raise BadInput(f"not valid JSON: {word} is not allowed")
 
 
-# json.loads would make one for each text, at the cost of reading it.
-_DECODER = json.JSONDecoder(object_pairs_hook=_no_pair_twice, parse_constant=_no_constant)
+# Shared: with hooks, json.loads builds a decoder per call, which costs as much as the decoding.
+_DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
 
 
 def from_json(
     text: str, defaults: dict[str, object], now: float, places: dict[str, str] | None = None
 ) -> jobspec.NewJob:
-    """A NewJob from a JSON object; `defaults` fill the fields that it leaves out.
+    """A NewJob from a JSON object; `defaults` supply the fields that it leaves out.
 
-    `places` says how to name a field that came from the defaults.
-
-    `state`, `attempts`, timestamps and results are accepted only where they say what a new job is
-    anyway. Raises BadInput, with the nearest known field for an unknown one.
+    `places` says what messages call a field that came from the defaults. `now` is in epoch seconds. Fields that
+    queuectl sets (state, attempts, timestamps, results) are accepted if a new job has that value anyway. Raises
+    BadInput; for an unknown field, it names the most similar known one.
     """
     given = json_object(text)
     fields = dict(defaults)
     for key, value in given.items():
         field = SYNONYMS.get(key, key)
-        if field in NEW_JOB_SAYS:
-            if value is not None and not NEW_JOB_SAYS[field](value, now):
+        if field in SET_BY_QUEUECTL:
+            if value is not None and not SET_BY_QUEUECTL[field](value, now):
                 raise BadInput(
                     f"{field}: cannot be {values.quote(value)} in a new job; queuectl sets it"
                 )
@@ -88,18 +87,18 @@ def from_json(
         if value is None and field != "command":
             continue
         if field in given and field != key:
-            raise BadInput(f"{field}: given twice, as {key} too")
+            raise BadInput(f"{field}: given twice, also as {key}")
         if field in ("delay", "run_at"):
             fields.pop("delay", None) if field == "run_at" else fields.pop("run_at", None)
             if field == "delay" and given.get("run_at") is not None:
-                raise BadInput("delay: cannot be given together with run_at")
+                raise BadInput("delay: cannot be used together with run_at")
         fields[field] = value
     return jobspec.new_job(fields, now, places, literal=given)
 
 
 def _is_about_now(value: object, now: float) -> bool:
     try:
-        return abs(values.moment(value, "time", now) - now) <= STAMP_TOLERANCE
+        return abs(values.moment(value, "time", now) - now) <= TIMESTAMP_TOLERANCE
     except BadInput:
         return False
 
@@ -108,21 +107,21 @@ def _is_zero(value: object, now: float) -> bool:
     return not isinstance(value, bool) and value == 0
 
 
-def _is_nothing(value: object, now: float) -> bool:
-    return False  # Only null, which the caller lets pass.
+def _only_null(value: object, now: float) -> bool:
+    return False  # The caller has already accepted null.
 
 
-# Fields of a job that queuectl sets, and what a new job may say there all the same.
-NEW_JOB_SAYS: dict[str, Callable[[object, float], bool]] = {
+# Fields that queuectl sets, and whether a new job's JSON can contain a value for them. Null is always accepted.
+SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
     "state": lambda value, now: value == "pending",
     "attempts": _is_zero,
     "created_at": _is_about_now,
     "updated_at": _is_about_now,
-    "started_at": _is_nothing,
-    "finished_at": _is_nothing,
-    "exit_code": _is_nothing,
-    "error": _is_nothing,
-    "worker": _is_nothing,
+    "started_at": _only_null,
+    "finished_at": _only_null,
+    "exit_code": _only_null,
+    "error": _only_null,
+    "worker": _only_null,
 }
 
 
@@ -137,26 +136,26 @@ TIMES = frozenset(("created_at", "updated_at", "run_at", "started_at", "finished
 
 
 def job_json(job: Job, reason: str | None) -> dict[str, object]:
-    """A job as an object: times in ISO 8601, durations in seconds; `reason` is why it waits."""
-    made = {}
+    """A job for output: times in ISO 8601, durations in seconds; `reason` says why it is waiting."""
+    fields = {}
     for field in JOB_FIELDS:
         value = getattr(job, field)
-        made[field] = iso(value) if field in TIMES else _number(value)
+        fields[field] = iso(value) if field in TIMES else _number(value)
     try:
-        made["env"] = jobspec.variables(job.env)
+        fields["env"] = jobspec.variables(job.env)
     except BadInput:
-        made["env"] = None  # Foreign SQL stored what is none: the job cannot be started.
-    made["reason"] = reason
-    return made
+        fields["env"] = None  # Another program stored garbage, so the job cannot start.
+    fields["reason"] = reason
+    return fields
 
 
 def _number(value: object) -> object:
-    """2 rather than 2.0: SQLite keeps some columns as floats."""
+    """2, not 2.0: SQLite stores some columns as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, object]]:
-    """The history of a job, as `show --json` has it."""
+    """A job's attempts for output, as in `show --json`."""
     return [
         {
             "attempt": attempt.attempt,
@@ -173,7 +172,7 @@ def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, object]]:
 
 
 def worker_json(row: Worker, running: dict[int, tuple[str, float]]) -> dict[str, object]:
-    """A worker as an object; `running` as store.running() tells it."""
+    """A worker for output; `running` comes from store.running()."""
     job, since = running.get(row.id) or (None, None)
     return {
         "id": row.id,

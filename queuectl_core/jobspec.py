@@ -1,4 +1,4 @@
-"""What a new job may say of itself, whether as JSON or as options: one table, one validation."""
+"""The fields of a new job. JSON, options and the Python API share one table of validators."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class NewJob(NamedTuple):
-    """A job to be enqueued. None means that the store fills it in: an id, the time, the settings.
+    """A job to enqueue. The store fills in what is None: an id, the time, the settings.
 
-    The fields before `after` are columns, in this order (see sql.ENQUEUE): first those of every job, then, from `env`
-    on, those that most jobs don't use. `after` are the ids of jobs that must have completed, `replace` updates the
-    waiting job with the same unique key, and `stdin` is the job's standard input.
+    The fields before `after` are columns, in this order (see sql.ENQUEUE): first those that every job has, then, from
+    `env` on, those that most jobs leave empty. `after` lists the ids of jobs that must complete first, `replace`
+    updates the waiting job with the same unique key, and `stdin` is the job's standard input.
     """
 
     id: str | None
@@ -47,16 +47,16 @@ def _env(value: object, place: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise BadInput(f'{place}: must be an object of texts, such as {{"LANG": "C"}}')
+        raise BadInput(f'{place}: must be a JSON object of strings, such as {{"LANG": "C"}}')
     for key, text in value.items():
         if not isinstance(text, str) or not key or "=" in key or "\0" in key + text:
-            raise BadInput(f"{place}: not a name and a text: {values.quote({key: text})}")
+            raise BadInput(f"{place}: not a variable name and a string: {values.quote({key: text})}")
         values.encode(key + text, place)
     return json.dumps(value) if value else None
 
 
 def variables(env: str | bytes | None) -> dict[str, str]:
-    """A job's own environment as it is stored; BadInput where foreign SQL stored anything else."""
+    """A job's own environment variables, from the stored JSON. Raises BadInput if another program stored garbage."""
     import json
 
     if not env:
@@ -105,27 +105,27 @@ def new_job(
     places: dict[str, str] | None = None,
     literal: Container[str] = (),
 ) -> NewJob:
-    """Validate `fields` (by name, as JSON or options gave them) and make a NewJob of them.
+    """Validate `fields` and return them as a NewJob.
 
-    `run_at` and `delay` (from `now`, epoch seconds) both set when the job may run. `places` says
-    how to name a field in a message (`--timeout` for `timeout`), but for those that are in `literal`.
+    `run_at` and `delay` (from `now`, in epoch seconds) both set when the job can run, so only one can be given.
+    `places` maps fields to their names in messages (`timeout` to `--timeout`), except for fields in `literal`.
     Raises BadInput.
     """
 
-    def named(field: str) -> str:
+    def place(field: str) -> str:
         return field if not places or field in literal else places.get(field, field)
 
     checked = dict.fromkeys(NewJob._fields)
     checked["queue"], checked["priority"] = "default", 0
     for field, value in fields.items():
         if field in FIELDS:
-            checked[field] = FIELDS[field](value, named(field))
+            checked[field] = FIELDS[field](value, place(field))
     if "command" not in fields:
         raise BadInput("command: missing")
     if fields.get("delay") is not None and fields.get("run_at") is not None:
-        raise BadInput(f"{named('delay')}: cannot be given together with {named('run_at')}")
+        raise BadInput(f"{place('delay')}: cannot be used together with {place('run_at')}")
     if fields.get("delay") is not None:
-        checked["run_at"] = now + values.duration(fields["delay"], named("delay"))
+        checked["run_at"] = now + values.duration(fields["delay"], place("delay"))
     elif fields.get("run_at") is not None:
-        checked["run_at"] = values.moment(fields["run_at"], named("run_at"), now)
+        checked["run_at"] = values.moment(fields["run_at"], place("run_at"), now)
     return NewJob._make(checked.values())

@@ -1,19 +1,18 @@
-"""The queue as a library: `from queuectl_core import Queue`.
+"""The Python API: `from queuectl_core import Queue`.
 
     with Queue() as queue:                          # The file that the command line uses.
         id = queue.enqueue("sleep 2; echo done")
         job = queue.wait(id, timeout=60)
 
-An application that keeps the queue's tables in its own database file enqueues inside its own
-transaction: the job is there if, and only if, the application's own rows are.
+An application that keeps the queue's tables in its own database file can enqueue inside its own transactions: the job
+exists if, and only if, the application's rows do.
 
     connection.execute("INSERT INTO orders …")
     Queue(connection=connection).enqueue(["mail", "--order", "17"])
     connection.commit()
 
-On a connection of the application's nothing but the queue's rows is touched: its transaction is
-neither committed nor rolled back, and its settings stay. Idle workers are not woken then, since
-nobody tells us of the commit: they see it when they look by themselves, within half a second.
+On an application's connection we touch only the queue's rows: we never commit or roll back, and leave its settings
+alone. We can't see the commit either, so we wake no idle workers; they poll, and find the job within half a second.
 """
 
 from __future__ import annotations
@@ -36,29 +35,28 @@ if TYPE_CHECKING:
 
     Path = Union[str, os.PathLike[str]]
 
-POLL = 0.004  # Seconds between two looks of `wait`; a look costs some ten microseconds.
+POLL = 0.004  # Seconds between polls in `wait`; each costs about ten microseconds.
 
 
 class Queue:
-    """One queue. Not for use by several threads or across a fork.
+    """One queue. Don't share it between threads, or use it across a fork.
 
-    Its methods raise BadInput, Refused (DuplicateId for an id that exists already), WaitTimedOut,
-    and DatabaseUnusable (DatabaseBusy, DatabaseFull), all of them a QueueError of
-    queuectl_core.errors, with a text for people.
+    Every error its methods raise is a QueueError (see queuectl_core.errors) with a message for users: BadInput, Refused
+    (DuplicateId if the id already exists), WaitTimedOut, and DatabaseUnusable (DatabaseBusy, DatabaseFull).
     """
 
     def __init__(
         self, path: Path | None = None, *, connection: sqlite3.Connection | None = None
     ) -> None:
-        """Open the queue in the file `path`, which is made where it is missing.
+        """Open the queue file `path`, creating it if it is missing.
 
-        Without a path it is the file that the command line uses ($QUEUECTL_DB and so on). A
-        `connection` is to a file that has the queue's tables already: once `Queue(path)` or any
-        command with `--db` puts them there. Raises DatabaseUnusable.
+        The default is the file that the command line uses ($QUEUECTL_DB and so on). A `connection` must be to a file
+        that already has the queue's tables; to create them once, use `Queue(path)` or any command with `--db`.
+        Raises DatabaseUnusable, or TypeError if given both.
         """
         if connection is not None:
             if path is not None:
-                raise TypeError("Queue: either a path or a connection")
+                raise TypeError("Queue takes a path or a connection, not both")
             from .store.borrowed import BorrowedConnection
 
             borrowed = BorrowedConnection(connection)
@@ -68,7 +66,7 @@ class Queue:
         self._connection = connection
 
     def close(self) -> None:
-        """Close the file; a connection that was given stays open."""
+        """Close the file; the application's connection stays open."""
         self._store.close()
 
     def __enter__(self) -> Queue:
@@ -97,19 +95,20 @@ class Queue:
         bury_on: str | int | None = None,
         retry_only_on: str | int | None = None,
     ) -> str:
-        """Add a job; returns its id.
+        """Add a job and return its id.
 
-        `command` is a shell line, or the words of a command that are run as they are. All else is as
-        of the options of `queuectl enqueue`: durations in seconds or as "5m", `run_at` in epoch
-        seconds or ISO 8601, `after` the ids of jobs that must have completed, exit codes as in
-        "2,64-78". `cwd` is the present directory by default; what is left out otherwise is taken
-        from the queue's configuration. With `unique`, the id may be that of an unfinished job.
+        `command` is a shell command line, or a sequence of words to run as they are. The other arguments work like the
+        options of `queuectl enqueue`: durations are seconds or text such as "5m", `run_at` is epoch seconds or ISO
+        8601, `after` lists the ids of jobs that must complete first, and exit codes are written "2,64-78". `cwd`
+        defaults to the current directory, settings to the queue's configuration. If an unfinished job has the same
+        `unique` key, nothing is added, and the id is that job's.
 
-        The job is on the disk when this returns; with a connection, when its transaction commits.
+        The job is on disk when this returns or, on an application's connection, when its transaction commits.
+        Raises BadInput, and Refused (DuplicateId if the id already exists).
         """
         words = [command] if isinstance(command, str) else list(command)
         fields: dict[str, object] = {
-            "command": words[0] if len(words) == 1 else _joined(words),
+            "command": words[0] if len(words) == 1 else _join(words),
             "id": id,
             "queue": queue,
             "priority": priority,
@@ -130,39 +129,40 @@ class Queue:
         return self._store.enqueue([new_job(given, time.time())])[0]
 
     def get(self, id: str) -> Job:
-        """The job as it is now: times in epoch seconds. Raises Refused when there is none."""
+        """The job as it is now, with times in epoch seconds. Raises Refused if there is no such job."""
         job = self._store.find(id)
         if job is None:
             raise Refused(f"no such job: {values.quote(id)}")
         return job
 
     def wait(self, id: str, timeout: float | None = None) -> Job:
-        """Wait until a job is finished, or can never run since it waits for one that failed.
+        """Wait until a job is finished, or can never run because a job it depends on failed.
 
-        Returns the job: look at its `state`. Raises WaitTimedOut after `timeout` seconds.
+        Returns the job; check its `state`. Raises WaitTimedOut after `timeout` seconds, and Refused inside a
+        transaction or if there is no such job.
         """
         if self._connection is not None and self._connection.in_transaction:
-            raise Refused("cannot wait inside a transaction: nobody sees the job before it commits")
-        until = None if timeout is None else time.monotonic() + timeout
+            raise Refused("cannot wait inside a transaction: workers can't see the job until it commits")
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             version = self._store.data_version()
             job = self.get(id)
             if job.state in FINISHED or self._store.is_stuck(job):
                 return job
             while self._store.data_version() == version:
-                if until is not None and time.monotonic() >= until:
-                    raise WaitTimedOut(f"job {job.id} is not finished: it is {job.state}")
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise WaitTimedOut(f"job {job.id} is still {job.state}")
                 time.sleep(POLL)
 
     def cancel(self, id: str) -> Job:
-        """Cancel a job; one that runs is ended by its worker soon (`wait` for it).
+        """Cancel a job. If it is running, its worker kills it soon afterward; use `wait` to wait for that.
 
-        Returns the job as it is then. Raises Refused when there is none or it is finished.
+        Returns the job as it is now. Raises Refused if there is no such job, or if it is already finished.
         """
         return self._store.cancel(self.get(id).id)
 
 
-def _joined(words: list[str]) -> str:
+def _join(words: list[str]) -> str:
     import shlex
 
     return shlex.join(words)

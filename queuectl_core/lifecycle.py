@@ -1,4 +1,4 @@
-"""The lifecycle of a job: its states, the moves between them, and what becomes of it after an attempt.
+"""The lifecycle of a job: its states, the moves between them, and the decision after each attempt.
 
                         +------------------ release (operator stopped the worker) -----------+
                         v                                                                    |
@@ -12,8 +12,8 @@
                       |                                                +--bury (none left)--> dead
                       +---- revive (dlq retry / retry: attempts = 0) <---- dead | cancelled | completed
 
-A `failed` job waits for its retry. So it can be cancelled like a pending job, and revived (retried at once) like a
-dead one. Everything here is pure: no I/O and no clock.
+A `failed` job is waiting for its retry, so it can be cancelled like a pending job, or revived (retried at once) like a
+dead one. Everything here is pure: no I/O, no clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FINISHED = ("completed", "dead", "cancelled")
 WAITING = ("pending", "failed")
 UNFINISHED = ("pending", "processing", "failed")
 
-# EX_TEMPFAIL of BSD's sysexits.h: "not now, try again later". It doesn't use up a retry.
+# EX_TEMPFAIL in BSD's sysexits.h: "not now, try again later". It doesn't use up a retry.
 TEMPORARY_FAILURE = 75
 
 
@@ -51,9 +51,9 @@ TRANSITIONS = {
 class Job(NamedTuple):
     """A row of queuectl_jobs. Times are UTC epoch seconds, durations are seconds, sizes are bytes.
 
-    `attempts` counts starts against max_retries: a revival resets it to 0, a release or a deferral refunds one.
-    `last_attempt` numbers the latest attempt and never decreases, so it identifies one row of queuectl_attempts.
-    Other programs can insert jobs, but triggers complete them and CHECKs reject what doesn't fit these types.
+    `attempts` counts starts against max_retries: revive resets it to 0, release and defer give one back.
+    `last_attempt` is the number of the latest attempt. It never decreases, so it identifies a row of queuectl_attempts.
+    Other programs can insert jobs too: triggers fill in missing columns, and CHECKs reject values of other types.
     """
 
     seq: int
@@ -94,14 +94,14 @@ class Outcome(NamedTuple):
     """How an attempt ended.
 
     `kind` is one of:
-      exit       the command ended by itself; `code` is its exit status
-      signal     a signal ended it; `code` is the signal's number
-      timeout    it ran longer than job.timeout and was ended
-      lost       its worker died; what was left of it has been ended
-      unstarted  it could not be started; `detail` says why
-      cancelled  it was ended because the job was cancelled
-      released   it was ended because its worker was stopped at once
-      evicted    it was ended because its job was taken from its worker; it doesn't count
+      exit       the command exited; `code` is its exit status
+      signal     a signal killed it; `code` is the signal's number
+      timeout    it ran longer than job.timeout and was killed
+      lost       its worker died; whatever was left of it has been killed
+      unstarted  it could not start; `detail` says why
+      cancelled  it was killed because the job was cancelled
+      released   it was killed because its worker was told to stop now
+      evicted    it was killed because its worker no longer holds the job; it doesn't count
     """
 
     kind: str
@@ -110,10 +110,10 @@ class Outcome(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What becomes of a job after an attempt.
+    """What happens to a job after an attempt.
 
-    `run_at` is when it may run again (None: never), `exit_code` what `wait` exits with (None: there is none), and
-    `error` the reason (None: it succeeded).
+    `run_at` is when it can run again (None: never), `exit_code` is the attempt's exit code, if it has one, and `error`
+    is why it failed (None: it didn't).
     """
 
     move: str
@@ -126,7 +126,7 @@ EXIT_HINTS = {75: " (not now)", 126: " (cannot be executed)", 127: " (command no
 
 
 def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
-    """What becomes of `job` after its attempt ended with `outcome` at `now` (epoch seconds)."""
+    """Decide what happens to `job`, whose attempt ended with `outcome` at `now` (epoch seconds)."""
     exit_code, error = describe(job, outcome)
     if outcome.kind == "released":
         return Verdict("release", now, None, None)
@@ -156,12 +156,12 @@ def is_among(code: int, codes: str) -> bool:
             if int(first) <= code <= int(last or first):
                 return True
         except ValueError:
-            pass  # Garbage that another program stored matches no exit code.
+            pass  # Garbage stored by another program matches no exit code.
     return False
 
 
 def backoff(base: float, attempt: int, cap: float) -> float:
-    """Seconds to wait after the attempt-th failed attempt: base ** attempt, but at most `cap`."""
+    """Seconds to wait after failed attempt number `attempt`: base ** attempt, but at most `cap`."""
     try:
         return min(float(base) ** attempt, cap)
     except OverflowError:
@@ -169,7 +169,7 @@ def backoff(base: float, attempt: int, cap: float) -> float:
 
 
 def describe(job: Job, outcome: Outcome) -> tuple[int | None, str | None]:
-    """The exit code as a shell would report it, and why the attempt failed; None if it succeeded."""
+    """The exit code as a shell reports it (128 + signal), and why the attempt failed. Each is None if it has none."""
     kind, code = outcome.kind, outcome.code
     if kind == "exit":
         if code == 0:
@@ -187,7 +187,7 @@ def describe(job: Job, outcome: Outcome) -> tuple[int | None, str | None]:
 
 
 def signal_name(number: int) -> str:
-    """Such as SIGSEGV for 11, or "signal 40" for one without a name."""
+    """SIGSEGV for 11; "signal 40" for a number without a name."""
     import signal  # Deferred: enqueue doesn't need it.
 
     try:

@@ -1,6 +1,6 @@
-"""The rows of the queue's file as values: processes, workers, attempts and their output.
+"""Rows of the queue file as typed values: processes, workers, attempts and their output.
 
-Jobs are in lifecycle.py, new jobs in jobspec.py. Times are UTC epoch seconds.
+Job is in lifecycle.py, NewJob in jobspec.py. Times are UTC epoch seconds.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Dict, List, Tuple
 
-    # A piece of output: its position, its stream (1 stdout, 2 stderr), its bytes.
+    # Output: position, stream (1 stdout, 2 stderr), bytes.
     Chunk = Tuple[int, int, bytes]
-    # For each worker that holds a job: the job's id and when the attempt started.
+    # By id of a worker that holds a job: the job's id, and when the attempt started.
     Running = Dict[int, Tuple[str, float]]
-    # For each queue, how many of its jobs are in each state.
+    # The number of jobs, by queue and state.
     Counts = Dict[str, Dict[str, int]]
-    # The jobs that a job was told to wait for: (id, state, whether that is met).
+    # A job's dependencies: (id, state, whether it is satisfied).
     Needs = List[Tuple[str, str, int]]
 
 
 class Identity(NamedTuple):
-    """One process, for all time: a PID alone is reused.
+    """Identifies a process for all time; PIDs are reused.
 
-    `boot` is the boot of the machine and the PID namespace, `birth` is when the process started, in whatever
-    unit the system reports (see workers/identity.py).
+    `boot` identifies the boot and the PID namespace, and `birth` is when the process started, in whatever unit the
+    system reports (see workers/identity.py).
     """
 
     pid: int
@@ -55,22 +55,22 @@ class Worker(NamedTuple):
         return self.identity.pid
 
     def state(self, job: str | None) -> str:
-        """What it is doing, given the id of the job that it holds: "stopping", "busy" or "idle"."""
+        """What it is doing: "stopping", "busy" or "idle". `job` is the id of the job it holds, if any."""
         return "stopping" if self.wanted != "run" else "busy" if job else "idle"
 
     def takes(self, queue: str) -> bool:
-        """Whether it takes jobs of this queue."""
+        """Whether it takes jobs from this queue."""
         return self.queues is None or queue in self.queues.split(",")
 
 
 def worker_from(row: Sequence[Any]) -> Worker:
-    """A Worker from the columns sql.WORKER_COLUMNS."""
+    """A Worker from a row of sql.WORKER_COLUMNS."""
     id, role, supervisor, pid, boot, birth, *rest = row
     return Worker(id, role, supervisor, Identity(pid, boot, birth), *rest)
 
 
 class Attempt(NamedTuple):
-    """A row of queuectl_attempts. `outcome` is None while it runs; `dropped` counts bytes of output not kept."""
+    """A row of queuectl_attempts. `outcome` is None while it runs; `dropped` counts the bytes of output not kept."""
 
     attempt: int
     worker: int
@@ -83,10 +83,10 @@ class Attempt(NamedTuple):
 
 
 class NewOutput(NamedTuple):
-    """What an attempt printed since its output was last stored.
+    """What an attempt has printed since its output was last stored.
 
-    `fresh` are chunks to add, `stale` positions of stored chunks to delete, and `dropped` how many bytes of the
-    attempt's output were not kept so far.
+    `fresh` holds the chunks to add, `stale` the positions of stored chunks to delete, and `dropped` the number of bytes
+    of the attempt's output not kept so far.
     """
 
     fresh: list[Chunk]

@@ -1,8 +1,8 @@
-"""The configuration keys: what each means, its default, and how its value is read.
+"""The configuration keys: what each one means, its default and its parser.
 
-A setting that belongs to a job (`column`) is copied into the job when it is enqueued, from the
-first of: the job itself, the key of its queue (`QUEUE.max-retries`), the key (`max-retries`), the
-default here. Later changes apply to later jobs only.
+Settings with a `column` are copied into each job when it is enqueued. The value comes from the first of these that is
+set: the job itself, its queue's key (`QUEUE.max-retries`), the global key (`max-retries`), the default. Later changes
+affect later jobs only.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
     from typing import Dict, Union
 
     Value = Union[int, float, str]
-    # What is set, by canonical key.
+    # The values that users set, by canonical key.
     Config = Dict[str, Value]
 
 
 class Setting(NamedTuple):
-    """A key. `parse(value, place)` makes a value of what a user gave; `column` is that of a job, or ""."""
+    """A configuration key. `parse(value, place)` validates user input; `column` is the job's column, or ""."""
 
     key: str
     default: Value
     parse: Callable[[object, str], Value]
     column: str
     help: str
-
 
 
 def _count(value: object, place: str) -> int:
@@ -56,56 +55,49 @@ def _runner(value: object, place: str) -> str:
     except ValueError as error:
         raise BadInput(f"{place}: {str(error).lower()}: {values.quote(text)}") from None
     if not words or not words[0]:
-        raise BadInput(f"{place}: must be a command for the job's own to follow, as in /bin/sh -c")
+        raise BadInput(f"{place}: must be a command that takes another as its last argument, such as /bin/sh -c")
     return text
 
 
 SETTINGS = {
     setting.key: setting
     for setting in (
-        Setting("max-retries", 3, _count, "max_retries", "how many times a failed job is run again"),
-        Setting(
-            "backoff-base", 2, values.factor, "backoff_base", "wait BASE ** n seconds after failure n"
-        ),
-        Setting("backoff-max", 86400, values.duration, "backoff_max", "the longest such wait"),
-        Setting("timeout", 0, values.duration, "timeout", "how long an attempt may run; 0 is no limit"),
-        Setting(
-            "kill-grace", 10, values.duration, "kill_grace", "SIGKILL comes so long after SIGTERM"
-        ),
+        Setting("max-retries", 3, _count, "max_retries", "how many times to retry a failed job"),
+        Setting("backoff-base", 2, values.factor, "backoff_base", "wait BASE ** n seconds before retry n"),
+        Setting("backoff-max", 86400, values.duration, "backoff_max", "longest wait before a retry, in seconds"),
+        Setting("timeout", 0, values.duration, "timeout", "seconds an attempt can run; 0 means no limit"),
+        Setting("kill-grace", 10, values.duration, "kill_grace", "seconds between SIGTERM and SIGKILL"),
         Setting(
             "output-limit",
             1024 * 1024,
             values.size,
             "output_limit",
-            "bytes of output kept of an attempt, its first and last",
+            "bytes of output kept per attempt, half from each end",
         ),
-        Setting(
-            "defer-limit", 20, _count, "defer_limit", "how often exit 75 (not now) uses no retry"
-        ),
-        Setting("runner", "/bin/sh -c", _runner, "", "what jobs run under: their command follows it"),
-        Setting("runner-kill", "", _line, "", "ends for certain what a job's runner started elsewhere"),
+        Setting("defer-limit", 20, _count, "defer_limit", "how many times exit 75 (not now) costs no retry"),
+        Setting("runner", "/bin/sh -c", _runner, "", "runs each job, with its command as the last argument"),
+        Setting("runner-kill", "", _line, "", "kills whatever a job's runner started elsewhere"),
         Setting(
             "keep-completed", "forever", values.retention, "", "prune completed jobs older than this"
         ),
         Setting("keep-dead", "forever", values.retention, "", "prune dead jobs older than this"),
-        Setting("limit", "none", _limit, "", "of a queue: how many of its jobs run at once"),
-        Setting("rate", "none", values.rate, "", "of a queue: how many jobs start, as in 10/min"),
+        Setting("limit", "none", _limit, "", "per queue: how many jobs can run at once"),
+        Setting("rate", "none", values.rate, "", "per queue: how many jobs can start, such as 10/min"),
     )
 }
 
 JOB_SETTINGS = tuple(setting for setting in SETTINGS.values() if setting.column)
-OF_A_QUEUE = ("limit", "rate")  # These keys need a queue,
-OF_ALL = ("keep-completed", "keep-dead")  # and these have none.
+OF_A_QUEUE = ("limit", "rate")  # Valid only as QUEUE.KEY.
+OF_ALL = ("keep-completed", "keep-dead")  # Not valid as QUEUE.KEY.
 
-# Names that earlier implementations of this system gave to the same things.
+# What earlier implementations of this system called these keys.
 OLD_NAMES = {"default-max-retries": "max-retries", "default-base-backoff": "backoff-base"}
 
 
 def canonical(key: str) -> str:
-    """The one spelling of a key: `max_retries` and `default_max_retries` are `max-retries`.
+    """The canonical spelling of a key: `max-retries` for `max_retries` and `default_max_retries`.
 
-    A key of one queue is `QUEUE.KEY`; the queue's name is left as it is. An unknown key raises
-    BadInput and names the nearest known one.
+    In `QUEUE.KEY`, the queue's name is left alone. Raises BadInput for an unknown key, with the most similar known one.
     """
     queue, dot, last = key.rpartition(".")
     spelled = last.strip().lower().replace("_", "-")
@@ -113,24 +105,24 @@ def canonical(key: str) -> str:
     if spelled not in SETTINGS:
         raise BadInput(f"no such key: {values.quote(key)} ({values.nearest(spelled, list(SETTINGS))})")
     if spelled in OF_A_QUEUE and not dot:
-        raise BadInput(f"{key}: belongs to one queue: write QUEUE.{spelled}")
+        raise BadInput(f"{key}: applies to a single queue; write QUEUE.{spelled}")
     if spelled in OF_ALL and dot:
-        raise BadInput(f"{key}: is for all queues: write {spelled}")
+        raise BadInput(f"{key}: applies to all queues; write {spelled}")
     if dot:
         return f"{values.name(queue, 'queue')}.{spelled}"
     return spelled
 
 
 def parse(key: str, value: str) -> Value:
-    """The value of the canonical `key`, ready to be stored; BadInput where it does not fit."""
+    """The value to store for the canonical `key`. Raises BadInput."""
     return SETTINGS[key.rpartition(".")[2]].parse(value, key)
 
 
 def resolve(config: Config, queue: str) -> dict[str, Value]:
-    """The value of each job setting, by column, for a new job of `queue`."""
+    """The settings of a new job in `queue`, by column."""
     return {setting.column: of_queue(config, queue, setting.key) for setting in JOB_SETTINGS}
 
 
 def of_queue(config: Config, queue: str, key: str) -> Value:
-    """The value of `key` for `queue`: its own, else that of all queues, else the default."""
+    """The value of `key` for `queue`: the queue's own, the global one, or the default."""
     return config.get(f"{queue}.{key}", config.get(key, SETTINGS[key].default))

@@ -1,11 +1,11 @@
-"""Jobs as lines of JSON, out of one queue and into another: another machine's or another version's.
+"""Export and import: jobs as JSON lines, to move them to another machine or another version.
 
-A line is a job as `show --json` prints it, with its whole `history`, what each attempt printed
-(`output`: position, stream, text) and what it reads (`input`). Text holds any bytes: those that are no
-UTF-8 are lone surrogates, as in Python's os.fsdecode.
+A line is a job as `show --json` prints it, with its full `history`, the output of each attempt (`output`: position,
+stream, text) and its standard input (`input`). Text can hold any bytes: invalid UTF-8 becomes lone surrogates, as in
+os.fsdecode (PEP 383).
 
-`import` reads such lines, and those that mongoexport makes of the `jobs` collection of the QueueCTL
-for Node.js. It reads all of them before it changes anything, and then adds all jobs in one transaction.
+`import` reads these lines, and those that mongoexport writes for the `jobs` collection of QueueCTL for Node.js. It
+reads all lines before it changes anything, then adds all jobs in one transaction.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ if TYPE_CHECKING:
     from .store.reader import Reader
 
     Fields = Dict[str, Any]
-    # How to read each field: (value, its name, now).
+    # The parser of each field, called with (value, name, now).
     Table = Dict[str, Callable[..., Any]]
-    # Attempts with their output.
+    # Attempts, each with its output.
     History = List[Tuple[Attempt, List[Chunk]]]
 
 
 class Record(NamedTuple):
-    """A job with everything that belongs to it: the ids that it waits or waited for, its attempts with their output,
-    and its standard input."""
+    """A job with everything that belongs to it.
+
+    `needs` lists the ids of its dependencies, `input` is its standard input.
+    """
 
     job: Job
     needs: tuple[str, ...]
@@ -48,25 +50,25 @@ class Record(NamedTuple):
     input: bytes | None
 
 
-# --- out -----------------------------------------------------------------------------------------
+# --- export --------------------------------------------------------------------------------------
 
 
 def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
-    """All jobs, in the order in which they came, all as they were at one moment."""
+    """All jobs, oldest first, from one consistent snapshot."""
     with store.snapshot():
         for job in store.oldest_first():
-            made = job_json(job, None)
-            # What is true of that queue only: who runs it, and why it waits there.
-            del made["worker"], made["reason"], made["stdin"]
+            fields = job_json(job, None)
+            # These mean nothing in another queue.
+            del fields["worker"], fields["reason"], fields["stdin"]
             attempts = store.attempts(job)
-            made["after"] = [id for id, _, _ in store.needs(job)]
-            made["history"] = [
+            fields["after"] = [id for id, _, _ in store.needs(job)]
+            fields["history"] = [
                 dict(entry, output=_output(store, job, attempt.attempt))
                 for attempt, entry in zip(attempts, attempts_json(attempts))
             ]
             data = store.input(job)
-            made["input"] = None if data is None else values.decode(data)
-            yield made
+            fields["input"] = None if data is None else values.decode(data)
+            yield fields
 
 
 def _output(store: Reader, job: Job, attempt: int) -> list[list[object]]:
@@ -76,18 +78,17 @@ def _output(store: Reader, job: Job, attempt: int) -> list[list[object]]:
     ]
 
 
-# --- in ------------------------------------------------------------------------------------------
+# --- import --------------------------------------------------------------------------------------
 
 
 def import_jobs(store: Client, lines: Iterable[bytes], now: float) -> tuple[list[str], int]:
-    """Add the jobs of `lines`; returns the ids of those added, and how many were there already.
+    """Add the jobs in `lines`. Returns the ids of those added, and how many already existed.
 
-    Raises BadInput, which names the line, and has changed nothing then.
+    `now` is in epoch seconds. Raises BadInput, which names the line, having changed nothing.
     """
     added: list[str] = []
-    found = 0
-    # What was read is kept in a file, so that there may be millions, and nobody waits for the lock
-    # while we read.
+    existing = 0
+    # Parse into a file: there may be millions of jobs, and reading a slow pipe must not hold the write lock.
     with tempfile.TemporaryFile() as file:
         for numbered in _read(lines, store.config(), now):
             pickle.dump(numbered, file)
@@ -101,8 +102,8 @@ def import_jobs(store: Client, lines: Iterable[bytes], now: float) -> tuple[list
                 if is_new:
                     added.append(record.job.id)
                 else:
-                    found += 1
-    return added, found
+                    existing += 1
+    return added, existing
 
 
 def _load(file: BinaryIO) -> Iterator[tuple[int, Record]]:
@@ -122,14 +123,17 @@ def _read(lines: Iterable[bytes], config: Config, now: float) -> Iterator[tuple[
             record = read_record(line, config, now)
             first = line_of.setdefault(record.job.id, number)
             if first != number:
-                raise BadInput(f"id: {values.quote(record.job.id)} is on line {first} too")
+                raise BadInput(f"id: {values.quote(record.job.id)} is also on line {first}")
         except BadInput as error:
             raise BadInput(f"line {number}: {error}") from None
         yield number, record
 
 
 def read_record(line: bytes, config: Config, now: float) -> Record:
-    """One line of an export, or of mongoexport; `config` fills in settings. Raises BadInput."""
+    """Parse a line of `export` or mongoexport. `config` fills in missing settings; `now` is in epoch seconds.
+
+    Raises BadInput.
+    """
     try:
         given = json_object(line.decode())
     except UnicodeDecodeError:
@@ -143,17 +147,17 @@ def read_record(line: bytes, config: Config, now: float) -> Record:
     state, created_at = fields["state"], fields["created_at"]
     if (fields.get("finished_at") is None) == (state in FINISHED):
         raise BadInput(
-            f"finished_at: {'missing' if state in FINISHED else 'given'} in a job that is {state}"
+            f"finished_at: {'missing' if state in FINISHED else 'given'}, but the job is {state}"
         )
     attempts = [_attempt(entry, now) for entry in fields.pop("history", None) or []]
     needs, data = fields.pop("after", None) or (), fields.pop("input", None)
     job = Job(**{**dict.fromkeys(Job._fields), **_DEFAULTS, **fields})
     defaults = settings.resolve(config, job.queue)
-    completed: dict[str, Any] = {
+    missing: dict[str, Any] = {
         name: default for name, default in defaults.items() if getattr(job, name) is None
     }
     job = job._replace(
-        **completed,
+        **missing,
         updated_at=created_at if job.updated_at is None else job.updated_at,
         run_at=created_at if job.run_at is None else job.run_at,
         last_attempt=max([job.attempts, *(attempt.attempt for attempt, _ in attempts)]),
@@ -161,7 +165,7 @@ def read_record(line: bytes, config: Config, now: float) -> Record:
     if state == "processing":
         job, attempts = _released(job, attempts, now)
     if any(attempt.finished_at is None for attempt, _ in attempts):
-        raise BadInput(f"history: an attempt without an end in a job that is {state}")
+        raise BadInput(f"history: an attempt has no finished_at, but the job is {state}")
     return Record(job, needs, attempts, data)
 
 
@@ -169,7 +173,7 @@ _DEFAULTS = {"queue": "default", "priority": 0, "attempts": 0, "deferrals": 0}
 
 
 def _released(job: Job, attempts: History, now: float) -> tuple[Job, History]:
-    """A job that runs over there waits here, as if its worker had released it."""
+    """A job that is running in the other queue becomes pending, as if its worker had released it."""
     ended = [
         (attempt if attempt.finished_at is not None else _cut_short(attempt, now), output)
         for attempt, output in attempts
@@ -190,7 +194,7 @@ def _attempt(entry: object, now: float) -> tuple[Attempt, list[Chunk]]:
             if fields.get(name) is None:
                 raise BadInput(f"{name}: missing")
         if (fields.get("finished_at") is None) != (fields.get("outcome") is None):
-            raise BadInput("outcome: belongs to an attempt with an end, and only to that")
+            raise BadInput("outcome: must be given if, and only if, finished_at is")
     except BadInput as error:
         raise BadInput(f"history: {error}") from None
     output = fields.pop("output", None) or []
@@ -200,7 +204,7 @@ def _attempt(entry: object, now: float) -> tuple[Attempt, list[Chunk]]:
 
 
 def _checked(given: Fields, table: Table, now: float) -> Fields:
-    """The given fields, read as the table says; null is as good as nothing."""
+    """The given fields, parsed by the table, without those that are null."""
     for name in given:
         if name not in table:
             raise BadInput(f"{values.quote(name)}: no such field ({values.nearest(name, list(table))})")
@@ -214,16 +218,16 @@ def _of(parse: Callable[..., Any], *limits: int) -> Callable[..., Any]:
 
 
 def _name(value: object, place: str) -> str:
-    # What came by foreign SQL may have names that enqueue refuses: these are to move too.
+    # Other programs can insert names that enqueue refuses. Those jobs must move too.
     if not isinstance(value, str) or not 0 < len(value) <= values.LONGEST_NAME:
-        raise BadInput(f"{place}: must be a text of 1 to {values.LONGEST_NAME} characters")
+        raise BadInput(f"{place}: must be a string of 1 to {values.LONGEST_NAME} characters")
     values.encode(value, place)
     return value
 
 
 def _text(value: object, place: str) -> str:
     if not isinstance(value, str):
-        raise BadInput(f"{place}: must be a text, not {values.quote(value)}")
+        raise BadInput(f"{place}: must be a string, not {values.quote(value)}")
     values.encode(value, place)
     return value
 
@@ -249,7 +253,7 @@ def _chunks(value: object, place: str) -> list[Chunk]:
     chunks = []
     for chunk in _list(value, place):
         if len(_list(chunk, place)) != 3:
-            raise BadInput(f"{place}: must be arrays of position, stream, text")
+            raise BadInput(f"{place}: must be arrays of [position, stream, text]")
         position, stream, text = chunk
         position = values.whole(position, place, 0, 2**63 - 1)
         data = values.encode(_text(text, place), place)
@@ -288,7 +292,7 @@ ATTEMPT_FIELDS: Table = {
     "output": _of(_chunks),
 }
 
-# --- from the QueueCTL for Node.js ---------------------------------------------------------------
+# --- from QueueCTL for Node.js -------------------------------------------------------------------
 
 NODE_NAMES = {
     "base_backoff_seconds": "backoff_base",
@@ -300,14 +304,13 @@ NOT_RECORDED = "not recorded by the queue that it came from"
 
 
 def _from_node(document: Fields) -> dict[str, object]:
-    """A line of our own from a document of its `jobs` collection.
+    """Convert a document of its `jobs` collection to the fields of our own lines.
 
-    It keeps no history, only how many attempts there were and what the last one printed. Of the others
-    we know that they were.
+    It records only the number of attempts and the output of the last one, so earlier attempts get placeholders.
     """
     given = {NODE_NAMES.get(name, name): _plain(value) for name, value in document.items()}
     own_id = given.pop("_id", None)
-    given.pop("__v", None)  # The version of Mongoose's own.
+    given.pop("__v", None)  # Mongoose's document version.
     if given.get("id") is None:
         given["id"] = own_id
     output = given.pop("output", None)
@@ -315,7 +318,7 @@ def _from_node(document: Fields) -> dict[str, object]:
     if state in ("completed", "failed", "dead", "processing") and count == 0:
         count = 1
     if not isinstance(count, int):
-        return given  # It will be refused.
+        return given  # Validation rejects it.
     given["attempts"] = count
     created, updated = given.get("created_at"), given.get("updated_at") or given.get("created_at")
     earlier = {"started_at": created, "finished_at": created, "outcome": "exit", "error": NOT_RECORDED}
@@ -339,7 +342,7 @@ def _from_node(document: Fields) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """A value without MongoDB's Extended JSON around it: dates, ids, and numbers of certain types."""
+    """Unwrap MongoDB's Extended JSON: dates, ids and typed numbers."""
     if not isinstance(value, dict) or len(value) != 1:
         return value
     ((kind, inner),) = value.items()
@@ -347,8 +350,8 @@ def _plain(value: object) -> object:
     if kind == "$date":
         if isinstance(inner, int):
             return inner / 1000
-        # Zeros at the end of a fraction are left out, which Python before 3.11 cannot read.
-        return re.sub(r"\.\d{1,6}", lambda found: found[0].ljust(7, "0"), str(inner))
+        # MongoDB trims zeros from the fraction, which Python before 3.11 can't parse.
+        return re.sub(r"\.\d{1,6}", lambda match: match[0].ljust(7, "0"), str(inner))
     try:
         if kind in ("$numberInt", "$numberLong"):
             return int(str(inner))

@@ -1,7 +1,7 @@
 """NamedTuple with typed fields, without the 2 ms that `import typing` costs at start-up.
 
-A type checker sees typing.NamedTuple. At run time a class statement makes a collections.namedtuple from its
-annotations, defaults and methods, as typing.NamedTuple does. Needs `from __future__ import annotations`.
+A type checker sees typing.NamedTuple. At run time a class statement builds a collections.namedtuple from
+its annotations, defaults and methods, as typing.NamedTuple does. Needs `from __future__ import annotations`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ else:
                 return super().__new__(cls, name, bases, body)
             fields = body.pop("__annotations__")
             defaults = [body.pop(field) for field in fields if field in body]
-            made = namedtuple(name, fields, defaults=defaults, module=body.pop("__module__"))
+            result = namedtuple(name, fields, defaults=defaults, module=body.pop("__module__"))
             body.pop("__qualname__")
             for attribute, value in body.items():
-                setattr(made, attribute, value)
-            return made
+                setattr(result, attribute, value)
+            return result
 
     class NamedTuple(metaclass=_Meta):
-        """The base of a class whose annotations are the fields of a tuple."""
+        """Base class; the annotations of a subclass are the fields of the tuple."""

@@ -1,7 +1,7 @@
-"""Values as people write them: durations, times, sizes, names. Text in, numbers out, and back.
+"""Parse and format values the way users write them: durations, times, sizes, names.
 
-Every parser raises `BadInput` whose text starts with the given place (`--timeout`, `run_at`), so
-that the user knows what to mend.
+A parser's `place` is where the value came from, such as `--timeout` or `run_at`. Every parser raises BadInput for an
+invalid value, with a message that starts with the place.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ LARGEST_DURATION = 100 * 365 * 86400
 LARGEST_INTEGER = 2**31 - 1
 LONGEST_NAME = 200
 LARGEST_INPUT = 64 * 1024 * 1024
-LONGEST_COMMAND = 128 * 1024 - 1  # Linux: one argument has at most 128 KiB, its NUL included.
+LONGEST_COMMAND = 128 * 1024 - 1  # Linux limits one argument to 128 KiB, including its NUL.
 
 
 def duration(value: object, place: str) -> float:
-    """Seconds from 90, "90", "90s", "5m", "1h30m", "1.5d"; finite and not negative."""
+    """Seconds from 90, "90", "90s", "5m", "1h30m" or "1.5d"; at least 0, at most 100 years."""
     if isinstance(value, str):
-        seconds = _spelled_duration(value.strip().lower())
+        seconds = _parse_duration(value.strip().lower())
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = value if value <= LARGEST_DURATION else LARGEST_DURATION + 1
     else:
@@ -34,7 +34,7 @@ def duration(value: object, place: str) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def _spelled_duration(text: str) -> float | None:
+def _parse_duration(text: str) -> float | None:
     import re
 
     if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII):
@@ -46,7 +46,7 @@ def _spelled_duration(text: str) -> float | None:
 
 
 def moment(value: object, place: str, now: float) -> float:
-    """Epoch seconds from ISO 8601 (a bare time is local), an epoch, or "+5m" from `now`."""
+    """Epoch seconds from ISO 8601 (local time unless it has an offset), epoch seconds, or "+5m" (from `now`)."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("+"):
@@ -59,9 +59,9 @@ def moment(value: object, place: str, now: float) -> float:
         seconds = value if abs(value) < 1e15 else math.nan
     else:
         seconds = math.nan
-    if not 0 <= seconds < 253402300800:  # The year 10000; false for NaN too.
+    if not 0 <= seconds < 253402300800:  # The year 10000. NaN fails too.
         raise BadInput(
-            f"{place}: not a time: {quote(value)} (write 2030-01-31T08:00:00Z, 2030-01-31 08:00, an epoch, or +5m)"
+            f"{place}: not a time: {quote(value)} (write 2030-01-31T08:00:00Z, 2030-01-31 08:00, epoch seconds or +5m)"
         )
     return seconds
 
@@ -70,12 +70,12 @@ def _iso(text: str) -> float:
     from datetime import datetime
 
     if text[-1:] in ("Z", "z") and text[-2:-1].isdigit():
-        text = text[:-1] + "+00:00"  # As Python before 3.11 wants it.
+        text = text[:-1] + "+00:00"  # Python before 3.11 can't parse Z.
     return datetime.fromisoformat(text).timestamp()
 
 
 def size(value: object, place: str) -> int:
-    """Bytes from 1048576, "1048576", "64k", "1MiB", "2g" (units of 1024)."""
+    """Bytes from 1048576, "1048576", "64k", "1MiB" or "1g" (powers of 1024); less than 2 GiB."""
     if isinstance(value, str):
         text = value.strip().lower()
         digits = text.rstrip("bikmg")
@@ -85,23 +85,23 @@ def size(value: object, place: str) -> int:
     else:
         number = value if isinstance(value, int) and not isinstance(value, bool) else -1
     if not 0 <= number <= LARGEST_INTEGER:
-        raise BadInput(f"{place}: not a size: {quote(value)} (write 65536, 64k or 1MiB; below 2 GiB)")
+        raise BadInput(f"{place}: not a size: {quote(value)} (write 65536, 64k or 1MiB; less than 2 GiB)")
     return number
 
 
-def whole(value: object, place: str, least: int, most: int = LARGEST_INTEGER) -> int:
-    """A whole number from `least` to `most`; text is accepted where it spells one."""
+def whole(value: object, place: str, minimum: int, maximum: int = LARGEST_INTEGER) -> int:
+    """A whole number from `minimum` to `maximum`, or text that spells one."""
     number = value
     if isinstance(value, str):
         digits = value[1:] if value[:1] in ("-", "+") else value
         number = int(value) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
-    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-        raise BadInput(f"{place}: not a whole number from {least} to {most}: {quote(value)}")
+    if not isinstance(number, int) or isinstance(number, bool) or not minimum <= number <= maximum:
+        raise BadInput(f"{place}: not a whole number from {minimum} to {maximum}: {quote(value)}")
     return number
 
 
 def factor(value: object, place: str) -> float:
-    """A finite number that is not negative, such as a backoff base."""
+    """A number from 0 to 1e9, such as a backoff base."""
     number = value
     if isinstance(value, str):
         try:
@@ -114,12 +114,12 @@ def factor(value: object, place: str) -> float:
 
 
 def retention(value: object, place: str) -> float | str:
-    """How long finished jobs are kept: a duration, or "forever"."""
+    """How long to keep finished jobs: seconds, or "forever"."""
     return "forever" if value == "forever" else duration(value, place)
 
 
 def rate(value: object, place: str) -> str:
-    """How many jobs of a queue start in a time, as in "10/s", "30/min", "100/h"."""
+    """How many jobs can start per unit of time, such as "10/s", "30/min" or "100/h"."""
     number, _, unit = str(value).strip().partition("/")
     if not number.isascii() or not number.isdigit() or int(number) < 1 or unit not in ("s", "min", "h"):
         raise BadInput(f"{place}: not a rate: {quote(value)} (write 10/s, 30/min or 100/h)")
@@ -127,20 +127,20 @@ def rate(value: object, place: str) -> str:
 
 
 def exit_codes(value: object, place: str) -> str:
-    """A set of exit codes, as in "2,64-78" or 2; not 0, which is success."""
+    """A set of exit codes, such as "2,64-78" or 2. It can't contain 0, which means success."""
     parts = [part.strip() for part in str(value).split(",")]
     for part in parts:
         first, dash, last = part.partition("-")
         ends = (first, last) if dash else (first, first)
         if not all(end.isascii() and end.isdigit() and len(end) < 4 for end in ends):
-            raise BadInput(f"{place}: not exit codes: {quote(value)} (write 2,64-78)")
+            raise BadInput(f"{place}: not a list of exit codes: {quote(value)} (write 2,64-78)")
         if not 1 <= int(ends[0]) <= int(ends[1]) <= 255:
-            raise BadInput(f"{place}: exit codes are from 1 to 255: {quote(value)}")
+            raise BadInput(f"{place}: exit codes must be from 1 to 255: {quote(value)}")
     return ",".join(parts)
 
 
 def names(value: object, place: str) -> tuple[str, ...]:
-    """Ids from "a,b" or ["a", "b"]."""
+    """Job ids from "a,b" or ["a", "b"], without duplicates."""
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, (list, tuple)) or not words:
         raise BadInput(f"{place}: must be a list of ids, not {quote(value)}")
@@ -148,41 +148,39 @@ def names(value: object, place: str) -> tuple[str, ...]:
 
 
 def key(value: object, place: str) -> str:
-    """A key that makes a job unique: any text without control characters, at most 200 characters."""
+    """A key that makes a job unique: 1 to 200 printable characters, which can include spaces."""
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME or not value.isprintable():
-        raise BadInput(
-            f"{place}: must be a printable text of 1 to {LONGEST_NAME} characters, not {quote(value)}"
-        )
+        raise BadInput(f"{place}: must be 1 to {LONGEST_NAME} printable characters, not {quote(value)}")
     return value
 
 
 def name(value: object, place: str) -> str:
-    """A job's id or a queue's name: printable, without spaces and commas, at most 200 characters.
+    """A job id or queue name: 1 to 200 printable characters, no spaces or commas, no leading "-".
 
-    A name is a line of output, a word in a shell and a part of a comma-separated list, so it
-    must not be able to pass for two of them, for an option, or for a terminal's control code.
+    Names are printed one per line, used as shell words and joined with commas. None may pass for two names, for an
+    option, or for a terminal's control code.
     """
     if not isinstance(value, str) or not value:
-        raise BadInput(f"{place}: must be a text that is not empty, not {quote(value)}")
+        raise BadInput(f"{place}: must be a non-empty string, not {quote(value)}")
     if len(value) > LONGEST_NAME:
         raise BadInput(f"{place}: longer than {LONGEST_NAME} characters: {quote(value)}")
     if not value.isprintable() or " " in value or "," in value or value.startswith("-"):
         raise BadInput(
-            f"{place}: may not start with '-' or hold spaces, commas or unprintable characters: {quote(value)}"
+            f"{place}: must not start with '-' or contain spaces, commas or unprintable characters: {quote(value)}"
         )
     return value
 
 
 def command(value: object, place: str) -> str:
-    """A shell command: not blank, no NUL, at most 128 KiB less one byte."""
+    """A shell command: not blank, no NUL, at most LONGEST_COMMAND bytes."""
     if not isinstance(value, str) or not value.strip():
-        raise BadInput(f"{place}: must be a command that is not empty, not {quote(value)}")
+        raise BadInput(f"{place}: must be a non-empty command, not {quote(value)}")
     if "\0" in value:
-        raise BadInput(f"{place}: a command cannot hold a NUL character")
+        raise BadInput(f"{place}: a command cannot contain a NUL character")
     if len(value) * 4 > LONGEST_COMMAND and len(encode(value, place)) > LONGEST_COMMAND:
         raise BadInput(
-            f"{place}: a command has at most {LONGEST_COMMAND} bytes (the system's limit for one argument);"
-            " put it in a script, or its data on standard input"
+            f"{place}: longer than {LONGEST_COMMAND} bytes (the system's limit for one argument);"
+            " put the command in a script, or pass its data on standard input"
         )
     if not value.isascii():
         encode(value, place)
@@ -190,27 +188,25 @@ def command(value: object, place: str) -> str:
 
 
 def input_bytes(value: object, place: str) -> bytes:
-    """What a job reads on its standard input: bytes, or a text in UTF-8; at most 64 MiB."""
+    """A job's standard input, as bytes: at most 64 MiB. Text is encoded as UTF-8."""
     data = encode(value, place) if isinstance(value, str) else value
     if not isinstance(data, bytes):
-        raise BadInput(f"{place}: must be a text, not {quote(value)}")
+        raise BadInput(f"{place}: must be a string, not {quote(value)}")
     if len(data) > LARGEST_INPUT:
-        raise BadInput(
-            f"{place}: more than {LARGEST_INPUT // 1024**2} MiB; put it into a file and pass its name"
-        )
+        raise BadInput(f"{place}: larger than {LARGEST_INPUT // 1024**2} MiB; put it in a file and pass its name")
     return data
 
 
 def encode(text: str, place: str = "text") -> bytes:
-    """The bytes of a text; those that were no UTF-8 come back as they went in."""
+    """`text` in UTF-8. The reverse of `decode`: bytes that weren't valid UTF-8 come back unchanged."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise BadInput(f"{place}: holds half of a surrogate pair") from None
+        raise BadInput(f"{place}: contains half of a surrogate pair") from None
 
 
 def storable(text: str) -> str | bytes:
-    """What to store for a text: itself, or its bytes where these are no UTF-8."""
+    """What to store for `text`: the text, or its bytes if they aren't valid UTF-8."""
     if text.isascii():
         return text
     raw = encode(text)
@@ -218,18 +214,18 @@ def storable(text: str) -> str | bytes:
 
 
 def decode(raw: bytes) -> str:
-    """Text from bytes; bytes that are no UTF-8 become lone surrogates, as Python's os.fsdecode."""
+    """Text from UTF-8. Invalid bytes become lone surrogates, as in os.fsdecode (PEP 383)."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def quote(value: object, longest: int = 60) -> str:
-    """A value inside an error message: one line, printable, not too long."""
+    """`value` for an error message: printable, on one line, at most `longest` characters."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def escape(text: object) -> str:
-    """Text that can be shown on a terminal: one line, every unprintable character spelled out."""
+    """`text` for a terminal: on one line, with unprintable characters escaped."""
     line = str(text)
     if line.isprintable():
         return line
@@ -239,7 +235,7 @@ def escape(text: object) -> str:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """The end of a message about an unknown word: the nearest known one, or all that are known."""
+    """A hint for an unknown word: the most similar known word, or else all known words."""
     from difflib import get_close_matches
 
     match = get_close_matches(word, known, 1)
@@ -247,17 +243,17 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def iso(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and Z, or None for None."""
+    """Epoch seconds as ISO 8601 in UTC with milliseconds, such as 2023-11-14T22:13:20.000Z; None stays None."""
     if seconds is None:
         return None
     from time import gmtime, strftime
 
-    whole_seconds, thousandths = divmod(int(seconds * 1000 + 0.5), 1000)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole_seconds))}.{thousandths:03d}Z"
+    whole_seconds, milliseconds = divmod(int(seconds * 1000 + 0.5), 1000)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole_seconds))}.{milliseconds:03d}Z"
 
 
 def span(seconds: float) -> str:
-    """A duration for a table: 350ms, 4s, 2m05s, 3h12m, 5d02h; never negative."""
+    """Seconds as a short duration for tables: 350ms, 4s, 2m05s, 3h12m, 5d02h. Negative durations become 0ms."""
     if seconds < 0.9995:
         return f"{max(0, int(seconds * 1000))}ms"
     whole_seconds = int(seconds + 0.5)

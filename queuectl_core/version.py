@@ -1,3 +1,3 @@
-"""The version number, in a module of its own: reading it loads nothing else."""
+"""The version number, in its own module so that reading it loads nothing else."""
 
 __version__ = "0.1.0"

@@ -1,8 +1,8 @@
 """The whole program as one executable file: a zip archive behind a `#!` line (PEP 441).
 
 It contains the source of every module and, since Python never caches bytecode for a zip, the bytecode of the Python
-that made it. Any other Python sees that the bytecode isn't its own and compiles the source. The same sources and Python
-give the same bytes.
+that built it. Any other Python sees that the bytecode isn't its own and compiles the source. Builds are reproducible:
+the same sources and Python give the same bytes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MAIN = f"from {PACKAGE}.cli.main import main\n\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # The earliest time that a zip can store.
 UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: used without checking the source.
 
-# In a new process that is always started the same way: what marshal writes depends on reference counts, and the order
-# of a frozenset on the hash seed.
+# Runs in a fresh process that always starts the same way, for reproducible builds: what marshal writes depends on
+# reference counts, and the order of a frozenset on the hash seed.
 COMPILE = """
 import json, marshal, sys
 for name, source in json.load(sys.stdin).items():
@@ -42,7 +42,7 @@ def write_bundle(path: str, python: str) -> None:
     if the file can't be written.
     """
     if not python.strip() or not python.isprintable():
-        raise BadInput("--python: must be a path, and options, in one line")
+        raise BadInput("--python: must be one line: the path of a Python, and its options")
     bundle = io.BytesIO()
     zipapp.create_archive(io.BytesIO(_archive()), bundle, python)
     try:
@@ -86,14 +86,14 @@ def _compiled(texts: dict[str, bytes]) -> dict[str, bytes]:
 
 def _replace(path: str, data: bytes) -> None:
     folder = os.path.dirname(os.path.abspath(path))
-    fd, made = tempfile.mkstemp(prefix=".queuectl-", dir=folder)
+    fd, temporary = tempfile.mkstemp(prefix=".queuectl-", dir=folder)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             mask = os.umask(0)
             os.umask(mask)
             os.fchmod(fd, 0o777 & ~mask)
-        os.replace(made, path)
+        os.replace(temporary, path)
     except BaseException:
-        os.unlink(made)
+        os.unlink(temporary)
         raise

@@ -17,14 +17,14 @@ PACKAGE = __name__.partition(".")[0]
 
 try:
     START_FOLDER = os.getcwd()  # sys.argv[0] may be relative to it.
-except OSError:  # It was removed.
+except OSError:  # The folder was removed.
     START_FOLDER = "/"
 
 
 def sources() -> dict[str, bytes]:
     """The source of each module, by its path (such as queuectl_core/cli/__init__.py), sorted."""
     folder = os.path.dirname(os.path.dirname(__file__))
-    loader = __loader__  # type: ignore[name-defined]  # Also of a zip (PEP 302).
+    loader = __loader__  # type: ignore[name-defined]  # Zip importers have get_data too (PEP 302).
     return {
         os.path.join(PACKAGE, name).replace(os.sep, "/"): loader.get_data(os.path.join(folder, name))
         for name in sorted(_names(folder, loader))
@@ -35,7 +35,7 @@ def _names(folder: str, loader: Any) -> Iterable[str]:
     if hasattr(loader, "archive"):
         import zipimport
 
-        # As pkgutil does: zipimport has no other list.
+        # pkgutil uses this too: zipimport has no public list of its files.
         names = zipimport._zip_directory_cache[loader.archive]  # type: ignore[attr-defined]
         return [name[len(PACKAGE) + 1 :] for name in names if _is_ours(name)]
     return [
@@ -52,14 +52,14 @@ def _is_ours(name: str) -> bool:
 
 def version() -> str:
     """The version of exactly this code, such as 0.1.0+5f3a2c1d. The part after + is a checksum of all sources."""
-    sum = 0
+    checksum = 0
     for name, source in sources().items():
-        sum = crc32(source, crc32(name.encode(), sum))
-    return f"{__version__}+{sum:08x}"
+        checksum = crc32(source, crc32(name.encode(), checksum))
+    return f"{__version__}+{checksum:08x}"
 
 
 def program() -> list[str]:
-    """The words that start this program again, or whatever is in its place then."""
-    # Python's own options, such as -I; known since Python 3.10.
+    """The command line that starts this program again, or the version that has replaced it."""
+    # Python's own options, such as -I. Unknown before Python 3.10.
     options = getattr(sys, "orig_argv", [])[1 : -len(sys.argv)]
     return [sys.executable, *options, os.path.join(START_FOLDER, sys.argv[0])]
