@@ -77,9 +77,7 @@ def from_json(
         field = SYNONYMS.get(key, key)
         if field in SET_BY_QUEUECTL:
             if value is not None and not SET_BY_QUEUECTL[field](value, now):
-                raise BadInput(
-                    f"{field}: cannot be {values.quote(value)} in a new job; queuectl sets it"
-                )
+                raise BadInput(f"{field}: cannot be {values.quote(value)} in a new job; queuectl sets it")
             continue
         if field not in JSON_FIELDS:
             known = sorted(JSON_FIELDS)
@@ -111,7 +109,7 @@ def _only_null(value: object, now: float) -> bool:
     return False  # The caller has already accepted null.
 
 
-# Fields that queuectl sets, and whether a new job's JSON can contain a value for them. Null is always accepted.
+# Fields that queuectl sets, each with a test of whether a new job's JSON can contain a value. Null is always accepted.
 SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
     "state": lambda value, now: value == "pending",
     "attempts": _is_zero,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Setting(NamedTuple):
-    """A configuration key. `parse(value, place)` validates user input; `column` is the job's column, or ""."""
+    """A configuration key. `parse(value, place)` validates user input; `column` is the job's column for it, or ""."""
 
     key: str
     default: Value
@@ -65,24 +65,22 @@ SETTINGS = {
         Setting("max-retries", 3, _count, "max_retries", "how many times to retry a failed job"),
         Setting("backoff-base", 2, values.factor, "backoff_base", "wait BASE ** n seconds before retry n"),
         Setting("backoff-max", 86400, values.duration, "backoff_max", "longest wait before a retry, in seconds"),
-        Setting("timeout", 0, values.duration, "timeout", "seconds an attempt can run; 0 means no limit"),
+        Setting("timeout", 0, values.duration, "timeout", "seconds an attempt can run (0: no limit)"),
         Setting("kill-grace", 10, values.duration, "kill_grace", "seconds between SIGTERM and SIGKILL"),
         Setting(
             "output-limit",
             1024 * 1024,
             values.size,
             "output_limit",
-            "bytes of output kept per attempt, half from each end",
+            "bytes of output to keep, half from each end",
         ),
-        Setting("defer-limit", 20, _count, "defer_limit", "how many times exit 75 (not now) costs no retry"),
-        Setting("runner", "/bin/sh -c", _runner, "", "runs each job, with its command as the last argument"),
-        Setting("runner-kill", "", _line, "", "kills whatever a job's runner started elsewhere"),
-        Setting(
-            "keep-completed", "forever", values.retention, "", "prune completed jobs older than this"
-        ),
+        Setting("defer-limit", 20, _count, "defer_limit", "how many times exit 75 costs no retry"),
+        Setting("runner", "/bin/sh -c", _runner, "", "command that runs each job's command"),
+        Setting("runner-kill", "", _line, "", "kills what a job's runner started elsewhere"),
+        Setting("keep-completed", "forever", values.retention, "", "prune completed jobs older than this"),
         Setting("keep-dead", "forever", values.retention, "", "prune dead jobs older than this"),
         Setting("limit", "none", _limit, "", "per queue: how many jobs can run at once"),
-        Setting("rate", "none", values.rate, "", "per queue: how many jobs can start, such as 10/min"),
+        Setting("rate", "none", values.rate, "", "per queue: limit on starts, such as 10/min"),
     )
 }
 
