@@ -1,4 +1,4 @@
-"""Queue, the library: a queue of its own, or inside the transactions of an application."""
+"""The Queue class: on a file of its own, or inside an application's transactions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class QueueTest(QueueTestCase):
         self.queue = Queue(self.db)
         self.addCleanup(self.queue.close)
 
-    def test_a_job_is_enqueued_run_and_waited_for(self):
+    def test_wait_returns_the_finished_job(self):
         self.start_workers()
         id = self.queue.enqueue("echo one; exit 3", max_retries=0, cwd="/")
         job = self.queue.wait(id, timeout=20)
@@ -29,44 +29,44 @@ class QueueTest(QueueTestCase):
         self.assertEqual(self.run_cli("logs", id).stdout, "one\n")
         self.audit([id])
 
-    def test_several_words_are_run_as_they_are(self):
+    def test_a_list_of_words_is_passed_on_unchanged(self):
         self.start_workers()
         id = self.queue.enqueue(["printf", "%s|", "My File", "it's", "$HOME"])
         self.queue.wait(id, timeout=20)
         self.assertEqual(self.run_cli("logs", id).stdout, "My File|it's|$HOME|")
 
-    def test_it_says_of_a_job_what_the_command_line_says(self):
+    def test_every_keyword_of_enqueue_takes_effect(self):
         first = self.queue.enqueue("true")
         id = self.queue.enqueue(
             "cat", id="mine", queue="mail", priority=-3, delay="5m", after=[first], unique="once",
             stdin=b"\xff\0", env={"A": "1"}, cwd=self.home, max_retries=0, backoff_base=1.5, timeout=90,
             bury_on=2, retry_only_on="64-78",
         )  # fmt: skip
-        said = self.job(id)
+        shown = self.job(id)
         expected = {
             "id": "mine", "queue": "mail", "priority": -3, "after": [first], "unique_key": "once",
             "stdin": 2, "env": {"A": "1"}, "cwd": self.home, "max_retries": 0, "backoff_base": 1.5,
             "timeout": 90, "bury_on": "2", "retry_only_on": "64-78", "state": "pending",
         }  # fmt: skip
-        self.assertEqual({field: said[field] for field in expected}, expected)
+        self.assertEqual({field: shown[field] for field in expected}, expected)
         self.assertGreater(self.queue.get(id).run_at, self.queue.get(id).created_at + 290)
         self.assertEqual(self.job(first)["cwd"], os.getcwd())
         self.assertEqual(self.queue.enqueue("true", unique="once"), id)
 
-    def test_a_job_that_can_never_run_ends_the_wait(self):
+    def test_wait_returns_once_the_job_can_never_run(self):
         first = self.queue.enqueue("true")
         second = self.queue.enqueue("true", after=[first])
         self.assertEqual(self.queue.cancel(first).state, "cancelled")
         self.assertEqual(self.queue.wait(second, timeout=20).state, "pending")
 
-    def test_a_running_job_is_cancelled(self):
+    def test_cancel_ends_a_running_job(self):
         self.start_workers()
         id = self.queue.enqueue("sleep 60")
         self.wait_for_state(id, "processing")
         self.queue.cancel(id)
         self.assertEqual(self.queue.wait(id, timeout=20).state, "cancelled")
 
-    def test_what_is_wrong_is_said_by_the_error(self):
+    def test_each_mistake_raises_its_own_error(self):
         id = self.queue.enqueue("true", id="job-one")
         connection = sqlite3.connect(self.db)
         self.addCleanup(connection.close)
@@ -76,12 +76,12 @@ class QueueTest(QueueTestCase):
             (BadInput, lambda: self.queue.enqueue([])),
             (BadInput, lambda: self.queue.enqueue("true", timeout=-1)),
             (BadInput, lambda: self.queue.enqueue("true", env={"A=B": "1"})),
-            (Refused, lambda: self.queue.enqueue("true", after=["nobody"])),
-            (Refused, lambda: self.queue.get("nobody")),
-            (Refused, lambda: self.queue.get("job")),  # In a program an id is an id, not a prefix.
+            (Refused, lambda: self.queue.enqueue("true", after=["missing"])),
+            (Refused, lambda: self.queue.get("missing")),
+            (Refused, lambda: self.queue.get("job")),  # Unlike the command line, it takes no prefixes.
             (Refused, lambda: self.queue.cancel("job")),
             (WaitTimedOut, lambda: self.queue.wait(id, timeout=0)),
-            (DatabaseUnusable, lambda: Queue(self.write("notes", "no database\n" * 100))),
+            (DatabaseUnusable, lambda: Queue(self.write("notes", "not a database\n" * 100))),
             (TypeError, lambda: Queue(self.db, connection=connection)),
             (TypeError, lambda: self.queue.enqueue("true", prority=1)),
         ):
@@ -92,50 +92,47 @@ class QueueTest(QueueTestCase):
             self.queue.cancel(id)
         self.assertEqual(self.rows("SELECT id FROM queuectl_jobs"), [(id,)])
 
-    def test_without_a_path_it_is_the_queue_of_the_command_line(self):
+    def test_without_a_path_it_opens_the_same_queue_as_the_command_line(self):
         script = "from queuectl_core import Queue\nwith Queue() as queue: print(queue.enqueue('true'))"
         for environment in (self.environment, {**self.environment, "QUEUECTL_DB": "", "HOME": self.home}):
             printed = subprocess.run(
                 [sys.executable, "-c", script], env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True
             ).stdout
-            self.assertEqual([printed.decode().strip()], list(self.jobs_in(environment)))
+            self.assertEqual([printed.decode().strip()], self.job_ids(environment))
 
-    def jobs_in(self, environment):
+    def job_ids(self, environment: dict[str, str]) -> list[str]:
         return [job["id"] for job in self.run_cli("list", "--json", env=environment).json]
 
-    def test_the_package_has_this_one_name(self):
+    def test_the_package_has_queue_and_rejects_unknown_names(self):
         self.assertIs(queuectl_core.Queue, Queue)
         with self.assertRaises(AttributeError):
             queuectl_core.Quiu  # noqa: B018
 
 
-def dictionary(cursor, row):
+def as_dict(cursor: sqlite3.Cursor, row: tuple[object, ...]) -> dict[str, object]:
     return {column[0]: value for column, value in zip(cursor.description, row)}
 
 
 class ConnectionTest(QueueTestCase):
-    """An application's own database file, with the queue's tables beside its own."""
+    """The queue's tables inside an application's own database."""
 
     def setUp(self) -> None:
         super().setUp()
         Queue(self.db).close()
-        self.run_sql("CREATE TABLE orders (name TEXT)")
+        self.rows("CREATE TABLE orders (name TEXT)")
 
-    def run_sql(self, statement: str) -> None:
-        self.rows(statement)
-
-    def connect(self, **options) -> sqlite3.Connection:
+    def connect(self, **options: object) -> sqlite3.Connection:
         connection = sqlite3.connect(self.db, **options)
         self.addCleanup(connection.close)
         return connection
 
-    def saved(self) -> tuple:
-        """What everybody else sees: (how many orders, how many jobs)."""
+    def committed(self) -> tuple[int, int]:
+        """The numbers of orders and jobs that other connections see."""
         return self.rows("SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM queuectl_jobs)")[0]
 
-    def test_the_job_is_there_if_and_only_if_the_transaction_commits(self):
+    def test_a_job_exists_if_and_only_if_the_transaction_commits(self):
         for options, begin in (({}, None), ({"isolation_level": None}, "BEGIN"), ({}, "BEGIN IMMEDIATE")):
-            before = self.saved()
+            before = self.committed()
             connection = self.connect(**options)
             for end in (connection.rollback, connection.commit):
                 if begin:
@@ -143,45 +140,45 @@ class ConnectionTest(QueueTestCase):
                 connection.execute("INSERT INTO orders VALUES ('one')")
                 Queue(connection=connection).enqueue("true")
                 self.assertTrue(connection.in_transaction)
-                self.assertEqual(self.saved(), before)
+                self.assertEqual(self.committed(), before)
                 end()
-            self.assertEqual(self.saved(), (before[0] + 1, before[1] + 1))
+            self.assertEqual(self.committed(), (before[0] + 1, before[1] + 1))
         self.audit()
 
-    def test_outside_a_transaction_it_is_as_any_statement_of_the_connection(self):
+    def test_outside_a_transaction_the_connection_decides_when_to_commit(self):
         connection = self.connect()
         Queue(connection=connection).enqueue("true")
         self.assertTrue(connection.in_transaction)
-        self.assertEqual(self.saved(), (0, 0))
+        self.assertEqual(self.committed(), (0, 0))
         connection.commit()
-        self.assertEqual(self.saved(), (0, 1))
+        self.assertEqual(self.committed(), (0, 1))
         Queue(connection=self.connect(isolation_level=None)).enqueue("true")
-        self.assertEqual(self.saved(), (0, 2))
+        self.assertEqual(self.committed(), (0, 2))
         if sys.version_info >= (3, 12):
             Queue(connection=self.connect(autocommit=True)).enqueue("true")
-            self.assertEqual(self.saved(), (0, 3))
+            self.assertEqual(self.committed(), (0, 3))
             connection = self.connect(autocommit=False)
             Queue(connection=connection).enqueue("true")
-            self.assertEqual(self.saved(), (0, 3))
+            self.assertEqual(self.committed(), (0, 3))
             connection.commit()
-            self.assertEqual(self.saved(), (0, 4))
+            self.assertEqual(self.committed(), (0, 4))
 
-    def test_a_refusal_undoes_nothing_of_the_application(self):
+    def test_a_refused_job_leaves_the_applications_transaction_intact(self):
         connection = self.connect()
         queue = Queue(connection=connection)
         connection.execute("INSERT INTO orders VALUES ('one')")
         queue.enqueue("true", id="a")
-        for kind, fields in ((DuplicateId, {"id": "a"}), (Refused, {"after": ["a", "nobody"]})):
+        for kind, fields in ((DuplicateId, {"id": "a"}), (Refused, {"after": ["a", "missing"]})):
             with self.assertRaises(kind):
                 queue.enqueue("true", **fields)
             self.assertTrue(connection.in_transaction)
         connection.commit()
-        self.assertEqual(self.saved(), (1, 1))
+        self.assertEqual(self.committed(), (1, 1))
         with self.assertRaises(DuplicateId):
-            queue.enqueue("true", id="a")  # Nothing was open: nothing is left open.
+            queue.enqueue("true", id="a")  # No transaction was open, so none is left open.
         self.assertFalse(connection.in_transaction)
 
-    def test_a_full_disk_is_said_and_adds_nothing(self):
+    def test_a_full_disk_raises_database_full_and_adds_no_job(self):
         connection = self.connect()
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -189,16 +186,16 @@ class ConnectionTest(QueueTestCase):
         with self.assertRaises(DatabaseFull):
             Queue(connection=connection).enqueue("cat", stdin=b"x" * 1000000)
         connection.commit()
-        self.assertEqual(self.saved()[1], 0)
+        self.assertEqual(self.committed()[1], 0)
         self.audit()
 
-    def test_no_setting_of_the_connection_is_changed_nor_in_the_way(self):
-        def settings(connection):
+    def test_the_queue_works_with_any_settings_of_the_connection_and_changes_none(self):
+        def settings(connection: sqlite3.Connection) -> tuple[object, ...]:
             pragmas = ("synchronous", "foreign_keys", "recursive_triggers", "busy_timeout")
-            told = [sqlite3.Cursor(connection).execute("PRAGMA " + name).fetchall() for name in pragmas]
-            return told, connection.row_factory, connection.text_factory, connection.isolation_level
+            values = [sqlite3.Cursor(connection).execute("PRAGMA " + name).fetchall() for name in pragmas]
+            return values, connection.row_factory, connection.text_factory, connection.isolation_level
 
-        for row_factory in (None, sqlite3.Row, dictionary):
+        for row_factory in (None, sqlite3.Row, as_dict):
             for text_factory in (str, bytes):
                 connection = self.connect(isolation_level="IMMEDIATE")
                 connection.execute("PRAGMA recursive_triggers = ON")
@@ -212,10 +209,10 @@ class ConnectionTest(QueueTestCase):
                 queue.cancel(first)
                 connection.commit()
                 queue.close()
-                self.assertEqual(settings(connection), before)  # And it is still open.
+                self.assertEqual(settings(connection), before)  # Raises if it was closed.
         self.audit()
 
-    def test_an_idle_worker_starts_the_job_within_half_a_second_of_the_commit(self):
+    def test_an_idle_worker_starts_the_job_within_a_second_of_the_commit(self):
         self.start_workers()
         connection = self.connect()
         waited = []
@@ -227,18 +224,18 @@ class ConnectionTest(QueueTestCase):
             job = Queue(connection=connection).wait(id, timeout=20)
             self.assertEqual(job.state, "completed")
             waited.append(job.started_at - committed)
-        # All but the first come when the worker has just gone to sleep, for the lookout's 0.4 s; others
-        # sleep for 2 s. The best of three counts, since the machine may be busy.
+        # Each job but the first arrives just as the worker goes to sleep: for 0.4 s as the lookout, for 2 s otherwise.
+        # The best of three counts, because the machine may be busy.
         self.assertLess(min(waited[1:]), 1, waited)
 
-    def test_nobody_waits_for_what_is_not_committed(self):
+    def test_waiting_for_an_uncommitted_job_is_refused(self):
         connection = self.connect()
         queue = Queue(connection=connection)
         id = queue.enqueue("true")
         with self.assertRaisesRegex(Refused, "transaction"):
             queue.wait(id, timeout=10)
 
-    def test_a_connection_without_a_queue_is_refused_and_left_as_it_is(self):
+    def test_a_connection_to_a_database_without_a_queue_is_refused_and_left_untouched(self):
         other = sqlite3.connect(self.path("other.db"))
         self.addCleanup(other.close)
         memory = sqlite3.connect(":memory:")
@@ -247,11 +244,11 @@ class ConnectionTest(QueueTestCase):
             with self.assertRaises(DatabaseUnusable):
                 Queue(connection=connection)
             self.assertEqual(connection.execute("SELECT count(*) FROM sqlite_master").fetchone(), (0,))
-        self.run_sql("UPDATE queuectl_meta SET value = 999 WHERE key = 'schema'")
+        self.rows("UPDATE queuectl_meta SET value = 999 WHERE key = 'schema'")
         with self.assertRaisesRegex(DatabaseUnusable, "newer"):
             Queue(connection=self.connect())
 
-    def test_two_applications_may_enqueue_at_once(self):
+    def test_several_applications_can_enqueue_at_once(self):
         script = (
             f"import sqlite3, sys; sys.path.insert(0, {ROOT!r})\n"
             "from queuectl_core import Queue\n"
@@ -264,6 +261,6 @@ class ConnectionTest(QueueTestCase):
         )
         started = [subprocess.Popen([sys.executable, "-c", script], env=self.environment) for _ in range(3)]
         self.assertEqual([process.wait(60) for process in started], [0, 0, 0])
-        self.assertEqual(self.saved(), (60, 60))
+        self.assertEqual(self.committed(), (60, 60))
         self.start_workers("--drain")
         wait_until(lambda: self.states() == {"completed": 60})

@@ -1,44 +1,47 @@
-"""Jobs move: what is exported here is the same there, once, and all of it or nothing."""
+"""export and import: jobs arrive unchanged and once, all of them or none."""
+
+from __future__ import annotations
 
 import json
 import os
 import unittest
 
-from tests.harness import ROOT, QueueTestCase, wait_until
+from tests.harness import ROOT, CommandResult, QueueTestCase, wait_until
 
 NODE_EXPORT = os.path.join(ROOT, "tests", "mongoexport.jsonl")
 GOOD = {"id": "good", "command": "true", "state": "pending", "created_at": 1700000000}
 
 
-class MovingTestCase(QueueTestCase):
+class TransferTestCase(QueueTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.other = self.path("other.db")
 
-    def there(self) -> None:
-        """From now on, everything is about the other queue."""
+    def switch_to_other_queue(self) -> None:
+        """From now on, use the other queue."""
         self.db = self.environment["QUEUECTL_DB"] = self.other
 
     def export(self) -> str:
         return self.run_cli("export").stdout
 
-    def import_lines(self, *lines, code: int = 0):
+    def import_lines(self, *lines: object, code: int = 0) -> CommandResult:
+        """Import lines: bytes as they are, text as a line, anything else as JSON."""
         texts = [line if isinstance(line, (str, bytes)) else json.dumps(line) for line in lines]
-        data = b"".join(t if isinstance(t, bytes) else t.encode() + b"\n" for t in texts)
+        data = b"".join(text if isinstance(text, bytes) else text.encode() + b"\n" for text in texts)
         return self.run_cli("import", input=data, code=code)
 
-    def sheets(self) -> dict:
-        """All that `show --json` and `logs` tell, by id; without what is true of one queue only."""
-        sheets = {}
+    def snapshot(self) -> dict[str, tuple[dict[str, object], bytes]]:
+        """What `show --json` and `logs` print about every job, by id, except what depends on the queue."""
+        snapshot = {}
         for id in self.jobs():
-            sheet = self.job(id)
-            del sheet["reason"], sheet["worker"]
-            sheets[id] = (sheet, self.run_cli("logs", id).stdout_bytes)
-        return sheets
+            shown = self.job(id)
+            del shown["reason"], shown["worker"]
+            snapshot[id] = (shown, self.run_cli("logs", id).stdout_bytes)
+        return snapshot
 
 
-class RoundTripTest(MovingTestCase):
-    def test_everything_about_every_job_moves(self):
+class RoundTripTest(TransferTestCase):
+    def test_every_detail_of_every_job_is_transferred(self):
         ids = [
             self.enqueue("--id", "ok", "-p", "7", "-e", "A=ü", "--", r"printf 'out\377\n'; echo err >&2"),
             self.enqueue("--id", "stdin", "--stdin", "--", "cat", input=b"\x00\xff in\n"),
@@ -49,13 +52,13 @@ class RoundTripTest(MovingTestCase):
         self.run_cli("worker", "start", "--drain", "-q", "default", "--foreground", code=1)
         self.run_cli("cancel", self.enqueue("--id", "cancelled", "-q", "other", "true"))
         ids.append("cancelled")
-        before, lines = self.sheets(), self.export()
+        before, lines = self.snapshot(), self.export()
         self.assertEqual([json.loads(line)["id"] for line in lines.splitlines()], ids)
-        self.there()
+        self.switch_to_other_queue()
         result = self.run_cli("import", input=lines)
         self.assertEqual(result.lines, ids)
         self.assertEqual(result.stderr, "imported 6 jobs; skipped 0 that already exist\n")
-        self.assertEqual(self.sheets(), before)
+        self.assertEqual(self.snapshot(), before)
         self.assertEqual(self.export(), lines)
         self.audit(ids)
         self.assertEqual(self.run_cli("enqueue", "--unique", "key", "true").lines, ["kept"])
@@ -66,56 +69,56 @@ class RoundTripTest(MovingTestCase):
         self.assertEqual(self.run_cli("logs", "stdin").stdout_bytes, b"\x00\xff in\n")
         self.audit(ids)
 
-    def test_a_second_import_changes_nothing(self):
+    def test_a_second_import_adds_only_the_new_jobs_and_leaves_the_rest_alone(self):
         ids = self.enqueue_lines(["true"] * 3)
         lines = self.export()
-        self.there()
+        self.switch_to_other_queue()
         self.run_cli("import", input=lines)
         self.run_cli("worker", "start", "--drain", "--foreground")
-        before = self.sheets()
+        before = self.snapshot()
         more = dict(json.loads(lines.splitlines()[0]), id="new")
         result = self.run_cli("import", input=lines + json.dumps(more) + "\n")
         self.assertEqual(result.lines, ["new"])
         self.assertEqual(result.stderr, "imported 1 job; skipped 3 that already exist\n")
-        after = self.sheets()
+        after = self.snapshot()
         self.assertEqual(after.pop("new")[0]["state"], "pending")
         self.assertEqual(after, before)
         self.audit(ids)
 
-    def test_a_job_that_runs_there_waits_here_without_a_lost_attempt(self):
+    def test_a_job_exported_while_it_runs_arrives_pending_with_its_attempt_refunded(self):
         self.start_workers()
         self.enqueue("--id", "long", "--max-retries", "0", "--", "echo begun; sleep 60")
         self.wait_for_state("long", "processing")
         wait_until(lambda: self.run_cli("logs", "long").stdout == "begun\n")
         lines = self.export()
         self.assertEqual(self.state("long"), "processing")
-        self.there()
+        self.switch_to_other_queue()
         self.run_cli("import", input=lines)
         job = self.job("long")
         self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
         self.assertEqual([attempt["outcome"] for attempt in job["history"]], ["released"])
         self.audit(["long"])
 
-    def test_an_export_is_of_one_moment_while_workers_run(self):
+    def test_an_export_while_workers_run_is_a_consistent_snapshot(self):
         self.start_workers("-c", "2")
         ids = self.enqueue_lines(["enqueue_and=$QUEUECTL_JOB_ID; true"] * 300)
         lines = self.export()
         self.wait_until_all_finished()
-        self.there()
+        self.switch_to_other_queue()
         self.run_cli("import", input=lines)
         self.audit(ids)
         self.run_cli("worker", "start", "--drain", "--foreground")
         self.assertEqual(self.states(), {"completed": 300})
 
-    def test_waiting_jobs_that_are_imported_start_at_once(self):
+    def test_a_running_worker_runs_an_imported_job(self):
         self.enqueue("--id", "a", "true")
         lines = self.export()
-        self.there()
+        self.switch_to_other_queue()
         self.start_workers()
         self.run_cli("import", input=lines)
         self.wait_for_state("a", "completed")
 
-    def test_settings_left_out_are_those_of_the_queue_here(self):
+    def test_missing_settings_come_from_the_importing_queue(self):
         self.run_cli("config", "set", "max-retries", "9")
         self.import_lines({"id": "a", "command": "true", "state": "pending", "created_at": 1700000000})
         job = self.job("a")
@@ -123,9 +126,9 @@ class RoundTripTest(MovingTestCase):
         self.assertEqual(job["created_at"], "2023-11-14T22:13:20.000Z")
 
 
-class RefusalTest(MovingTestCase):
-    def refused(self, line, *parts: str) -> None:
-        """The third line is wrong, and told so; nothing of the others is done."""
+class RefusalTest(TransferTestCase):
+    def assert_refused(self, line: object, *parts: str) -> None:
+        """Import `line` as the third: its number is reported, and no job is added."""
         result = self.import_lines(GOOD, "", line, code=2)
         self.assertTrue(result.stderr.startswith("queuectl: line 3: "), result.stderr)
         self.assertEqual(len(result.stderr.splitlines()), 1)
@@ -134,7 +137,7 @@ class RefusalTest(MovingTestCase):
         self.assertEqual(result.stdout, "")
         self.assertEqual(self.rows("SELECT * FROM queuectl_jobs"), [])
 
-    def test_a_line_that_is_wrong_is_named_and_nothing_is_done(self):
+    def test_a_bad_line_is_reported_by_number_and_nothing_is_imported(self):
         for line, part in (
             ("{", "not valid JSON"),
             ("[]", "a job is a JSON object"),
@@ -149,7 +152,7 @@ class RefusalTest(MovingTestCase):
             (dict(GOOD, id="b", command=""), "command"),
             (dict(GOOD, id=""), "id: must be a string"),
             (dict(GOOD, id="b", attempts=-1), "attempts: not a whole number"),
-            (dict(GOOD, id="b", after=["nobody"]), "after: no such job: 'nobody'"),
+            (dict(GOOD, id="b", after=["missing"]), "after: no such job: 'missing'"),
             (dict(GOOD, id="b", after=["goo"]), "after: no such job: 'goo'"),
             (dict(GOOD, id="b", after=["b"]), "cannot wait for itself"),
             (dict(GOOD, id="b", history=[{}]), "history: attempt: missing"),
@@ -161,22 +164,22 @@ class RefusalTest(MovingTestCase):
             ),
         ):
             with self.subTest(part=part):
-                self.refused(line, part)
+                self.assert_refused(line, part)
 
-    def test_a_key_that_two_unfinished_jobs_would_have_is_refused(self):
+    def test_a_unique_key_held_by_an_unfinished_job_is_refused(self):
         self.enqueue("--id", "mine", "--unique", "key", "true")
         result = self.import_lines(GOOD, dict(GOOD, id="b", unique_key="key"), code=2)
         self.assertEqual(result.stderr, "queuectl: line 2: job b: job mine has its unique key\n")
         self.assertEqual(list(self.jobs()), ["mine"])
 
-    def test_a_file_that_is_not_there_is_named(self):
+    def test_a_missing_file_is_named(self):
         self.assertIn("no/such", self.run_cli("import", "no/such", code=2).stderr)
 
 
-class NodeTest(MovingTestCase):
-    """What mongoexport makes of the `jobs` collection of the QueueCTL for Node.js."""
+class NodeTest(TransferTestCase):
+    """The `jobs` collection of QueueCTL for Node.js, as exported by mongoexport."""
 
-    def test_its_jobs_keep_states_and_times(self):
+    def test_its_jobs_keep_their_states_and_times(self):
         ids = self.run_cli("import", NODE_EXPORT).lines
         without_id = "665f1c2ab7a1f0d3c4e5a605"
         self.assertEqual(ids, ["done-1", "dead-1", "failed-1", "running-1", without_id, "later-1"])
@@ -202,7 +205,7 @@ class NodeTest(MovingTestCase):
         self.assertEqual(self.run_cli("dlq", "list", "--json").json[0]["id"], "dead-1")
         self.assertEqual(self.run_cli("import", NODE_EXPORT).lines, [])
 
-    def test_its_jobs_run_here(self):
+    def test_its_jobs_run(self):
         self.run_cli("import", NODE_EXPORT)
         self.run_cli("cancel", "later-1")
         self.run_cli("dlq", "retry", "--all")
@@ -211,7 +214,7 @@ class NodeTest(MovingTestCase):
         self.assertEqual(self.states(), {"completed": 5, "cancelled": 1})
         self.audit()
 
-    def test_a_field_that_is_unknown_is_refused(self):
+    def test_an_unknown_field_or_a_bad_value_is_refused(self):
         with open(NODE_EXPORT) as file:
             job = json.loads(file.readline())
         result = self.import_lines(dict(job, nonsense=1), code=2)
