@@ -1,6 +1,6 @@
 """The configuration keys: what each one means, its default and its parser.
 
-Settings with a `column` are copied into each job when it is enqueued. The value comes from the first of these that is
+Settings that belong to a job are copied into it when it is enqueued. The value comes from the first of these that is
 set: the job itself, its queue's key (`QUEUE.max-retries`), the global key (`max-retries`), the default. Later changes
 affect later jobs only.
 """
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
 
 class Setting(NamedTuple):
-    """A configuration key. `parse(value, place)` validates user input; `column` is the job's column for it, or ""."""
+    """A configuration key. `parse(value, place)` validates user input; `of_job` settings are columns of a job."""
 
     key: str
     default: Value
     parse: Callable[[object, str], Value]
-    column: str
+    of_job: bool
     help: str
+
+    @property
+    def column(self) -> str:
+        return self.key.replace("-", "_")
 
 
 def _count(value: object, place: str) -> int:
@@ -62,29 +66,29 @@ def _runner(value: object, place: str) -> str:
 SETTINGS = {
     setting.key: setting
     for setting in (
-        Setting("max-retries", 3, _count, "max_retries", "how many times to retry a failed job"),
-        Setting("backoff-base", 2, values.factor, "backoff_base", "wait BASE ** n seconds before retry n"),
-        Setting("backoff-max", 86400, values.duration, "backoff_max", "longest wait before a retry, in seconds"),
-        Setting("timeout", 0, values.duration, "timeout", "seconds an attempt can run (0: no limit)"),
-        Setting("kill-grace", 10, values.duration, "kill_grace", "seconds between SIGTERM and SIGKILL"),
+        Setting("max-retries", 3, _count, True, "how many times to retry a failed job"),
+        Setting("backoff-base", 2, values.factor, True, "wait BASE ** n seconds before retry n"),
+        Setting("backoff-max", 86400, values.duration, True, "longest wait before a retry, in seconds"),
+        Setting("timeout", 0, values.duration, True, "seconds an attempt can run (0: no limit)"),
+        Setting("kill-grace", 10, values.duration, True, "seconds between SIGTERM and SIGKILL"),
         Setting(
             "output-limit",
             1024 * 1024,
             values.size,
-            "output_limit",
+            True,
             "bytes of output to keep, half from each end",
         ),
-        Setting("defer-limit", 20, _count, "defer_limit", "how many times exit 75 costs no retry"),
-        Setting("runner", "/bin/sh -c", _runner, "", "command that runs each job's command"),
-        Setting("runner-kill", "", _line, "", "kills what a job's runner started elsewhere"),
-        Setting("keep-completed", "forever", values.retention, "", "prune completed jobs older than this"),
-        Setting("keep-dead", "forever", values.retention, "", "prune dead jobs older than this"),
-        Setting("limit", "none", _limit, "", "per queue: how many jobs can run at once"),
-        Setting("rate", "none", values.rate, "", "per queue: limit on starts, such as 10/min"),
+        Setting("defer-limit", 20, _count, True, "how many times exit 75 costs no retry"),
+        Setting("runner", "/bin/sh -c", _runner, False, "command that runs each job's command"),
+        Setting("runner-kill", "", _line, False, "kills what a job's runner started elsewhere"),
+        Setting("keep-completed", "forever", values.retention, False, "prune completed jobs older than this"),
+        Setting("keep-dead", "forever", values.retention, False, "prune dead jobs older than this"),
+        Setting("limit", "none", _limit, False, "per queue: how many jobs can run at once"),
+        Setting("rate", "none", values.rate, False, "per queue: limit on starts, such as 10/min"),
     )
 }
 
-JOB_SETTINGS = tuple(setting for setting in SETTINGS.values() if setting.column)
+JOB_SETTINGS = tuple(setting for setting in SETTINGS.values() if setting.of_job)
 OF_A_QUEUE = ("limit", "rate")  # Valid only as QUEUE.KEY.
 OF_ALL = ("keep-completed", "keep-dead")  # Not valid as QUEUE.KEY.
 
