@@ -298,7 +298,7 @@ class UpgradeTest(BundleTestCase):
         wait_until(lambda: "started" in self.read("log"))
         shutil.rmtree(self.path("copy"))
         process.send_signal(signal.SIGUSR2)
-        wait_until(lambda: "no restart" in self.read("log"))
+        wait_until(lambda: "cannot restart" in self.read("log"))
         self.enqueue("--id", "after", "true")
         self.wait_for_state("after", "completed")
 

@@ -1,10 +1,10 @@
-"""The queue's file. Each module adds one kind of operation, each operation one short transaction.
+"""The queue file. Each module adds one kind of operation; each operation is one short transaction.
 
     Database ← Reader ← Roster ← Client  (users and programs)
                                ← Claims  (workers)
 
-A Store has them all. `synchronous` is FULL when a user is told that something is done, so it survives a power
-cut, and NORMAL in workers, where a power cut can undo the end of a job, which then runs again.
+A Store has them all. Clients commit with `synchronous = FULL`, so what a user was told is done survives a power
+cut. Workers use NORMAL: a power cut can undo the last settles, and those jobs run again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    # Deferred: `enqueue` needs the client half only, `list` and `status` the reader.
+    # Deferred: `enqueue` needs only the client half, `list` and `status` only the reader.
     if name == "Store":
         from .store import Store
 

@@ -1,9 +1,9 @@
-"""A worker's bell: a FIFO next to the database. Ringing it means "look at your row and the queue".
+"""A worker's bell: a FIFO next to the database. Ringing it means "check your row and the queue".
 
-A bell is a hint and carries no data: what it is about is already committed, and a worker that misses it looks by
-itself a little later. Only the worker that a bell is named after listens to it, so an enqueue wakes exactly one. The
-kernel tells every process that can see the folder whether that worker listens: if not, opening the FIFO for writing
-fails with ENXIO.
+A bell is a hint and carries no data: the change is already committed, and a worker that misses the ring finds it at
+its next poll. Only the worker that a bell is named after listens to it, so an enqueue wakes exactly one. Any process
+that can see the folder can tell whether that worker is listening: if not, opening the FIFO for writing fails with
+ENXIO; see fifo(7).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import os
 
 
 def folder(database: str) -> str:
-    """The folder of the bells of this database's workers."""
+    """The folder that holds the bells of this database's workers."""
     return database + "-bells"
 
 
 def ring(database: str, worker: int) -> bool:
-    """Wake `worker`; False if it doesn't listen."""
+    """Wake `worker`; False if it isn't listening."""
     try:
         fd = os.open(
             os.path.join(folder(database), str(worker)),
@@ -29,7 +29,7 @@ def ring(database: str, worker: int) -> bool:
     try:
         os.write(fd, b".")
     except OSError as error:
-        return error.errno == errno.EAGAIN  # EAGAIN: full, so it has been rung often enough.
+        return error.errno == errno.EAGAIN  # EAGAIN: full of rings already, so the worker will wake.
     finally:
         os.close(fd)
     return True
@@ -42,26 +42,26 @@ class Bell:
         self._path = os.path.join(folder(database), str(worker))
         self.fd = self._writer = -1
         try:
-            self._make()
+            self._create()
             self.fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            # A writer of our own: without any, poll() would report a hang-up forever.
+            # Hold a writer too: with none, poll() would report a hang-up forever.
             self._writer = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
-            self.close()  # The file system has no FIFOs; the slow poll must do.
+            self.close()  # The file system has no FIFOs: rely on the slow poll.
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         for _ in range(10):
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             try:
                 os.mkfifo(self._path, 0o600)
                 return
             except FileExistsError:
-                os.unlink(self._path)  # From an earlier database of this name.
+                os.unlink(self._path)  # Left by an earlier database at this path.
             except FileNotFoundError:
-                pass  # Another worker just removed the folder with the last bell in it.
+                pass  # Another worker just removed the last bell, and the folder with it.
 
     def silence(self) -> None:
-        """Forget the rings so far."""
+        """Discard the rings so far."""
         try:
             while len(os.read(self.fd, 4096)) == 4096:
                 pass
@@ -78,7 +78,7 @@ class Bell:
 
 
 def remove(path: str) -> None:
-    """Remove a bell, and with the last one the folder."""
+    """Remove a bell, and the folder if that was the last one."""
     try:
         os.unlink(path)
         os.rmdir(os.path.dirname(path))
@@ -86,6 +86,6 @@ def remove(path: str) -> None:
         pass
 
 
-def remove_of(database: str, worker: int) -> None:
+def remove_stale(database: str, worker: int) -> None:
     """Remove the bell that a dead worker left behind."""
     remove(os.path.join(folder(database), str(worker)))

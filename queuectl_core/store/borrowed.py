@@ -1,8 +1,7 @@
-"""A connection that an application lends us: everything happens inside its own transactions.
+"""A connection borrowed from an application: everything happens inside the application's own transactions.
 
-Its transaction is neither committed nor rolled back, and its settings stay as they are: on some Pythons even
-setting `isolation_level` would commit. So each operation is a savepoint, and the factories are put back after
-each read.
+We never commit or roll back its transaction, nor change its settings: on some Pythons even setting
+`isolation_level` commits. So each operation is a savepoint, and each read restores the application's factories.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class BorrowedConnection(Connection):
-    """The application's connection. Closing it is left to its owner."""
+    """The application's connection, which the application closes."""
 
-    # We don't see the commit, and a worker that was woken before it would find nothing.
+    # The application commits, and we can't tell when; a worker woken earlier would find nothing.
     wakes_workers = False
 
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -34,7 +33,7 @@ class BorrowedConnection(Connection):
         self.path = ""
         (_, _, self.path), *_ = self.rows("PRAGMA database_list")
         if not self.path:
-            raise DatabaseUnusable("the connection isn't to a file: no worker could see its jobs")
+            raise DatabaseUnusable("the connection isn't to a file, so no worker could see its jobs; connect to a file")
 
     def rows(self, statement: str, parameters: Parameters = ()) -> list[Any]:
         factories = self.db.row_factory, self.db.text_factory
@@ -45,7 +44,7 @@ class BorrowedConnection(Connection):
             self.db.row_factory, self.db.text_factory = factories
 
     def each(self, statement: str, parameters: Parameters = ()) -> Iterator[Any]:
-        # All at once: the factories must not stay ours while the caller's code runs.
+        # All at once: the caller's code must not run with our factories.
         return iter(self.rows(statement, parameters))
 
     def transaction(self, kind: str = "IMMEDIATE") -> Transaction:
@@ -56,10 +55,10 @@ class BorrowedConnection(Connection):
 
 
 class _Savepoint(Transaction):
-    """All or nothing of one operation, inside the transaction that is open.
+    """Makes one operation all-or-nothing, inside the transaction that is open.
 
-    If none is open, one begins, as for any statement that writes. It is the owner's to commit, unless the
-    connection commits each statement by itself.
+    If none is open, begins one, as any statement that writes would. Its owner commits it, unless the connection is
+    in autocommit mode.
     """
 
     def __enter__(self) -> None:
@@ -71,10 +70,10 @@ class _Savepoint(Transaction):
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         db = self._connection.db
         if not db.in_transaction:
-            return  # The disk was full: SQLite has rolled back everything.
+            return  # The disk was full, and SQLite rolled back the whole transaction.
         if kind is not None:
             self._connection.execute("ROLLBACK TO queuectl")
         self._connection.execute("RELEASE queuectl")
-        commits_itself = db.isolation_level is None or getattr(db, "autocommit", None) is True
-        if self._began and (commits_itself or kind is not None):
+        autocommits = db.isolation_level is None or getattr(db, "autocommit", None) is True
+        if self._began and (autocommits or kind is not None):
             super().__exit__(kind, error, trace)

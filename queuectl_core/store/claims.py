@@ -1,4 +1,4 @@
-"""What workers do with a queue: claim a job, record its output, settle it, and find what dead workers left."""
+"""Operations for workers: claim a job, record its output, settle it, and find the attempts of dead workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Claim(NamedTuple):
     """The answer to a worker that asked for work.
 
     `wanted` is what it should do: "run", "stop", "stop-now", or None if its row is gone because it was taken for
-    dead. `next_due` is when the next job is due (epoch seconds), `config` the configuration at that moment.
+    dead. Without a job, `next_due` is when one may become claimable just because time passes (epoch seconds; None
+    if unknown). With one, `config` is the configuration it was claimed under.
     """
 
     job: Job | None
@@ -34,10 +35,10 @@ class Claim(NamedTuple):
 
 
 class LostAttempt(NamedTuple):
-    """An attempt whose worker is dead: the job as that worker held it, and all that a rescuer needs to know.
+    """An attempt whose worker is dead, with all that a rescuer needs to know.
 
-    `boot` is where the worker ran (None if its row is gone), `command` the attempt's first process, if it was
-    recorded, and `runner_kill` the queue's runner-kill, or "".
+    `job` is as the worker held it, `boot` is the boot that the worker ran in (None if its row is gone), `command`
+    is the attempt's first process if it was recorded, and `runner_kill` is the queue's runner-kill or "".
     """
 
     job: Job
@@ -47,7 +48,7 @@ class LostAttempt(NamedTuple):
 
 
 class Claims(Roster):
-    """One open queue, as workers take jobs from it."""
+    """One open queue, with the operations for workers."""
 
     # Before SQLite 3.35 a claim is a SELECT and an UPDATE in the same transaction.
     has_returning = sqlite3.sqlite_version_info >= (3, 35)
@@ -59,7 +60,8 @@ class Claims(Roster):
     def claim(self, worker: int, queues: str | None, idle: bool = False) -> Claim:
         """Take the best job that is ready; if there is none, mark the worker as idle.
 
-        `queues` is a comma-separated list, or None for all. An `idle` worker looks before it takes the lock.
+        `queues` is a comma-separated list, or None for all. A worker already marked as `idle` checks for work before
+        it takes the write lock.
         """
         if idle and not self._is_worth_locking(queues):
             return Claim(None, self.wanted(worker), self._next_due(), {})
@@ -92,7 +94,7 @@ class Claims(Roster):
         return Claim(job, wanted, None if job else self._next_due(), config)
 
     def _next_due(self) -> float | None:
-        """When something may become claimable just because time passes."""
+        """When a job may become claimable just because time passes, in epoch seconds."""
         due = self._one(sql.NEXT_DUE)
         start = self._one(sql.NEXT_START, {"now": self._clock()})
         return min(time for time in (due, start) if time) if due or start else None
@@ -117,22 +119,22 @@ class Claims(Roster):
         return f"{self._file_token}.{job.seq}.{job.last_attempt}"
 
     def record(self, job: Job, output: NewOutput, command: Identity | None = None) -> None:
-        """Store a running attempt's output so far and, once, which process its command is."""
+        """Store a running attempt's new output and, if given, which process its `command` is."""
         owner = _owner(job)
         with self._transaction():
             if self._one(sql.HOLDS, owner) is None:
-                return  # The job was taken from us.
+                return  # The job was taken from its worker.
             if command is not None:
                 self._execute(sql.IDENTIFY_ATTEMPT, {**owner, "pid": command.pid, "birth": command.birth})
             self._write_output(job, output)
 
     def note(self, job: Job, error: str) -> None:
-        """Record why an attempt that ended can't be settled yet; until it is, that is the job's error."""
+        """Record why an attempt that ended can't be settled yet. Until it is settled, that is the job's error."""
         with self._transaction():
             self._execute(sql.NOTE, {**_owner(job), "error": error, "now": self._clock()})
 
     def asked(self, job: Job) -> str:
-        """What the worker that runs `job` is asked to do.
+        """What the worker running `job` has been asked to do.
 
         The strongest of "evicted" (the job was taken from it), "cancelled", "stop-now", "stop" and "run".
         """
@@ -144,10 +146,10 @@ class Claims(Roster):
     # --- settle ---------------------------------------------------------------------------------
 
     def settle(self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput = NO_OUTPUT) -> bool:
-        """Write how the attempt ended and what becomes of the job.
+        """Record how an attempt ended and what becomes of its job.
 
-        The owner is `job.worker` in its attempt `job.last_attempt`. If the job has been taken from it, nothing is
-        written and False is returned.
+        The attempt's owner is `job.worker` in attempt `job.last_attempt`. If the job has been taken from it, writes
+        nothing and returns False.
         """
         with self._transaction():
             settled = self._settle(job, outcome, verdict, output)
@@ -158,7 +160,7 @@ class Claims(Roster):
     def settle_and_claim(
         self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput, queues: str | None
     ) -> tuple[bool, Claim]:
-        """As `settle`, and claim the worker's next job in the same transaction; `queues` as in `claim`."""
+        """Settle, and claim the worker's next job in the same transaction; `queues` is as in `claim`."""
         assert job.worker is not None
         with self._transaction():
             config = self.config()
@@ -169,7 +171,7 @@ class Claims(Roster):
         return settled, claim
 
     def _settle(self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput) -> bool:
-        # If the clock was set back, the duration must not become negative.
+        # The clock may have been set back, but a duration must not be negative.
         now = max(self._clock(), job.started_at or 0)
         state = TRANSITIONS[verdict.move].to_state
         owner = {**_owner(job), "now": now}
@@ -204,7 +206,7 @@ class Claims(Roster):
     def _choose_others(
         self, job: Job, verdict: Verdict, next_job: Job | None, config: Config
     ) -> list[tuple[int, str]]:
-        """Choose idle workers for what this settlement made claimable, besides the next job."""
+        """Choose idle workers for the jobs that this settle made claimable, other than `next_job`."""
         ready = {}
         if verdict.move == "succeed" and self._one(sql.HAS_DEPENDENTS, {"job": job.seq}):
             ready = dict(self._rows(sql.RELEASED, {"job": job.seq}))
@@ -225,7 +227,7 @@ class Claims(Roster):
         ]
 
     def lost_attempts(self, workers: Sequence[int]) -> list[LostAttempt]:
-        """What these dead workers were doing: one attempt each at most, unless rows were forged."""
+        """The attempts of these dead workers: at most one each, unless another program edited the rows."""
         return [
             LostAttempt(
                 job_from(job),
@@ -239,5 +241,5 @@ class Claims(Roster):
 
 
 def _owner(job: Job) -> dict[str, object]:
-    """What guards every write of an attempt: the job, the attempt, and the worker that holds it."""
+    """What guards every write to an attempt: the job, the attempt, and the worker that holds it."""
     return {"job": job.seq, "attempt": job.last_attempt, "worker": job.worker}

@@ -1,4 +1,4 @@
-"""What users and programs do with a queue: enqueue, cancel, edit, revive, prune, pause, configure."""
+"""Operations for users and programs: enqueue, cancel, edit, revive, prune, pause, configure."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ EDITABLE = (
     " timeout kill_grace output_limit defer_limit"
 ).split()
 
-# The parts of a NewJob: settings, which the configuration completes, and what most jobs have none of, some of it
-# in columns and the rest in other tables.
+# The parts of a NewJob: settings, which default to the configuration, and extras, which most jobs lack. Some extras
+# are columns; the rest go to other tables.
 _FIELDS = NewJob._fields
 _SETTINGS = slice(_FIELDS.index(settings.JOB_SETTINGS[0].column), _FIELDS.index(sql.EXTRA_COLUMNS[0]))
 _EXTRAS = slice(_SETTINGS.stop, len(_FIELDS))
@@ -38,22 +38,23 @@ _EXTRA_COLUMNS = slice(_SETTINGS.stop, _SETTINGS.stop + len(sql.EXTRA_COLUMNS))
 _NO_SETTINGS = (None,) * len(_FIELDS[_SETTINGS])
 _NO_EXTRAS = (None,) * len(_FIELDS[_EXTRAS])
 
-MOST_TRIES = 10  # A made-up id is taken once in a million jobs, so ten times in a row means something else.
-RETENTION_BITE = 1000  # Jobs that retain() deletes at once.
+# With a million jobs, one generated id in a million is taken. Ten in a row mean something else is wrong.
+MOST_TRIES = 10
+RETENTION_BITE = 1000  # The most jobs that retain() deletes in one transaction.
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 
 
 class Client(Roster):
-    """One open queue, as users and programs change it."""
+    """One open queue, with the operations for users and programs."""
 
     # --- enqueue --------------------------------------------------------------------------------
 
     def enqueue(self, jobs: Sequence[NewJob]) -> list[str]:
         """Add all `jobs` in one transaction, or none; returns their ids. They are on disk on return.
 
-        Fills in what a job leaves open (id, time, settings). A job with the unique key of an unfinished job isn't
-        added; its id is that job's. Raises DuplicateId for an id that exists, JobRefused for one in `after` that
-        doesn't. Wakes idle workers of the jobs' queues.
+        Fills in what a job leaves out (id, time, settings). A job with the unique key of an unfinished job isn't
+        added; that job's id is returned instead. Wakes idle workers of the jobs' queues. Raises DuplicateId for an
+        id that exists, JobRefused for one in `after` that doesn't, and BadInput for what the schema rejects.
         """
         for _ in range(MOST_TRIES):
             try:
@@ -62,10 +63,10 @@ class Client(Roster):
                     chosen = self._choose_for(jobs)
             except sqlite3.IntegrityError as error:
                 self._refuse(jobs, error)
-                continue  # A made-up id was taken; make up others.
+                continue  # A generated id was taken; generate others.
             self._ring(chosen)
             return ids
-        raise QueueError("every id that was made up is taken; try again")
+        raise QueueError("every generated id is taken; try again")
 
     def _insert(self, jobs: Sequence[NewJob]) -> list[str]:
         now = self._clock()
@@ -73,11 +74,11 @@ class Client(Roster):
         settings_of: dict[str, Row] = {}
         rows: list[Row] = []
         are_plain = True
-        for job, made_up in zip(jobs, _made_up_ids(len(jobs))):
+        for job, new_id in zip(jobs, _new_ids(len(jobs))):
             queue = job.queue
             if queue not in settings_of:
                 settings_of[queue] = tuple(settings.resolve(config, queue).values())
-            rows.append(_row(job, made_up, settings_of[queue], now))
+            rows.append(_row(job, new_id, settings_of[queue], now))
             fields: Row = job
             are_plain = are_plain and fields[_EXTRAS] == _NO_EXTRAS
         if are_plain:
@@ -86,7 +87,7 @@ class Client(Roster):
         return [self._insert_one(index, job, row) for index, (job, row) in enumerate(zip(jobs, rows))]
 
     def _insert_one(self, index: int, job: NewJob, row: Row) -> str:
-        """Insert a job that has more to it than a plain one; returns its id. `row` is that of a plain job."""
+        """Insert a job that may have extras; returns its id. `row` is its row without them."""
         id: str = row[0]
         fields: Row = job
         row = (*row[:-1], *fields[_EXTRA_COLUMNS], row[-1])
@@ -105,12 +106,12 @@ class Client(Roster):
         return id
 
     def _holder_of(self, key: str) -> tuple[str, str] | None:
-        """(id, state) of the unfinished job with this unique key."""
+        """(id, state) of the unfinished job with this unique key; None if there isn't one."""
         rows = self._rows(sql.HOLDER_OF_KEY, {"key": key})
         return rows[0] if rows else None
 
     def _replace(self, job: NewJob, row: Row, id: str, state: str) -> None:
-        """Make the waiting job `id` like `job`, if `job` says so."""
+        """If `job.replace` is set, give the waiting job `id` the fields of `job`."""
         if not job.replace or state not in WAITING:
             return
         old = self.get(id)
@@ -135,9 +136,9 @@ class Client(Roster):
         self._execute(sql.SET_INPUT_SIZE, {"job": seq, "bytes": None if data is None else len(data)})
 
     def _refuse(self, jobs: Sequence[NewJob], error: sqlite3.IntegrityError) -> None:
-        """Explain why the database rejected `jobs`; returns only if it was for an id that we made up.
+        """Raise why the database rejected `jobs`. Returns only if a generated id was taken.
 
-        Raises DuplicateId for the first job whose given id is taken, in the file or in `jobs`.
+        Raises DuplicateId for the first job whose given id is taken, in the file or in `jobs`; otherwise BadInput.
         """
         if "queuectl_jobs.id" not in str(error):
             raise BadInput(f"rejected by the database: {error}") from None
@@ -150,7 +151,7 @@ class Client(Roster):
             seen.add(job.id)
 
     def _choose_for(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
-        """Choose as many idle workers as there are new jobs."""
+        """Choose idle workers for new jobs, one for each."""
         counts = Counter([job.queue for job in jobs])
         return [pair for queue, count in counts.items() for pair in self._choose(queue, count)]
 
@@ -163,10 +164,10 @@ class Client(Roster):
         attempts: Sequence[tuple[Attempt, Sequence[Chunk]]],
         data: bytes | None,
     ) -> bool:
-        """Add a job as it was in another file; False, without doing anything, if its id exists here.
+        """Add a job as it was in another file. If its id exists here, does nothing and returns False.
 
-        Call it inside a transaction. `needs` are the ids that it waits for, `data` is its standard input. Raises
-        Refused or BadInput.
+        Call it inside a transaction. `needs` are the ids that the job waits for, `data` is its standard input. Raises
+        Refused if an id in `needs` doesn't exist or the unique key is taken, and BadInput for what the schema rejects.
         """
         if self.find(job.id):
             return False
@@ -201,7 +202,7 @@ class Client(Roster):
     def cancel(self, id: str) -> Job:
         """Cancel a job. A waiting job is cancelled at once; a running one is ended by its worker soon.
 
-        Returns the job as it is now. Raises Refused if there is none or it is finished.
+        Returns the job as it is now. Raises Refused if it doesn't exist or has finished.
         """
         with self._transaction():
             job = self.get(id)
@@ -217,7 +218,7 @@ class Client(Roster):
         return job
 
     def edit(self, id: str, changes: dict[str, object]) -> str:
-        """Change a waiting job: `changes` by column (see EDITABLE); returns its id.
+        """Change a waiting job; returns its id. `changes` maps columns (see EDITABLE) to values.
 
         Raises Refused for a job that isn't waiting.
         """
@@ -239,9 +240,9 @@ class Client(Roster):
         return self._execute(sql.EDIT, parameters).rowcount > 0
 
     def revive(self, id: str, only_dead: bool = False) -> str:
-        """Run a job again from its first attempt; returns its id. Raises Refused if it can't be.
+        """Run a job again, starting over at its first attempt; returns its id. Raises Refused if it can't be run.
 
-        With `only_dead`, for the DLQ, any job that isn't dead is refused.
+        With `only_dead`, refuses any job that isn't in the DLQ.
         """
         with self._transaction():
             job = self.get(id)
@@ -260,7 +261,7 @@ class Client(Roster):
     # --- deleting jobs --------------------------------------------------------------------------
 
     def purge(self, id: str, dry_run: bool = False) -> str:
-        """Delete a job in the DLQ; returns its id. Raises Refused for any other, even with `dry_run`."""
+        """Delete a job in the DLQ; returns its id. Raises Refused for any other job, even with `dry_run`."""
         with self._transaction():
             job = self.get(id)
             if job.state != "dead":
@@ -276,19 +277,19 @@ class Client(Roster):
     ) -> list[str]:
         """Delete jobs that finished in `state` before `before` (epoch seconds), oldest first; returns their ids.
 
-        At most `limit` (-1: all). Jobs that others wait for are kept.
+        Deletes at most `limit` jobs (-1: all), and none that others wait for.
         """
-        found = {"state": state, "before": before, "queue": queue, "limit": limit}
+        criteria = {"state": state, "before": before, "queue": queue, "limit": limit}
         if dry_run:
-            return [id for id, _ in self._rows(sql.PRUNABLE, found)]
+            return [id for id, _ in self._rows(sql.PRUNABLE, criteria)]
         with self._transaction():
-            rows = self._rows(sql.PRUNABLE, found)
+            rows = self._rows(sql.PRUNABLE, criteria)
             for _, seq in rows:
                 self._execute(sql.DELETE, {"job": seq})
         return [id for id, _ in rows]
 
     def retain(self) -> None:
-        """Prune some of what `keep-completed` and `keep-dead` say not to keep."""
+        """Prune a bounded number of jobs that `keep-completed` and `keep-dead` no longer keep."""
         config = self.config()
         for state in ("completed", "dead"):
             age = config.get("keep-" + state)
@@ -301,7 +302,7 @@ class Client(Roster):
     # --- queues and configuration ---------------------------------------------------------------
 
     def pause(self, queue: str | None) -> bool:
-        """Start no more jobs of a queue, or (None) of any; False if it was already paused."""
+        """Stop starting jobs of a queue, or of all queues (None). False if already paused."""
         with self._transaction():
             if queue is None:
                 return self._execute(sql.PAUSE_ALL).rowcount > 0
@@ -309,7 +310,7 @@ class Client(Roster):
             return self._execute(sql.PAUSE, {"queue": queue, "paused": 1}).rowcount > 0
 
     def resume(self, queue: str | None) -> bool:
-        """Undo `pause` of a queue, or (None) every pause; False if there was none."""
+        """Undo `pause` for a queue, or every pause (None). False if nothing was paused."""
         with self._transaction():
             changed = self._execute(sql.PAUSE, {"queue": queue, "paused": 0}).rowcount
             if queue is None:
@@ -321,48 +322,48 @@ class Client(Roster):
         return changed > 0
 
     def set_config(self, key: str, value: int | float | str) -> None:
-        """Set a canonical key to a value that came from `settings.parse`."""
+        """Set a canonical key to a value returned by `settings.parse`."""
         with self._transaction():
             self._execute(sql.CONFIG_SET, {"key": key, "value": value})
 
     def unset_config(self, key: str) -> bool:
-        """Go back to the default of a canonical key; False if it wasn't set."""
+        """Reset a canonical key to its default. False if it wasn't set."""
         with self._transaction():
             return self._execute(sql.CONFIG_UNSET, {"key": key}).rowcount > 0
 
 
-def _row(job: NewJob, made_up: str, defaults: Row, now: float) -> Row:
-    """The parameters of sql.ENQUEUE_PLAIN: NewJob's fields completed, then the time."""
+def _row(job: NewJob, new_id: str, defaults: Row, now: float) -> Row:
+    """The parameters of sql.ENQUEUE_PLAIN: the job's fields, with the gaps filled in, then the time."""
     fields: Row = job
-    given = fields[_SETTINGS]
-    if given == _NO_SETTINGS:  # True of most jobs, and of all lines of most batches.
-        given = defaults
+    resolved = fields[_SETTINGS]
+    if resolved == _NO_SETTINGS:  # The fast path: true of most jobs.
+        resolved = defaults
     else:
-        given = tuple(theirs if ours is None else ours for ours, theirs in zip(given, defaults))
+        resolved = tuple(default if own is None else own for own, default in zip(resolved, defaults))
     id, queue, priority, command, cwd = job[:5]
     return (
-        id or made_up,
+        id or new_id,
         queue,
         priority,
         command if command.isascii() else values.storable(command),
         cwd if cwd is None or cwd.isascii() else values.storable(cwd),
-        *given,
+        *resolved,
         now,
     )
 
 
-def _made_up_ids(count: int) -> Iterator[str]:
-    """`count` ids that follow one another from a random one.
+def _new_ids(count: int) -> Iterator[str]:
+    """Generate `count` consecutive ids, starting at a random one.
 
-    Random, so that jobs from two machines can be merged. Consecutive within a batch, so that the index of ids
-    grows in one place; with ten million jobs, random places are many times slower.
+    Random, so jobs from two machines can be merged. Consecutive within a batch, so the index of ids grows in one
+    place; with ten million jobs, inserting at random places is many times slower.
     """
     number = int.from_bytes(os.urandom(5), "big")
-    made = 0
-    while made < count:
-        # The last two letters count fastest, so 1,024 ids share the others.
+    done = 0
+    while done < count:
+        # 1,024 consecutive ids differ only in their last two characters.
         stem = "".join(ID_ALPHABET[number >> shift & 31] for shift in (35, 30, 25, 20, 15, 10))
-        for last in range(number & 1023, min(1024, (number & 1023) + count - made)):
+        for last in range(number & 1023, min(1024, (number & 1023) + count - done)):
             yield stem + ID_ALPHABET[last >> 5] + ID_ALPHABET[last & 31]
-            made += 1
+            done += 1
         number = ((number | 1023) + 1) % 2**40

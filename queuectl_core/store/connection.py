@@ -1,7 +1,7 @@
 """A connection to the file: statements, waiting for locks, transactions, and readable errors.
 
-Every write is in a BEGIN IMMEDIATE: a read that turns into a write would fail at once if another process wrote
-in between, no matter how long we are willing to wait.
+Every write runs in a BEGIN IMMEDIATE: a read transaction that turns into a write fails at once if another process
+wrote in between, however long we would wait.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     Parameters = Union[Mapping[str, object], Sequence[object]]
 
 PATIENCE = 60.0  # Seconds that a command waits for the write lock.
-SHORTEST_NAP = 0.0001
-LONGEST_NAP = 0.1  # With a thousand workers waiting, shorter naps alone would keep two cores busy.
+SHORTEST_NAP = 0.0001  # Seconds between attempts to get the lock.
+LONGEST_NAP = 0.1  # With a thousand waiting workers, shorter naps would keep two cores busy.
 
 
 class Connection:
-    """A connection of our own to the file `path`, which must exist."""
+    """Our own connection to the file `path`, which must exist."""
 
-    # Whether what this connection commits wakes idle workers.
+    # Whether commits on this connection wake idle workers.
     wakes_workers = True
 
     def __init__(self, path: str, patience: float = PATIENCE) -> None:
@@ -37,7 +37,7 @@ class Connection:
             self.db = sqlite3.connect(path, isolation_level=None, timeout=0)
         except sqlite3.Error as error:
             raise translated(error, path) from None
-        # Other programs can store text that isn't UTF-8; no text may break a reader.
+        # Other programs can store text that isn't UTF-8, which must not break readers.
         self.db.text_factory = values.decode
         self.path = path
         self._patience = patience
@@ -69,16 +69,16 @@ class Connection:
             raise translated(error, self.path) from None
 
     def each(self, statement: str, parameters: Parameters = ()) -> Iterator[Any]:
-        """The rows of a query one at a time, for when there may be many."""
+        """The rows of a query one at a time, for large results."""
         try:
-            # `yield from` would close the cursor, perhaps after its connection.
+            # `yield from` would close the cursor, perhaps after the connection is closed.
             for row in self.execute(statement, parameters):  # noqa: UP028
                 yield row
         except ERRORS as error:
             raise translated(error, self.path) from None
 
     def insert(self, statement: str, parameters: Parameters) -> int:
-        """Insert a row; returns its rowid. Leaves sqlite3.IntegrityError to the caller."""
+        """Insert a row; returns its rowid. Raises sqlite3.IntegrityError untranslated."""
         try:
             rowid = self.db.execute(statement, parameters).lastrowid
         except sqlite3.IntegrityError:
@@ -89,7 +89,7 @@ class Connection:
         return rowid
 
     def insert_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        """Insert rows. Leaves sqlite3.IntegrityError to the caller."""
+        """Insert rows. Raises sqlite3.IntegrityError untranslated."""
         try:
             self.db.executemany(statement, rows)
         except sqlite3.IntegrityError:
@@ -126,24 +126,24 @@ class Transaction:
                 connection.db.execute("ROLLBACK")
 
 
-# What a statement may raise: sqlite3 cannot decode a message that quotes a damaged file.
+# What a statement can raise. UnicodeDecodeError: SQLite's message quotes garbage from a damaged file.
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
-# What SQLite says, and what it means to a user. (Error codes came with Python 3.11.)
+# SQLite's messages, and what they mean to users. (Error codes need Python 3.11.)
 _MEANINGS = (
-    ("locked", DatabaseBusy, "another program keeps it locked; try again when it is done"),
-    ("locking protocol", DatabaseBusy, "another program keeps it locked; try again"),
+    ("locked", DatabaseBusy, "locked by another program; try again when it is done"),
+    ("locking protocol", DatabaseBusy, "locked by another program; try again"),
     ("disk is full", DatabaseFull, "the disk is full; nothing was changed"),
     ("disk I/O error", DatabaseFull, "the disk cannot be read or written"),
     ("not a database", DatabaseUnusable, "not a SQLite database; give another --db FILE"),
     ("malformed", DatabaseUnusable, "the database is damaged; restore a backup"),
-    ("readonly", DatabaseFull, "not writable; check its permissions and its folder's"),
-    ("unable to open", DatabaseUnusable, "cannot be opened; check its permissions and its folder's"),
+    ("readonly", DatabaseFull, "not writable; check the permissions of the file and its folder"),
+    ("unable to open", DatabaseUnusable, "cannot be opened; check the permissions of the file and its folder"),
 )
 
 
 def translated(error: Exception, path: str) -> DatabaseUnusable:
-    """One of ERRORS, as what it means to a user of the file `path`."""
+    """One of ERRORS as an error that users of the file `path` understand."""
     message = str(error)
     if isinstance(error, UnicodeDecodeError):
         message = "malformed"

@@ -1,7 +1,7 @@
-"""The file of a queue: where it is, creating, opening and migrating it, backups, and its health.
+"""The queue file: where it is; creating, opening, migrating, checking and backing it up.
 
-Assumes a local disk: WAL mode needs shared memory. A connection never crosses a fork: close the database before
-forking and open another one afterwards.
+Assumes a local disk: WAL mode needs shared memory. A connection must not cross a fork: close the database before
+forking, and open it again afterwards.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from . import sql
 from .connection import PATIENCE, Connection, Transaction, translated
 
 OLDEST_SQLITE = (3, 31)
-SMALL_WAL = 16 * 1024 * 1024  # Workers keep the log below this many bytes, unless a reader prevents it.
-LARGE_WAL = 4 * SMALL_WAL  # Users are warned about a log above this size.
-LONG_LOG = 512 * 1024  # A log of this many bytes slows down the next process, which reads all of it.
+SMALL_WAL = 16 * 1024 * 1024  # Bytes. Workers keep the log below this, unless a reader prevents it.
+LARGE_WAL = 4 * SMALL_WAL  # Users are warned about a larger log.
+LONG_LOG = 512 * 1024  # A longer log slows down the next process, which must read all of it.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,16 +25,19 @@ if TYPE_CHECKING:
 
     Self = TypeVar("Self", bound="Database")
 
-# Keeps what Database.leave left open: Python closes what nothing refers to.
+# Connections that Database.leave left open: without a reference, Python would close them.
 _LEFT_OPEN: list[Connection] = []
 
 
 def default_path(environ: dict[str, str]) -> str:
-    """$QUEUECTL_DB, else $XDG_STATE_HOME/queuectl/queue.db, else ~/.local/state/queuectl/queue.db."""
+    """$QUEUECTL_DB, else $XDG_STATE_HOME/queuectl/queue.db, else ~/.local/state/queuectl/queue.db.
+
+    Raises DatabaseUnusable if there is no home directory. Source: the XDG Base Directory Specification.
+    """
     if environ.get("QUEUECTL_DB"):
         return environ["QUEUECTL_DB"]
     state = environ.get("XDG_STATE_HOME", "")
-    if not state.startswith("/"):  # The XDG specification says to ignore relative paths.
+    if not state.startswith("/"):  # The specification says to ignore relative paths.
         home = os.path.expanduser("~")
         if not home.startswith("/"):
             raise DatabaseUnusable("no home directory to keep the queue in; give --db FILE")
@@ -56,17 +59,17 @@ class Database:
     ) -> None:
         """Open the queue file, creating it if it is missing and migrating an old schema.
 
-        `durable`: commits survive a power cut. `patience`: seconds to wait for a lock. A `connection` to the file
-        that is open already is used as it is. Raises DatabaseUnusable if the file can't be used; it is never
-        recreated then. Raises DatabaseGone if it `must_exist` and doesn't, or is from a newer queuectl.
+        `durable`: commits survive a power cut. `patience`: seconds to wait for a lock. `connection`: an open
+        connection to the file, used as it is. Raises DatabaseUnusable if the file can't be used; such a file is never
+        replaced. Raises DatabaseGone if it is from a newer queuectl, or if it `must_exist` and doesn't.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise DatabaseUnusable(f"needs SQLite 3.31 or later; this Python has {sqlite3.sqlite_version}")
-        # A symbolic link is resolved: SQLite keeps the WAL next to its target, and we keep the bells there.
+        # Resolve symbolic links: SQLite keeps the WAL next to the target, and we keep the bells there.
         self.path = os.path.realpath(path)
         if not must_exist:
-            _make_file(self.path)
-        self._file = _identity(self.path)
+            _create_file(self.path)
+        self._file = _device_and_inode(self.path)
         if self._file is None:
             raise DatabaseGone(f"{self.path}: is gone")
         self._connection = connection or Connection(self.path, patience)
@@ -85,7 +88,7 @@ class Database:
 
     def check_file(self) -> None:
         """Raise DatabaseGone if the file was removed, replaced or migrated since it was opened."""
-        if _identity(self.path) != self._file:
+        if _device_and_inode(self.path) != self._file:
             raise DatabaseGone(f"{self.path}: was removed or replaced")
         self._refuse_newer()
 
@@ -97,7 +100,7 @@ class Database:
         """Close the file if its log is long; otherwise leave it open until the process ends, which is soon.
 
         For processes that write a little and exit. The last one to close the file copies the log into it, which
-        takes 3 ms. But if no process ever did, each would first have to read an ever-growing log.
+        takes 3 ms. But if none ever did, each new process would have to read an ever-growing log first.
         """
         if self.wal_size() > LONG_LOG:
             self.close()
@@ -116,15 +119,15 @@ class Database:
         return rows[0][0] if rows else None
 
     def transaction(self) -> Transaction:
-        """A `with` block that commits all that is done in it, or nothing."""
+        """A `with` block that commits everything done in it, or nothing."""
         return self._transaction()
 
     def snapshot(self) -> Transaction:
-        """A `with` block in which all reads see the same moment."""
+        """A `with` block in which all reads see the same state."""
         return self._transaction("DEFERRED")
 
     def data_version(self) -> int:
-        """A number that changes when another connection has committed something. Cheap."""
+        """A number that changes when another connection commits. Cheap."""
         version: int = self._one("PRAGMA data_version")
         return version
 
@@ -136,20 +139,20 @@ class Database:
 
     def bound_wal(self) -> None:
         """Keep the WAL at SMALL_WAL, for the long-lived connections of workers."""
-        # Four times SQLite's default: 7 % more jobs per second.
+        # Pages: four times SQLite's default, for 7% more jobs per second.
         self._execute("PRAGMA wal_autocheckpoint = 4000")
         self._execute(f"PRAGMA journal_size_limit = {SMALL_WAL}")
 
     def expect_large_transactions(self) -> None:
-        """Keep all that a transaction changes in memory until it commits.
+        """Keep everything that a transaction changes in memory until it commits.
 
-        SQLite's cache of 2 MB is full after 10,000 jobs. After that, pages are written and read again, up to
+        SQLite's 2 MB cache is full after 10,000 jobs. After that, SQLite would write pages and read them again, up to
         thirty times each.
         """
         self._execute("PRAGMA cache_spill = OFF")
 
     def wal_size(self) -> int:
-        """The size in bytes of the write-ahead log: commits that aren't in the main file yet."""
+        """The size in bytes of the write-ahead log, which holds commits that aren't in the main file yet."""
         try:
             return os.stat(self.path + "-wal").st_size
         except OSError:
@@ -158,24 +161,24 @@ class Database:
     # --- health and backup ----------------------------------------------------------------------
 
     def faults(self) -> list[str]:
-        """What SQLite finds wrong with the file, a line each. Reads the whole file."""
+        """What SQLite finds wrong with the file, one line per fault. Reads the whole file."""
         try:
-            found = [str(row[0]) for row in self._rows(sql.INTEGRITY)]
+            lines = [str(row[0]) for row in self._rows(sql.INTEGRITY)]
         except DatabaseUnusable as error:
             return [str(error)]
-        return [] if found == ["ok"] else found
+        return [] if lines == ["ok"] else lines
 
     def backup(self, target: str, force: bool = False) -> None:
-        """Copy the file as it is at one moment to `target`, even while others write; durable on return.
+        """Copy a snapshot of the file to `target`, even while other processes write. It is on disk on return.
 
-        The copy appears complete or not at all. Raises Refused if `target` exists, unless `force`, and
+        The copy appears complete or not at all. Raises Refused if `target` exists (unless `force`) or is in use, and
         DatabaseUnusable if it can't be written.
         """
         target = os.path.realpath(target)
         if os.path.exists(target) and not force:
             raise Refused(f"{target} already exists; --force replaces it")
         if target == self.path or os.path.exists(target + "-wal"):
-            # SQLite would take the log there for the copy's own.
+            # SQLite would replay the log there into the copy.
             raise Refused(f"{target} is a database in use; choose another name")
         partial = f"{target}.{os.getpid()}"
         try:
@@ -198,13 +201,13 @@ class Database:
         copy = sqlite3.connect(target, isolation_level=None)
         try:
             self._connection.db.backup(copy)
-            (found,) = copy.execute(sql.QUICK_CHECK).fetchone()
+            (verdict,) = copy.execute(sql.QUICK_CHECK).fetchone()
         except sqlite3.Error as error:
             raise translated(error, target) from None
         finally:
             copy.close()
-        if found != "ok":
-            raise DatabaseUnusable(f"{self.path}: the database is damaged: {found}")
+        if verdict != "ok":
+            raise DatabaseUnusable(f"{self.path}: the database is damaged: {verdict}")
 
     # --- schema ---------------------------------------------------------------------------------
 
@@ -222,11 +225,11 @@ class Database:
 
         self._execute("PRAGMA journal_mode = WAL")
         with self._transaction():
-            # Checked again under the lock: ten processes may open a new file at once.
-            found = self._version()
-            if 0 < found < sql.SCHEMA_VERSION:
+            # Check again under the lock: ten processes may open a new file at once.
+            current = self._version()
+            if 0 < current < sql.SCHEMA_VERSION:
                 self._execute(sql.STOP_ALL)
-            for version in range(found + 1, sql.SCHEMA_VERSION + 1):
+            for version in range(current + 1, sql.SCHEMA_VERSION + 1):
                 for statement in MIGRATIONS[version]:
                     self._execute(statement)
                 self._execute(sql.SET_META, {"key": "schema", "value": version})
@@ -235,15 +238,15 @@ class Database:
     def _refuse_newer(self) -> None:
         if self._version() > sql.SCHEMA_VERSION:
             raise DatabaseGone(
-                f"{self.path}: made by a newer queuectl (schema {self._version()};"
-                f" this one knows {sql.SCHEMA_VERSION}); use that one"
+                f"{self.path}: created by a newer queuectl (schema {self._version()};"
+                f" this one supports up to {sql.SCHEMA_VERSION}); use the newer one"
             )
 
     def _require_schema(self) -> None:
         self._refuse_newer()
         if self._version() < sql.SCHEMA_VERSION:
             raise DatabaseUnusable(
-                f"{self.path}: has no queue of this version; open it once with Queue(path)"
+                f"{self.path}: has no queue tables of this version; open it once with Queue(path)"
             )
 
 
@@ -263,8 +266,8 @@ def _sync_folder(path: str) -> None:
         os.close(fd)
 
 
-def _make_file(path: str) -> None:
-    """Create the file, readable only by its owner, and its folder if that is missing too."""
+def _create_file(path: str) -> None:
+    """Create the file, readable only by its owner, and its folder if needed. Raises DatabaseUnusable."""
     try:
         if os.path.exists(path):
             return
@@ -272,19 +275,19 @@ def _make_file(path: str) -> None:
 
         refuse_network(path)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        # Before SQLite opens it: closing a descriptor of the file later would drop SQLite's locks.
+        # Before SQLite opens it: closing any descriptor of the file later would drop SQLite's locks.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        pass  # Another process was first.
+        pass  # Another process created it first.
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DatabaseUnusable(f"{path}: cannot be created: {reason}") from None
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    """(device, inode) of a file; None if it doesn't exist."""
+def _device_and_inode(path: str) -> tuple[int, int] | None:
+    """What identifies a file; None if it doesn't exist."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

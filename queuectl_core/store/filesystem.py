@@ -1,10 +1,10 @@
-"""The file system that a queue is on: SQLite's locks don't work on network file systems."""
+"""Refuse network file systems, on which SQLite's locks don't work."""
 
 from __future__ import annotations
 
 from ..errors import DatabaseUnusable
 
-# File systems that several machines see without sharing memory. Not 9p: sandboxes use it for a local root.
+# File systems that several machines can share. Not 9p: sandboxes use it for a local root.
 NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gpfs beegfs glusterfs ocfs2 gfs2 fuse.sshfs"
     " fuse.glusterfs fuse.ceph fuse.s3fs fuse.rclone fuse.gcsfuse fuse.goofys fuse.juicefs".split()
@@ -14,7 +14,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 def file_system(path: str, mounts: str | None = None) -> str | None:
     """The type of the file system that `path` is on, such as "ext4"; None if unknown.
 
-    `mounts` is text in the format of /proc/self/mounts, which is read by default.
+    `mounts` is text in the format of /proc/self/mounts (see proc(5)), which is read by default.
     """
     if mounts is None:
         try:
@@ -24,16 +24,16 @@ def file_system(path: str, mounts: str | None = None) -> str | None:
             return None
     best, kind = "", None
     for line in mounts.splitlines():
-        words = line.split(" ")
-        if len(words) < 3:
+        fields = line.split(" ")
+        if len(fields) < 3:
             continue
-        point = words[1]
+        point = fields[1]
         for escaped, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
             point = point.replace(escaped, character)
         point = point.rstrip("/") + "/"
-        # Of two mounts at the same point, the later one covers the earlier.
+        # Of two mounts at the same point, the later one hides the earlier.
         if path.startswith(point) and len(point) >= len(best):
-            best, kind = point, words[2]
+            best, kind = point, fields[2]
     return kind
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be asked about a queue. Nothing here writes."""
+"""All queries about a queue. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..records import Attempt, Chunk, Counts, Needs, Running, Worker
     from ..settings import Config
 
-FEW = 10_000  # Up to this many pending jobs are looked up one by one; among more, the newest are found quickly.
+FEW = 10_000  # Up to this many waiting jobs are looked up one by one; if there are more, a scan soon finds the newest.
 
 
 class Reader(Database):
@@ -36,7 +36,7 @@ class Reader(Database):
         return self._find(sql.JOB_BY_ID, id)
 
     def get(self, id: str) -> Job:
-        """The job with this id, or the only one whose id starts with it. Raises Refused if there is none."""
+        """The job with this id, or the only one whose id starts with it. Raises Refused if there isn't exactly one."""
         job = self.find(id)
         if job is None:
             matches = self._rows(sql.JOBS_BY_PREFIX, {"prefix": id}) if id else []
@@ -51,12 +51,12 @@ class Reader(Database):
         return job
 
     def get_many(self, ids: Sequence[str]) -> list[Job]:
-        """The jobs with exactly these ids, in no order; ids without a job are left out."""
-        found: list[Any] = []
+        """The jobs with exactly these ids, in no particular order; unknown ids are skipped."""
+        rows: list[Any] = []
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
-            found += self._rows(sql.JOBS_BY_IDS % ", ".join("?" * len(part)), part)
-        return [job_from(row) for row in found]
+            rows += self._rows(sql.JOBS_BY_IDS % ", ".join("?" * len(part)), part)
+        return [job_from(row) for row in rows]
 
     def _find(self, statement: str, key: object) -> Job | None:
         rows = self._rows(statement, (key,))
@@ -65,9 +65,9 @@ class Reader(Database):
     def jobs(
         self, states: Sequence[str] = (), queue: str | None = None, limit: int | None = None
     ) -> Iterator[tuple[Job, str | None]]:
-        """(job, why it waits), newest first; of all states and queues by default.
+        """(job, why it waits or None), newest first. By default, of all states and queues.
 
-        Jobs of a single finished state are ordered by when they finished, others by when they were enqueued.
+        Jobs in a single finished state are ordered by when they finished, others by when they were enqueued.
         """
         conditions = []
         parameters: dict[str, object] = {"limit": -1 if limit is None else limit, "queue": queue}
@@ -90,7 +90,7 @@ class Reader(Database):
         return sum(queue[state] for queue in self.counts().values() for state in WAITING)
 
     def reason(self, job: Job) -> str | None:
-        """Why a waiting job isn't running; None for one that isn't waiting."""
+        """Why a waiting job isn't running; None if it isn't waiting."""
         rows = self._rows(sql.LIST % ("WHERE " + sql.LIST_SEQ), {"seq": job.seq, "limit": 1})
         reason: str | None = rows[0][-1]
         return reason
@@ -105,22 +105,22 @@ class Reader(Database):
 
     def dead_ids(self, queue: str | None = None) -> Sequence[str]:
         """The ids of the jobs in the DLQ, oldest first."""
-        return [id for id, its_queue in self._rows(sql.DEAD) if queue in (None, its_queue)]
+        return [id for id, job_queue in self._rows(sql.DEAD) if queue in (None, job_queue)]
 
     def finished_since(self, moment: float) -> Sequence[Job]:
         """The jobs that finished at `moment` (epoch seconds) or later, in that order."""
         return [job_from(row) for row in self._rows(sql.FINISHED_SINCE, {"since": moment})]
 
     def tried_since(self, moment: float) -> Sequence[Job]:
-        """The jobs that are running, and those with an attempt that ended at `moment` (epoch seconds) or later."""
+        """The jobs that are running, or had an attempt end at `moment` (epoch seconds) or later."""
         return [job_from(row) for row in self._rows(sql.TRIED_SINCE, {"since": moment})]
 
     def has_buried_since(self, moment: float, queues: str | None) -> bool:
-        """Whether a job of `queues` went to the DLQ since `moment` (epoch seconds)."""
+        """Whether a job of `queues` (None: any) entered the DLQ since `moment` (epoch seconds)."""
         return self._one(sql.DIED_SINCE, {"since": moment, "queues": queues}) is not None
 
     def is_drained(self, queues: str | None) -> bool:
-        """Whether no job of `queues` is running or could still run."""
+        """Whether no job of `queues` (None: all) is running or could still run."""
         named = {"queues": queues}
         return self._one(sql.LEFT_TO_DO, named) is None and (
             queues is None or self._one(sql.LEFT_TO_WAIT_FOR, named) is None
@@ -129,7 +129,7 @@ class Reader(Database):
     # --- what belongs to a job ------------------------------------------------------------------
 
     def needs(self, job: Job) -> Needs:
-        """The jobs that `job` was told to wait for: (id, state, whether that is met)."""
+        """The jobs that `job` was enqueued to wait for: (id, state, whether it has completed)."""
         return self._rows(sql.NEEDS, {"job": job.seq})
 
     def is_stuck(self, job: Job) -> bool:
@@ -137,12 +137,12 @@ class Reader(Database):
         return job.waits_for > 0 and self._one(sql.IS_STUCK, {"job": job.seq}) is not None
 
     def stuck(self) -> Sequence[tuple[str, str, str]]:
-        """(job, the one it waits for, "dead" or "cancelled") for jobs that wait in vain."""
+        """(id, id of a job it waits for, "dead" or "cancelled") for jobs that can't run."""
         return self._rows(sql.STUCK)
 
     def attempts(self, job: Job) -> Sequence[Attempt]:
         """The history of a job, oldest attempt first."""
-        from ..records import Attempt  # Deferred: enqueue needs no records.
+        from ..records import Attempt  # Deferred: enqueue doesn't need records.
 
         return [Attempt(*row) for row in self._rows(sql.ATTEMPTS, {"job": job.seq})]
 
@@ -163,12 +163,12 @@ class Reader(Database):
         return {row[0]: dict(zip(STATES, row[1:])) for row in self._rows(sql.COUNTS)}
 
     def paused(self) -> Sequence[str | None]:
-        """The paused queues; None means that all are."""
-        everything = [None] if self._one(sql.META, {"key": "paused"}) else []
-        return everything + [row[0] for row in self._rows(sql.PAUSED)]
+        """The paused queues; None among them means all queues."""
+        pause_of_all = [None] if self._one(sql.META, {"key": "paused"}) else []
+        return pause_of_all + [row[0] for row in self._rows(sql.PAUSED)]
 
     def workers(self) -> list[Worker]:
-        """The rows of all workers and supervisors, dead ones too."""
+        """The rows of all workers and supervisors, including dead ones."""
         from ..records import worker_from
 
         return [worker_from(row) for row in self._rows(sql.WORKERS)]
@@ -178,7 +178,7 @@ class Reader(Database):
         return {worker: (id, started) for worker, id, started in self._rows(sql.RUNNING)}
 
     def config(self) -> Config:
-        """The keys that are set, in their canonical spelling, and their values."""
+        """The keys that are set, in canonical spelling, with their values."""
         return dict(self._rows(sql.CONFIG))
 
 

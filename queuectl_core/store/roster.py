@@ -1,4 +1,4 @@
-"""The rows of workers and supervisors: who is there, what they should do, and whom to wake."""
+"""The rows of workers and supervisors: which there are, what they should do, and which to wake."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Roster(Reader):
-    """One open queue, as processes see each other in it."""
+    """One open queue, with its workers and supervisors."""
 
     def register(
         self, role: str, supervisor: int | None, identity: Identity, queues: str | None, version: str
@@ -26,7 +26,7 @@ class Roster(Reader):
             return cursor.lastrowid or 0
 
     def renew(self, worker: int, version: str) -> None:
-        """Record that this process now runs different code."""
+        """Record that a process now runs the code of `version`."""
         with self._transaction():
             self._execute(sql.RENEW, {"id": worker, "version": version, "now": self._clock()})
 
@@ -41,7 +41,7 @@ class Roster(Reader):
         return wanted
 
     def want(self, workers: Iterable[int], wanted: str) -> list[int]:
-        """Ask workers to "stop" or "stop-now"; returns those that hadn't been asked for that yet."""
+        """Ask workers to "stop" or "stop-now"; returns those that hadn't been asked to already."""
         with self._transaction():
             return [
                 worker
@@ -50,24 +50,24 @@ class Roster(Reader):
             ]
 
     def elders(self, worker: int | None) -> list[Worker]:
-        """Older workers that take the same queues as this one, the oldest first."""
-        from ..records import worker_from  # Deferred: enqueue needs no records.
+        """Up to ten older workers that take the same queues as this one, oldest first; none for None."""
+        from ..records import worker_from  # Deferred: enqueue doesn't need records.
 
         return [worker_from(row) for row in self._rows(sql.ELDERS, {"id": worker})]
 
     # --- waking idle workers --------------------------------------------------------------------
 
     def lookout(self, worker: int, queues: str | None) -> tuple[bool, bool]:
-        """For an idle worker: (whether it is the youngest of its queues, whether its row says idle).
+        """For an idle worker: (whether it is the lookout, whether its row says idle).
 
-        The youngest one polls for all of them. If a worker's row doesn't say idle, a process is about to ring its
-        bell, or died before it could.
+        The lookout, the youngest idle worker with the same queues, polls for all of them. If a worker's row doesn't
+        say idle, a process is about to ring its bell, or died before it could.
         """
         youngest, is_marked = self._rows(sql.LOOKOUT, {"id": worker, "queues": queues})[0]
         return youngest is None or youngest <= worker, bool(is_marked)
 
     def hand_over(self, worker: int, queues: str | None) -> None:
-        """Wake the next lookout if `worker`, which isn't idle any more, was the last one."""
+        """Wake the next lookout if `worker`, which is no longer idle, was the lookout."""
         from .bell import ring
 
         for (idle,) in self._rows(sql.IDLE, {"queues": queues}):
@@ -75,9 +75,9 @@ class Roster(Reader):
                 return
 
     def _choose(self, queue: str, count: int) -> list[tuple[int, str]]:
-        """Choose up to `count` idle workers that take `queue`, for _ring: (worker, queue) for each.
+        """Choose up to `count` idle workers that take `queue`; returns (worker, queue) for each, for `_ring`.
 
-        They are marked as busy in the same transaction, so two enqueues at once wake two workers.
+        Marks them as busy in the same transaction, so two enqueues at once wake two workers.
         """
         if not self._connection.wakes_workers:
             return []
@@ -87,15 +87,15 @@ class Roster(Reader):
         return [(worker, queue) for (worker,) in chosen]
 
     def _ring(self, chosen: list[tuple[int, str]]) -> None:
-        """Wake the chosen workers, after the commit that they should see."""
+        """Wake the chosen workers. Call it after the commit that they should see."""
         if not chosen:
             return
         from .bell import ring
 
         while chosen:
-            deaf = [queue for worker, queue in chosen if not ring(self.path, worker)]
+            unanswered = [queue for worker, queue in chosen if not ring(self.path, worker)]
             chosen = []
-            for queue in deaf:  # That worker is dead or has no bell; another one may be idle.
+            for queue in unanswered:  # That worker is dead or has no bell; another may be idle.
                 try:
                     with self._transaction():
                         chosen += self._choose(queue, 1)

@@ -1,9 +1,9 @@
 """The schema: tables, triggers, views and migrations. Imported only to create or migrate a file.
 
 The schema is an interface. `INSERT INTO queuectl_jobs(command) VALUES ('…')`, from any program and inside
-its own transaction, is a complete enqueue. So the schema itself enforces everything that must hold for
-every job: CHECKs reject impossible rows, triggers keep the counts, and one trigger fills in the columns
-that such an INSERT leaves out.
+its own transaction, is a complete enqueue. So the schema itself enforces whatever must hold for every job:
+CHECKs reject impossible rows, triggers keep the counts, and one trigger fills in the columns that such an
+INSERT leaves out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def _count(column: str) -> str:
     return "(%s IS NULL OR (typeof(%s) = 'integer' AND %s BETWEEN 0 AND 2147483647))" % ((column,) * 3)
 
 
-# The parts of an upsert that counts one more job.
+# The parts of an upsert that counts a new job.
 _COUNT_NEW = (
     ", ".join(STATES),
     ", ".join("NEW.state = '%s'" % s for s in STATES),
@@ -26,7 +26,7 @@ _COUNT_COLUMNS = ",\n".join("%s INTEGER NOT NULL DEFAULT 0" % state for state in
 
 
 def _setting(key: str, default: int) -> str:
-    """The value of a job's setting, found as in settings.resolve, for the filing trigger."""
+    """The value of a job's setting, resolved as in settings.resolve, for the trigger queuectl_file."""
     return (
         "coalesce((SELECT value FROM queuectl_config WHERE key = NEW.queue || '.%s'),"
         " (SELECT value FROM queuectl_config WHERE key = '%s'), %d)" % (key, key, default)
@@ -47,7 +47,7 @@ MIGRATIONS = {
             value NOT NULL
         ) WITHOUT ROWID
         """,
-        # This file's token: part of the token in the environment of each attempt's processes.
+        # This file's token, which is part of the token of every attempt (see Claims.token).
         "INSERT INTO queuectl_meta VALUES ('file', lower(hex(randomblob(8))))",
         """
         CREATE TABLE queuectl_config (
@@ -78,7 +78,7 @@ MIGRATIONS = {
             timeout       REAL CHECK (timeout BETWEEN 0 AND 1e10),
             kill_grace    REAL CHECK (kill_grace BETWEEN 0 AND 1e10),
             output_limit  INTEGER CHECK %(output_limit)s,
-            -- Sets of exit codes such as '2,64-78': never retried; the only ones retried.
+            -- Exit codes such as '2,64-78': never retry after these; retry only after these.
             bury_on       TEXT,
             retry_only_on TEXT,
             defer_limit   INTEGER CHECK %(defer_limit)s,
@@ -133,10 +133,10 @@ MIGRATIONS = {
         ) WITHOUT ROWID
         """,
         "CREATE INDEX queuectl_dependents ON queuectl_dependencies (needs, job)",
-        # A job's standard input, if enqueue was given one.
+        # A job's standard input, if it was enqueued with one.
         "CREATE TABLE queuectl_inputs (job INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-        # One row per queue ever used. Triggers count its jobs in each state. `next_start` is when a queue
-        # with a rate may start its next job.
+        # One row per queue ever used. Triggers count its jobs by state. `next_start` is when a queue with a
+        # rate may start its next job.
         """
         CREATE TABLE queuectl_queues (
             name       TEXT PRIMARY KEY,
@@ -220,7 +220,7 @@ MIGRATIONS = {
             ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
             *_COUNT_NEW,
         ),
-        # Jobs that waited for this one alone become ready. If it is dead or cancelled, they keep waiting.
+        # Jobs that waited only for this one become ready. If it is dead or cancelled, they keep waiting.
         """
         CREATE TRIGGER queuectl_completed AFTER UPDATE OF state ON queuectl_jobs
         WHEN NEW.state = 'completed' AND EXISTS
@@ -242,7 +242,7 @@ MIGRATIONS = {
         END
         """
         % ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
-        # For other programs to read; see docs/sql.md.
+        # For other programs; see docs/sql.md.
         """
         CREATE VIEW queuectl_list AS
         SELECT job.id, job.queue, job.priority, job.state, %s AS reason, job.command, job.cwd,
@@ -256,7 +256,7 @@ MIGRATIONS = {
                 map(_utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
             ),
         ),
-        # Fills in the settings and `ready` of jobs inserted by other programs. enqueue sets them itself.
+        # Fills in the settings and `ready` of jobs that other programs insert. `enqueue` sets them itself.
         """
         CREATE TRIGGER queuectl_file AFTER INSERT ON queuectl_jobs WHEN NEW.ready = 2 BEGIN
             UPDATE queuectl_jobs SET

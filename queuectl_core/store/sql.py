@@ -1,10 +1,10 @@
 """Every SQL statement except the schema, named.
 
-How a job is found without scanning. `ready` says what a claim may look at:
+A claim never scans the jobs. `ready` says whether it may look at one:
     1     claimable now: in the index (queue, priority DESC, seq) WHERE ready = 1
-    0     waiting for run_at: in the index (run_at) WHERE ready = 0, promoted to 1 when due
+    0     waits for run_at: in the index (run_at) WHERE ready = 0, promoted to 1 when due
     NULL  neither: processing, finished, or waiting for another job
-    2     only while the trigger files a job whose INSERT didn't set it
+    2     only until a trigger completes a job whose INSERT didn't set it
 A claim looks at the first job of each open queue and takes the best of them. Its cost grows with the number of
 queues that have waiting jobs, never with the number of jobs.
 
@@ -20,20 +20,20 @@ SCHEMA_VERSION = 1
 
 
 def listed(words: tuple[str, ...]) -> str:
-    """Words as the right-hand side of IN."""
+    """These words as the right-hand side of IN."""
     return "(%s)" % ", ".join("'%s'" % word for word in words)
 
 
 def is_any(states: tuple[str, ...]) -> str:
-    """Whether `state` is one of these, as a chain of comparisons, for what is evaluated for each row.
+    """Whether `state` is one of these, as a chain of comparisons, for expressions evaluated per row.
 
-    SQLite builds a table for an IN list of three or more each time, which halves the rate of inserts.
+    For an IN list of three or more, SQLite builds a table each time, which halves the rate of inserts.
     """
     return "(%s)" % " OR ".join("state = '%s'" % state for state in states)
 
 
 def guard(move: str) -> str:
-    """The guard of a move: the states that it may start from."""
+    """The guard of a move: the job is in a state that the move may start from."""
     return is_any(TRANSITIONS[move].from_states)
 
 
@@ -42,7 +42,7 @@ def target(move: str) -> str:
     return "'%s'" % TRANSITIONS[move].to_state
 
 
-# UTC epoch seconds with a fraction. (unixepoch('subsec') would need SQLite 3.42.)
+# UTC epoch seconds with a fraction. (unixepoch('subsec') needs SQLite 3.42.)
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
 # Why a waiting job isn't running. `job` and `queue` are the tables' aliases.
@@ -69,8 +69,8 @@ REASON = """
 """ % (listed(WAITING), NOW)
 
 
-# Part of a migration: workers of the previous version finish their jobs and exit. They read `wanted` before each
-# claim. Their supervisor isn't asked: it exits with them, unless it is moved to the new code in time.
+# Part of a migration: workers of the previous version finish their jobs and exit, since they read `wanted` before
+# each claim. Their supervisor isn't asked: it exits with them, unless a restart moves it to the new code in time.
 STOP_ALL = "UPDATE queuectl_workers SET wanted = 'stop' WHERE wanted = 'run' AND role = 'worker'"
 
 HAS_META = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'queuectl_meta'"
@@ -85,15 +85,15 @@ JOB_COLUMNS = ", ".join(Job._fields)
 
 # --- enqueue ------------------------------------------------------------------------------------
 
-# The columns of a NewJob, in its order, so a batch is one executemany of tuples. Most jobs have none of the extra
-# ones: sqlite3 takes 0.3 µs to bind a None, an eighth of the insert.
+# The columns of a NewJob, in its order, so a batch is one executemany of tuples. Most jobs need none of the extra
+# columns, and sqlite3 takes 0.3 µs to bind a None, an eighth of the insert.
 _COLUMNS = NewJob._fields[: NewJob._fields.index("after")]
 EXTRA_COLUMNS = _COLUMNS[_COLUMNS.index("env") :]
 _PLAIN_COLUMNS = _COLUMNS[: -len(EXTRA_COLUMNS)]
 
 
 def _enqueue(columns: tuple[str, ...], run_at: str) -> str:
-    """INSERT a job from the values of these columns and, last, the time. `run_at`: when it may run."""
+    """INSERT a job; its parameters are these columns, then the time. `run_at`: when it may run, as SQL."""
     places = [f"?{number}" for number in range(1, len(columns) + 2)]
     row = dict(zip(columns, places))
     now = places[-1]
@@ -111,7 +111,7 @@ DROP_INPUT = "DELETE FROM queuectl_inputs WHERE job = :job"
 ADD_INPUT = "INSERT INTO queuectl_inputs (job, data) VALUES (:job, :data)"
 SET_INPUT_SIZE = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"
 INPUT = "SELECT data FROM queuectl_inputs WHERE job = :job"
-# One id of `--after`; met if that job has already completed.
+# One id of `--after`, met if that job has already completed.
 ADD_DEPENDENCY = """
     INSERT INTO queuectl_dependencies (job, needs, met)
     SELECT :job, seq, state = 'completed' FROM queuectl_jobs WHERE seq = :needs
@@ -120,7 +120,7 @@ _UNMET = "(SELECT count(*) FROM queuectl_dependencies WHERE job = :job AND met =
 WAIT_FOR_DEPENDENCIES = """
     UPDATE queuectl_jobs SET ready = NULL, waits_for = %s WHERE seq = :job AND %s > 0
 """ % (_UNMET, _UNMET)
-# A job as it was in another file. The columns left out follow from the rest of the import.
+# A job as it was in another file. The rest of the import sets the columns left out here.
 _IMPORTED = [
     name for name in Job._fields if name not in ("seq", "stdin", "waits_for", "worker", "cancel")
 ]
@@ -144,8 +144,7 @@ RELEASED = """
     WHERE ready = 1 AND seq IN (SELECT job FROM queuectl_dependencies WHERE needs = :job)
     GROUP BY queue
 """
-# Idle workers that take this queue. They are marked as busy in the same transaction, so two enqueues at once wake
-# two workers.
+# Idle workers that take this queue; see Roster._choose.
 WAKE = """
     SELECT id FROM queuectl_workers
     WHERE idle = 1 AND wanted = 'run'
@@ -155,22 +154,22 @@ WAKE = """
 
 # --- claim and settle ---------------------------------------------------------------------------
 
-# Promotes jobs that have become due, at most 200, so no single claim pays for a million.
+# Promotes at most 200 jobs that are due, so no single claim pays for a million.
 PROMOTE = """
     UPDATE queuectl_jobs SET ready = 1
     WHERE ready = 0 AND seq IN
         (SELECT seq FROM queuectl_jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 200)
 """
 NEXT_DUE = "SELECT run_at FROM queuectl_jobs WHERE ready = 0 ORDER BY run_at LIMIT 1"
-# What a claim needs to know first, in one statement.
+# What a claim must know first, in one statement.
 WANTED_AND_DUE = "SELECT wanted, (%s) FROM queuectl_workers WHERE id = :id" % NEXT_DUE
 
 # Seconds between two starts in a queue, from `QUEUE.rate` such as '10/min'; NULL if there is no rate.
 _INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
             WHEN 'min' THEN 60.0 WHEN 'h' THEN 3600.0 ELSE 1.0 END / CAST(value AS REAL)
         FROM queuectl_config WHERE key = queue.name || '.rate')"""
-# A queue is open unless it is paused, at its limit, or must wait for its rate. (If the next start is more than one
-# interval away, the clock was set back.)
+# A queue is open unless it is paused, at its limit or at its rate. (If the next start is more than one interval away,
+# the clock was set back.)
 _OPEN = """
     (queue.pending > 0 OR queue.failed > 0) AND queue.paused = 0
       AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue.name || ',') > 0)
@@ -179,7 +178,7 @@ _OPEN = """
       AND (queue.next_start <= :now OR queue.next_start > :now + coalesce(%s, 0))
       AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
 """ % _INTERVAL
-# The first job of each open queue, and the best of these.
+# The best among the first jobs of all open queues.
 CLAIMABLE = """
     SELECT job.seq FROM queuectl_queues AS queue
     JOIN queuectl_jobs AS job ON job.seq = (
@@ -203,15 +202,15 @@ _CLAIM = """
     WHERE seq = %%s AND %s
 """ % (target("claim"), guard("claim"))
 CLAIM_RETURNING = _CLAIM % ("(%s)" % CLAIMABLE) + "RETURNING " + JOB_COLUMNS
-# The same claim where SQLite is older than 3.35, in the same BEGIN IMMEDIATE.
+# The same before SQLite 3.35, after CLAIMABLE in the same BEGIN IMMEDIATE.
 CLAIM_SEQ = _CLAIM % ":seq"
 
 BEGIN_ATTEMPT = """
     INSERT INTO queuectl_attempts (job, attempt, worker, started_at)
     VALUES (:job, :attempt, :worker, :now)
 """
-# All moves out of `processing` are this one statement, guarded by state and owner. An attempt's number is never
-# used twice, so a stale worker's settle changes no row.
+# This one statement makes every move out of `processing`, guarded by state and owner. An attempt's number is never
+# reused, so a stale worker's settle changes no row.
 SETTLE = """
     UPDATE queuectl_jobs SET state = :state, ready = :ready, worker = NULL, cancel = 0,
         run_at = coalesce(:run_at, run_at), finished_at = :finished_at, updated_at = :now,
@@ -224,12 +223,12 @@ END_ATTEMPT = """
         error = :error, dropped = :dropped
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
 """
-# Why an attempt that ended isn't settled yet. Its settlement overwrites this.
+# Why an attempt that ended isn't settled yet. Settling it overwrites this.
 NOTE = """
     UPDATE queuectl_jobs SET error = :error, updated_at = :now
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
 """
-# The running command's process, for a rescuer if the worker dies.
+# The command's process, for a rescuer if the worker dies.
 IDENTIFY_ATTEMPT = """
     UPDATE queuectl_attempts SET pid = :pid, birth = :birth
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
@@ -242,7 +241,7 @@ HOLDS = """
     SELECT cancel FROM queuectl_jobs
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
 """
-# Something is running, and may fail or release others; or is ready, or waits for its time.
+# A job is running (it may fail, or others wait for it), is ready, or waits for its time.
 LEFT_TO_DO = """
     SELECT 1 FROM queuectl_queues AS queue
     WHERE (:queues IS NULL OR instr(',' || :queues || ',', ',' || name || ',') > 0)
@@ -252,8 +251,8 @@ LEFT_TO_DO = """
             OR EXISTS (SELECT 1 FROM queuectl_jobs WHERE ready = 0 AND queue = queue.name))))
     LIMIT 1
 """
-# Jobs that wait for others (in other queues, if LEFT_TO_DO finds nothing), unless one of those, or one that they
-# wait for, is dead, cancelled or in a paused queue.
+# A job waits for others (in other queues, if LEFT_TO_DO finds nothing), and none that it waits for, directly or
+# through others, is dead, cancelled or in a paused queue.
 LEFT_TO_WAIT_FOR = """
     WITH RECURSIVE need (job, seq) AS (
         SELECT seq, seq FROM queuectl_jobs
@@ -283,7 +282,7 @@ CANCEL_WAITING = """
         error = 'cancelled'
     WHERE seq = :job AND %s AND state <> 'processing'
 """ % (target("cancel"), guard("cancel"))
-# A running job is cancelled by its worker; this only asks for it.
+# Only asks: a running job is cancelled by its worker.
 WANT_CANCEL = """
     UPDATE queuectl_jobs SET cancel = 1, updated_at = :now WHERE seq = :job AND state = 'processing'
 """
@@ -318,8 +317,8 @@ PAUSED = "SELECT name FROM queuectl_queues WHERE paused = 1 ORDER BY name"
 
 # --- workers ------------------------------------------------------------------------------------
 
-# A worker inherits `wanted` from its supervisor: a `stop` that arrives while the supervisor replaces a worker
-# reaches the replacement too. Supervisors count down from -1, so users see workers 1, 2, 3 …
+# A worker inherits `wanted` from its supervisor, so a `stop` that arrives while a worker is being replaced reaches the
+# replacement too. Supervisors count down from -1, so users see workers 1, 2, 3 …
 REGISTER = """
     INSERT INTO queuectl_workers
         (id, role, supervisor, pid, boot, birth, queues, version, started_at, wanted)
@@ -333,7 +332,7 @@ RENEW = "UPDATE queuectl_workers SET version = :version, started_at = :now WHERE
 UNREGISTER = "DELETE FROM queuectl_workers WHERE id = :id"
 WORKER_COLUMNS = "id, role, supervisor, pid, boot, birth, queues, wanted, idle, version, started_at"
 WORKERS = "SELECT %s FROM queuectl_workers ORDER BY id" % WORKER_COLUMNS
-# Older workers of the same queues, the oldest first.
+# Older workers with the same queues, oldest first.
 ELDERS = """
     SELECT %s FROM queuectl_workers
     WHERE role = 'worker' AND id < :id AND queues IS (SELECT queues FROM queuectl_workers WHERE id = :id)
@@ -345,12 +344,12 @@ WANT = """
     UPDATE queuectl_workers SET wanted = :wanted
     WHERE id = :id AND wanted <> :wanted AND wanted <> 'stop-now'
 """
-# The idle workers of the same queues, the youngest first: that one polls for all of them.
+# Idle workers with the same queues, youngest first: the youngest is the lookout, which polls for all of them.
 _IDLE = "role = 'worker' AND idle = 1 AND wanted = 'run' AND queues IS :queues"
 IDLE = "SELECT id FROM queuectl_workers WHERE %s ORDER BY id DESC LIMIT 10" % _IDLE
 LOOKOUT = "SELECT max(id), max(id = :id) FROM queuectl_workers WHERE %s" % _IDLE
 SET_IDLE = "UPDATE queuectl_workers SET idle = :idle WHERE id = :id"
-# Workers that hold a job, with their rows. One query: a worker registers before it claims.
+# Workers that hold a job, with their rows. Must be one query: a worker may register and claim between two.
 HOLDERS = f"""
     SELECT holder.worker, {", ".join("row." + name for name in WORKER_COLUMNS.split(", "))}
     FROM (SELECT DISTINCT worker FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending') AS holder
@@ -371,19 +370,19 @@ LOST_ATTEMPTS = f"""
 
 JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
 JOB_BY_SEQ = "SELECT %s FROM queuectl_jobs WHERE seq = ?" % JOB_COLUMNS
-# Ids that start with a prefix, as a range of the index.
+# Ids that start with a prefix, as a range of the index. Two are enough to know that it is ambiguous.
 JOBS_BY_PREFIX = """
     SELECT id FROM queuectl_jobs WHERE id >= :prefix AND id < :prefix || char(1114111) LIMIT 2
 """
 JOBS_BY_IDS = "SELECT %s FROM queuectl_jobs WHERE id IN (%%s)" % JOB_COLUMNS
-# `%s` is a WHERE clause made of the conditions below, and an order.
+# `%s` is a WHERE clause built from the conditions below, and an order.
 LIST = """
     SELECT %s, %s FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
     %%s LIMIT :limit
 """ % (", ".join("job." + name for name in Job._fields), REASON)
 LIST_STATES = "job.state IN (%s)"
 LIST_INDEXED = "job.state <> 'pending'"
-# The same for pending jobs, if they are few: they are in the indexes of waiting jobs.
+# For pending jobs, if they are few: these indexes contain them.
 LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
     UNION ALL SELECT seq FROM queuectl_jobs WHERE ready = 0
     UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0)"""
@@ -399,8 +398,7 @@ FINISHED_SINCE = """
     SELECT %s FROM queuectl_jobs
     WHERE state IN %s AND state <> 'pending' AND finished_at >= :since ORDER BY finished_at
 """ % (JOB_COLUMNS, listed(FINISHED))
-# Jobs that are running, or with an attempt that ended since a moment. Not those that were deferred or released:
-# they are pending again.
+# Jobs that are running, or had an attempt end since a moment. Not deferred or released ones: they are pending again.
 TRIED_SINCE = """
     SELECT %s FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending'
     UNION ALL
@@ -433,7 +431,7 @@ OUTPUT = """
     SELECT position, stream, data FROM queuectl_output
     WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
 """
-# Jobs that wait for one that won't complete unless a user acts.
+# Jobs that wait for one that won't complete unless a user revives it.
 STUCK = """
     SELECT job.id, needed.id, needed.state FROM queuectl_jobs AS job
     JOIN queuectl_dependencies AS link ON link.job = job.seq AND link.met = 0
@@ -447,12 +445,12 @@ DEAD = """
 
 # --- pruning ------------------------------------------------------------------------------------
 
-# A job that others wait for. Cancelled jobs wait for nothing.
+# Other jobs wait for this one. Cancelled ones no longer do.
 _WAITED_FOR = """EXISTS (
         SELECT 1 FROM queuectl_dependencies AS link JOIN queuectl_jobs AS waiter ON waiter.seq = link.job
         WHERE link.needs = job.seq AND link.met = 0 AND waiter.state <> 'cancelled')"""
 IS_WAITED_FOR = "SELECT 1 FROM queuectl_jobs AS job WHERE seq = :job AND %s" % _WAITED_FOR
-# Jobs that finished in one state before a moment, oldest first, without those that others wait for.
+# Jobs that finished in one state before a moment, oldest first, except those that others wait for.
 PRUNABLE = """
     SELECT id, seq FROM queuectl_jobs AS job
     WHERE state = :state AND state <> 'pending' AND finished_at < :before

@@ -1,1 +1,1 @@
-"""The processes: supervisors start workers, workers run jobs, and any of them rescues what dead ones left."""
+"""The processes: supervisors start workers, workers run jobs, and any of them rescues the jobs of dead workers."""

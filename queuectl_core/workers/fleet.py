@@ -1,4 +1,4 @@
-"""Which workers are running, and asking them to stop. Small, since read-only commands import it."""
+"""Find out which workers are running, and ask them to stop. Kept small: read-only commands import it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def is_running(store: Reader, row: Worker) -> bool:
     """Whether the process of a worker's row is running."""
     alive = is_alive(row.identity)
-    # Processes of another PID namespace (a container) are invisible, but the kernel still tells whether one listens
-    # to its bell. Supervisors have no bell.
+    # A process in another PID namespace (a container) is invisible, but its bell tells whether it is listening.
+    # Supervisors have no bell: assume that they are alive.
     return (row.role == "supervisor" or bell.ring(store.path, row.id)) if alive is None else alive
 
 
@@ -28,7 +28,7 @@ def live_workers(store: Reader) -> list[Worker]:
 
 
 def stop(store: Roster, rows: Sequence[Worker], now: bool) -> None:
-    """Ask these workers or supervisors to stop: when their job is done, or `now`."""
+    """Ask these workers or supervisors to stop, when their jobs are done or `now`."""
     import signal  # Deferred: status never sends signals, and its enums take 0.5 ms.
 
     asked = set(store.want([row.id for row in rows], "stop-now" if now else "stop"))

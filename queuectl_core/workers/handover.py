@@ -1,7 +1,8 @@
-"""Restart: a supervisor becomes the program that is now in its place, in the same process.
+"""Restart: a supervisor executes the program that is now at its path, in the same process.
 
-So its PID, its terminal, its children and its place in systemd or as PID 1 of a container stay. What it knows goes
-through a pipe: the jobs' environment may contain secrets, which belong in no file, argument or environment but a job's.
+So it keeps its PID, its terminal, its children, and its place under systemd or as PID 1 of a container. Its state goes
+through a pipe: the jobs' environment may contain secrets, which must not end up in a file, an argument or the
+environment of anything but a job.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RESTART_SIGNAL = signal.SIGUSR2
 
 
 class State(NamedTuple):
-    """What a supervisor knows. `workers` are PIDs; the rest is as in Supervisor."""
+    """The state of a supervisor. `workers` are PIDs; the rest is as in Supervisor."""
 
     plan: Plan
     id: int | None
@@ -37,40 +38,43 @@ class State(NamedTuple):
 
 
 def become(take_state: Callable[[], State], log: Log) -> None:
-    """Execute the program that is now in our place. Returns only if that isn't possible."""
+    """Execute the program that is now at our path. Returns only if that fails.
+
+    Calls `take_state` once signals are blocked.
+    """
     command = program()
     null = subprocess.DEVNULL
     try:
-        # It might be half copied, or too new for this Python, and that must not end the fleet.
+        # A program that is half copied, or too new for this Python, must not end the fleet.
         if subprocess.call([*command, "--version"], stdin=null, stdout=null, stderr=null):
-            log(f"no restart: {' '.join(command)} does not run")
+            log(f"cannot restart: {' '.join(command)} --version failed")
             return
         log("restart")
-        # Signals wait until the new code has handlers for them. Only now is the state final.
+        # Signals wait until the new code has handlers for them. From here on the state is final.
         signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
         reader = _send(take_state())
         os.execv(command[0], [*command, "worker", "start", "--take-over", str(reader)])
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
-        log(f"no restart: {error}")
+        log(f"cannot restart: {error}")
 
 
 def _send(state: State) -> int:
     """A descriptor from which the new code can read `state`, as JSON.
 
-    Fields may be added here, but never renamed: the reader is another version.
+    Never rename or remove a field: the reader is a different version.
     """
-    known = {**state.plan._asdict(), **state._asdict()}
-    del known["plan"]
-    known["environment"] = {
+    fields = {**state.plan._asdict(), **state._asdict()}
+    del fields["plan"]
+    fields["environment"] = {
         os.fsdecode(name): os.fsdecode(value) for name, value in state.plan.environment.items()
     }
     reader, writer = os.pipe()
-    if os.fork() == 0:  # A pipe holds 64 KiB; a child feeds it the rest.
+    if os.fork() == 0:  # A pipe holds only 64 KiB, so a child feeds it.
         os.close(reader)
         try:
             with os.fdopen(writer, "w") as file:
-                json.dump(known, file)
+                json.dump(fields, file)
         finally:
             os._exit(0)
     os.close(writer)
@@ -79,9 +83,9 @@ def _send(state: State) -> int:
 
 
 def receive(fd: int, version: str) -> State:
-    """What the code that ran before us in this process knew; `version` is that of our code."""
+    """The state sent by the code that ran in this process before us. `version` is our code's."""
     with os.fdopen(fd) as file:
-        known = json.load(file)
-    environment = {os.fsencode(name): os.fsencode(value) for name, value in known["environment"].items()}
-    plan = Plan(known["path"], known["size"], known["queues"], known["drain"], environment, version)
-    return State(plan, **{name: known[name] for name in State._fields if name != "plan"})
+        fields = json.load(file)
+    environment = {os.fsencode(name): os.fsencode(value) for name, value in fields["environment"].items()}
+    plan = Plan(fields["path"], fields["size"], fields["queues"], fields["drain"], environment, version)
+    return State(plan, **{name: fields[name] for name in State._fields if name != "plan"})

@@ -1,7 +1,7 @@
-"""Identifying processes, checking whether they are alive, and finding what an attempt left running.
+"""Identify processes, check whether they are alive, and find what an attempt left running.
 
 A process is identified by the boot of the machine (and the PID namespace), its PID, and when it started. PIDs are
-reused and clocks jump, but the three together never repeat. On Linux they come from /proc, elsewhere from `ps` and
+reused and clocks jump, but the three together never repeat. On Linux they come from proc(5), elsewhere from `ps` and
 `sysctl`. A process that doesn't match is a stranger, and strangers are never signaled.
 """
 
@@ -36,14 +36,14 @@ def boot() -> str:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return f"{file.read().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
     for name in ("kern.bootsessionuuid", "kern.boot_id"):
-        found = _run(["sysctl", "-n", name]).strip()
-        if found:
-            return found + "/"
+        value = _run(["sysctl", "-n", name]).strip()
+        if value:
+            return value + "/"
     return "unknown/"
 
 
 def birth(pid: int) -> str | None:
-    """When process `pid` started; None if it isn't running, or is a zombie."""
+    """When process `pid` started; None if it isn't running or is a zombie."""
     if LINUX:
         process = _from_proc(pid)
         return process.birth if process else None
@@ -62,16 +62,16 @@ def identity_of(pid: int) -> Identity:
 
 
 def is_alive(process: Identity) -> bool | None:
-    """Whether this process is running; None if that can't be seen from here."""
+    """Whether this process is running; None if we can't see that from here."""
     here, there = boot(), process.boot
     if here != there:
         same_machine = here.partition("/")[0] == there.partition("/")[0]
-        return None if same_machine else False  # Another PID namespace; an earlier boot.
+        return None if same_machine else False  # Another PID namespace, or an earlier boot.
     return birth(process.pid) == process.birth
 
 
 def send(process: Identity, number: int) -> bool:
-    """Signal this process; False if it is gone, or can't be seen or signaled from here."""
+    """Signal this process; False if it is gone, or we can't see or signal it from here."""
     import signal  # Deferred: status and list never send signals.
 
     try:
@@ -88,7 +88,7 @@ def send(process: Identity, number: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # The kernel has no pidfd.
+        pass  # The kernel doesn't support pidfds.
     try:
         if not is_alive(process):
             return False
@@ -101,8 +101,8 @@ def send(process: Identity, number: int) -> bool:
 def end_leftovers(token: str, command: Identity | None = None, patience: float = 10.0) -> bool:
     """SIGKILL everything that the attempt with `token` left running; True if nothing is left.
 
-    `command` is the attempt's first process, if it is known. Repeats until nothing is found, since a process may
-    fork while it is being killed; gives up after `patience` seconds.
+    `command` is the attempt's first process, if known. Repeats until nothing is left, since a process may fork while
+    it is being killed; gives up after `patience` seconds.
     """
     from signal import SIGKILL
 
@@ -119,10 +119,10 @@ def end_leftovers(token: str, command: Identity | None = None, patience: float =
 
 
 def leftovers(token: str, command: Identity | None) -> list[Process]:
-    """An attempt's processes: those with its token in their environment, its command, and all related ones.
+    """The attempt's running processes: its command, those with its token in their environment, and their relatives.
 
-    Children, and members of the group or session, of one of these belong to the attempt too, even if they cleared
-    their environment: an attempt has a session of its own.
+    Relatives are children and members of the same group or session. They belong to the attempt even if they cleared
+    their environment, because each attempt has its own session.
     """
     table = _table()
     marked = _marked(token, table)
@@ -131,7 +131,7 @@ def leftovers(token: str, command: Identity | None) -> list[Process]:
         for process in table
         if process.pid in marked or (command and (process.pid, process.birth) == (command.pid, command.birth))
     }
-    # We may run in that attempt ourselves, as its rescuer: neither we nor our children are meant.
+    # We may be running inside that attempt, as its rescuer: leave ourselves out, and with us our children.
     found.pop(os.getpid(), None)
     grew = bool(found)
     while grew:
@@ -152,7 +152,7 @@ def group_lives(group: int) -> bool:
 
 
 def _table() -> list[Process]:
-    """All running processes, without zombies."""
+    """All running processes, except zombies."""
     if LINUX:
         pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
         return [process for process in map(_from_proc, pids) if process]
@@ -166,17 +166,17 @@ def _table() -> list[Process]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped, by SIGSTOP or a debugger. Always False except on Linux."""
+    """Whether a process is stopped, by a signal or a debugger. Always False except on Linux."""
     return LINUX and _stat(pid)[:1] in ([b"T"], [b"t"])
 
 
 def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat after the name; none if there is no such process."""
+    """The fields of /proc/PID/stat after the name, see proc(5); [] if there is no such process."""
     try:
-        # Not with open(), which makes nine system calls: each idle worker does this every few seconds.
+        # Not open(), which makes nine system calls: each idle worker does this every few seconds.
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
         try:
-            # The name may contain anything, even parentheses, so parse after the last one.
+            # The name may contain parentheses, so split after the last one.
             return os.read(fd, 4096).rpartition(b")")[2].split()
         finally:
             os.close(fd)
@@ -202,7 +202,7 @@ def _marked(token: str, table: list[Process]) -> set[int]:
                     if mark in file.read().split(b"\0"):
                         found.add(process.pid)
             except OSError:
-                pass  # It has ended, or belongs to another user.
+                pass  # It has exited, or belongs to another user.
         return found
     show_environment = "-E" if sys.platform == "darwin" else "-e"
     listing = _run(["ps", "-A", show_environment, "-ww", "-o", "pid=,command="])

@@ -1,4 +1,4 @@
-"""Starting a supervisor: in the foreground, in the background, or after a restart."""
+"""Start a supervisor: in the foreground, in the background, or after a restart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def start_foreground(plan: Plan) -> int:
 def start_detached(plan: Plan) -> list[tuple[int, int]]:
     """Start a supervisor that outlives this process; returns (id, PID) of each of its workers.
 
-    Returns once all are registered. Raises DatabaseUnusable if they can't be.
+    Returns once all are registered. Raises DatabaseUnusable if that fails.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -51,9 +51,9 @@ def start_detached(plan: Plan) -> list[tuple[int, int]]:
 
 
 def take_over(fd: int, version: str) -> int:
-    """Supervise what the code before us in this process handed over; returns the exit code.
+    """Continue as supervisor after a restart, with the state read from `fd`; returns the exit code.
 
-    `version` is that of our code.
+    `version` is our code's.
     """
     state = handover.receive(fd, version)
     supervisor = Supervisor(state.plan, Report(), state.verbose)
@@ -62,15 +62,15 @@ def take_over(fd: int, version: str) -> int:
 
 
 def restart(supervisors: Iterable[Worker]) -> None:
-    """Ask these supervisors to become the program that is now in their place."""
+    """Ask these supervisors to execute the program that is now at their path."""
     for row in supervisors:
         send(row.identity, handover.RESTART_SIGNAL)
 
 
 def shed_token() -> None:
-    """If we run in a job, start over without its token: workers started here must outlive the job."""
+    """If running inside a job, start over without its token: workers started here must outlive the job."""
     if os.environ.pop(TOKEN_VARIABLE, None) is not None:
-        # Other processes see the environment that we were executed with.
+        # To other processes, our environment is what we were executed with.
         command = program()
         os.execv(command[0], [*command, *sys.argv[1:]])
 
@@ -89,14 +89,14 @@ def _detach(plan: Plan, report: Report) -> None:
         Supervisor(plan, report, verbose=False).run()
     except QueueError as error:
         report.failed(error)
-    except BaseException as error:  # There is no terminal to show a traceback on.
+    except BaseException as error:  # There is no terminal for a traceback.
         report.failed(DatabaseUnusable(f"the supervisor failed: {error!r}"))
     finally:
         os._exit(0)
 
 
 def _inherit_nothing() -> None:
-    """Don't pass on to jobs the descriptors that we inherited, or the token of a job that we run in."""
+    """Don't pass on the descriptors that we inherited, nor the token of a job that we run in."""
     os.environ.pop(TOKEN_VARIABLE, None)
     try:
         fds = [int(entry) for entry in os.listdir("/dev/fd")]

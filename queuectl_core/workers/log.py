@@ -1,4 +1,4 @@
-"""What workers and supervisors in the foreground report: a line on stderr for each event."""
+"""The log of workers and supervisors in the foreground: one line on stderr per event."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    # Reports one line.
+    # Writes one line.
     Log = Callable[[str], None]
 
 
 def stderr_logger(name: str) -> Log:
-    """A function that writes a line to stderr: the time, `name`, and what happened."""
+    """A function that writes a line to stderr: the time, `name` and the line."""
     writable = select.poll()
     writable.register(2, select.POLLOUT)
 

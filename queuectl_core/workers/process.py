@@ -1,12 +1,12 @@
-"""Runs one command: starts it in its own session, collects its output, times it out, ends it.
+"""Run one command: start it in its own session, collect its output, enforce its timeout, end it.
 
-Three things are observed separately: `_ending` is what we asked of it (nothing, or a reason to end), `_status` is
-how its first process ended, and its process group may outlive both. The command is over when the first process has
-ended *and* its group is empty. A pipe that an escaped grandchild still holds doesn't matter; what was written so far
-is kept.
+Three things are tracked separately: `_ending`, why we asked the command to end, if we did; `_status`, how its first
+process ended; and its process group, which may outlive that process. The command is over when its first process has
+ended *and* its group is empty. A pipe that an escaped grandchild still holds open doesn't matter; we keep what was
+written so far.
 
-Until then we hold the pipes' writing ends too, so no end of file wakes us: a command that prints nothing wakes us
-once, with its SIGCHLD. With short jobs this saves a twelfth of a worker's time.
+Until then we hold the write ends of the pipes too, so end-of-file doesn't wake us: a command that prints nothing wakes
+us once, with its SIGCHLD. With short jobs this saves a twelfth of a worker's time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from ..records import Chunk
 
 CHUNK = 65536
-MOST_IN_PIPE = 1024 * 1024  # The most that a user's pipe can hold on Linux.
-GROUP_POLL = 0.02  # Seconds between two checks of a process group: a group can't be waited for.
-# Signals that our parent may have ignored, and that jobs expect to work.
+MOST_IN_PIPE = 1024 * 1024  # The most bytes that an unprivileged user's pipe can hold; see pipe(7).
+GROUP_POLL = 0.02  # Seconds between checks of a process group, for which we can't wait.
+# Signals that Python or our parent may ignore, and that jobs expect to work.
 DEFAULT_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
@@ -46,7 +46,7 @@ class CannotStart(Exception):
 
 
 class Invocation(NamedTuple):
-    """A command to run: its words, working directory and environment, and the descriptor of its standard input."""
+    """A command to run. `stdin` is a descriptor."""
 
     argv: list[bytes]
     cwd: bytes
@@ -55,9 +55,9 @@ class Invocation(NamedTuple):
 
 
 class Output:
-    """What an attempt printed, bounded: the first and the last half of `limit` bytes are kept.
+    """What an attempt printed, bounded: keeps the first `limit` / 2 bytes and the last `limit` / 2.
 
-    A chunk's position counts the bytes of both streams.
+    A chunk's position is an offset into both streams combined.
     """
 
     def __init__(self, limit: int) -> None:
@@ -71,7 +71,7 @@ class Output:
         self._dropped = 0
 
     def add(self, stream: int, data: bytes) -> None:
-        """Add what was printed to `stream` (1 stdout, 2 stderr)."""
+        """Add data printed to `stream` (1 stdout, 2 stderr)."""
         position = self._position
         self._position += len(data)
         if self._head_room:
@@ -109,18 +109,18 @@ class Output:
             self._dropped += excess
 
     def pending(self) -> NewOutput:
-        """What isn't stored yet. Call `stored` once it is."""
+        """The output that isn't stored yet. Call `stored` once it is."""
         fresh = self._fresh_head + [chunk[:3] for chunk in self._tail if not chunk[3]]
         return NewOutput(fresh, self._stale, self._dropped)
 
     def stored(self) -> None:
-        """What `pending` last returned is in the database now."""
+        """Mark what `pending` last returned as stored in the database."""
         self._fresh_head, self._stale = [], []
         self._tail = deque((*chunk[:3], True) for chunk in self._tail)
 
 
 class Command:
-    """One running command. Callers poll `fds`, then call `read` and `check`, until there is an `outcome`."""
+    """A running command. Callers poll `fds`, then call `read` and `check`, until there is an `outcome`."""
 
     def __init__(self, invocation: Invocation, timeout: float, kill_grace: float, output: Output) -> None:
         """Start it. Times are in seconds; a timeout of 0 means none. Raises CannotStart."""
@@ -130,7 +130,7 @@ class Command:
         self._ending: str | None = None
         self._status: int | None = None
         self._kill_at = 0.0
-        self._look_at = 0.0
+        self._check_group_at = 0.0
         self._pipes: dict[int, int] = {}
         self._writers: list[int] = []
         try:
@@ -151,13 +151,13 @@ class Command:
 
     @property
     def fds(self) -> list[int]:
-        """The pipes to read from. They are open until there is an `outcome`."""
+        """The pipes to read from, open until there is an `outcome`."""
         return list(self._pipes)
 
     def due_at(self) -> float:
         """When (by time.monotonic) to call `check` even if nothing happens."""
         if self._status is not None:
-            return self._look_at
+            return self._check_group_at
         if self._ending:
             return self._kill_at
         return self._times_out_at
@@ -169,7 +169,7 @@ class Command:
             self.output.add(self._pipes[fd], data)
 
     def read_all(self) -> None:
-        """Read what is in the pipes now. At most one pipe's worth, since the writer may never stop."""
+        """Read what is in the pipes now: at most what a full pipe holds, since the writer may never stop."""
         poll = select.poll()
         for fd in self._pipes:
             poll.register(fd, select.POLLIN)
@@ -190,7 +190,7 @@ class Command:
         self._signal_group(signal.SIGCONT)  # A stopped process doesn't handle SIGTERM.
 
     def check(self) -> None:
-        """Check whether it has ended or timed out; sets `outcome` once it is over."""
+        """Check whether it has ended or timed out, and set `outcome` once it is over."""
         now = time.monotonic()
         if self._status is None and not self._reap(now):
             if self._ending:
@@ -200,7 +200,7 @@ class Command:
             elif now >= self._times_out_at:
                 self.end("timeout")
             return
-        if self._group_is_left(now):
+        if self._group_remains(now):
             return
         self.read_all()
         self._close()
@@ -223,18 +223,18 @@ class Command:
             self._kill_at = now + self._kill_grace
         return True
 
-    def _group_is_left(self, now: float) -> bool:
-        # The kernel counts zombies too, and PID 1 of a container may never reap them.
+    def _group_remains(self, now: float) -> bool:
+        # killpg counts zombies too, and PID 1 of a container may never reap them.
         if not self._signal_group(0) or not group_lives(self.pid):
             return False
         if now >= self._kill_at:
             self._signal_group(signal.SIGKILL)
-        self._look_at = now + GROUP_POLL
+        self._check_group_at = now + GROUP_POLL
         return True
 
     def _signal_group(self, number: int) -> bool:
-        # The group, not the PID: the shell may have forked. The group's number isn't reused while it has members
-        # or its first process isn't reaped.
+        # The group, not the PID: the shell may have forked. Its number isn't reused until it is empty and its first
+        # process has been reaped.
         try:
             os.killpg(self.pid, number)
             return True
@@ -259,8 +259,8 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
 
     `writers` become its stdout and stderr.
     """
-    # posix_spawn uses vfork on every Python. Before 3.10 subprocess forks, which is half as fast.
-    # It can't set the working directory, so we go there ourselves.
+    # posix_spawn uses vfork on every Python; subprocess forks before 3.10, which is half as fast.
+    # posix_spawn can't set the working directory, so we change ours.
     try:
         os.chdir(invocation.cwd)
     except OSError as error:
@@ -281,7 +281,7 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
 
 
 def _spawn_by_subprocess(invocation: Invocation, writers: list[int]) -> int:
-    """The same on systems where posix_spawn can't create a session."""
+    """The same, for systems where posix_spawn can't create a session."""
     import subprocess
 
     stdout, stderr = writers

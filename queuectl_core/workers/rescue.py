@@ -1,7 +1,7 @@
 """Rescue: settle the attempts of dead workers.
 
-In this order: make sure that nothing of the lost attempt is running any more, here or where its runner took it; settle
-the attempt as lost; remove the worker's row. If a rescuer is killed in between, the next one does the same again.
+In this order: make sure that nothing of the lost attempt is still running, here or wherever its runner took it; settle
+the attempt as lost; remove the worker's row. If a rescuer is killed in between, the next one starts over.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def rescue(store: Store, rescuer: Rescuer | None = None) -> list[str]:
 
 
 def rescue_workers(store: Store, workers: Sequence[int], rescuer: Rescuer | None = None) -> list[str]:
-    """Settle what these dead workers were doing, and remove their rows; returns the ids of the jobs."""
+    """Settle the attempts of these dead workers and remove their rows; returns the ids of their jobs."""
     rescued = []
     kept = set()
     for lost in store.lost_attempts(workers):
         job = lost.job
         if not _is_over(store, lost, rescuer):
-            kept.add(job.worker)  # Never two at once. Tried again at the next look.
+            kept.add(job.worker)  # Attempts must not overlap. The next look tries again.
             continue
         outcome = Outcome("lost")
         if store.settle(job, outcome, judge(job, outcome, time.time())):
@@ -47,38 +47,38 @@ def rescue_workers(store: Store, workers: Sequence[int], rescuer: Rescuer | None
     for worker in workers:
         if worker not in kept:
             store.unregister(worker)
-            bell.remove_of(store.path, worker)
+            bell.remove_stale(store.path, worker)
     return rescued
 
 
 def sweep(store: Store) -> list[str]:
-    """Rescue, and remove the rows of all dead processes; returns the ids of the rescued jobs."""
+    """Rescue, and remove the rows of all dead workers and supervisors; returns the ids of the rescued jobs."""
     rescued = rescue(store)
     gone = [row.id for row in store.workers() if not is_running(store, row)]
     return rescued + rescue_workers(store, gone)
 
 
 def _is_over(store: Store, lost: LostAttempt, rescuer: Rescuer | None) -> bool:
-    """Make sure that nothing of a lost attempt is running any more; False if that isn't certain yet."""
+    """Make sure that nothing of a lost attempt is still running; False if that isn't certain yet."""
     if lost.runner_kill:
         return rescuer is not None and rescuer.end(store, lost)
     return _end_here(store, lost)
 
 
 def _end_here(store: Store, lost: LostAttempt) -> bool:
-    """End what the lost attempt left running on this machine; False if something is still running."""
+    """Kill what the lost attempt left running on this machine; False if something survives."""
     if lost.boot not in (None, boot()):
         return True
     return end_leftovers(store.token(lost.job), lost.command)
 
 
 class Rescuer:
-    """A process that looks for dead workers again and again.
+    """Looks for dead workers, each time `look` is called.
 
-    It also ends attempts that may be running on other machines, with the runner-kill of their queue. Of the live
-    workers that take a queue, the one with the lowest id does that: it has the environment for it, and a cluster
-    isn't asked a thousand times. If there is no such worker, a command does it. Nothing waits for a runner-kill:
-    if it is still running, the next look checks again.
+    Also ends attempts that may be running on other machines, with their queue's runner-kill. Of the live workers that
+    take a queue, only the one with the lowest id does that: it has the environment for it, and a thousand workers
+    don't all ask the cluster. Without such a worker, a command does it. Nothing waits for a runner-kill: if it is
+    still running, the next look checks on it.
     """
 
     def __init__(self, worker: int | None, kills: RunnerKills, log: Log) -> None:
@@ -90,8 +90,8 @@ class Rescuer:
     def look(self, store: Store) -> bool:
         """Rescue what can be rescued now; returns whether a runner-kill is running.
 
-        Of the live workers that take the same queues only the oldest looks. If all did, the cost of looking would
-        grow with the square of their number.
+        Of the live workers with the same queues, only the oldest looks. If all did, the cost would grow with the
+        square of their number.
         """
         elders = store.elders(self._worker)
         if any(is_running(store, elder) and not is_stopped(elder.pid) for elder in elders):
@@ -101,9 +101,9 @@ class Rescuer:
         return bool(self.kills)
 
     def end(self, store: Store, lost: LostAttempt) -> bool:
-        """End a lost attempt with its queue's runner-kill; True once that has succeeded."""
+        """End a lost attempt with its queue's runner-kill; True once it has succeeded."""
         if not self.kills.is_running(store.token(lost.job)):
-            # Processes here first, and only if we are in charge: a runner-kill has the same token.
+            # Kill local processes before it starts, and only if in charge: a runner-kill has the same token.
             if not self._is_in_charge(store, lost.job.queue) or not _end_here(store, lost):
                 return False
         return self.kills.drive(store, lost.job, lost.runner_kill)

@@ -1,15 +1,15 @@
-"""A queue's runner: what its jobs run under, on this machine or, through it, on others.
+"""A queue's runner: the program that runs its jobs, on this machine or on others.
 
 The runner is a command prefix, `/bin/sh -c` by default; a job's command becomes its last argument. So the process
-that we start is the runner's, and its exit code, output and signals are the job's. `{token}` in a runner stands for
-the attempt's token, to name the remote part by:
+that we start is the runner, and its exit code, output and signals are the job's. `{token}` in a runner is replaced by
+the attempt's token, which can name the remote part:
 
     srun -Q -n1 --job-name={token} sh -c
 
-A remote part may outlive its runner: after a lost connection, a SIGKILL or a killed worker. The queue's runner-kill
-ends it for certain. It has the same token in its environment, and runs after each attempt that didn't exit 0, and
-before an attempt of a dead worker is settled, again and again until it exits 0, which means that nothing of this
-attempt is running any more.
+A remote part may outlive its runner: after a lost connection, a SIGKILL or the death of the worker. The queue's
+runner-kill makes sure that it has ended. It has the same token in its environment, runs after each attempt that didn't
+exit 0 and before a dead worker's attempt is settled, and is repeated until it exits 0, which means that nothing of the
+attempt is still running.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ..store import Store
     from .log import Log
 
-KILL_TIMEOUT = 60.0  # Seconds that a runner-kill may take,
-KILL_GRACE = 2.0  # and that it then gets to exit.
-KILL_OUTPUT = 4096  # Bytes of its output that are kept; the last line tells why it failed.
+KILL_TIMEOUT = 60.0  # Seconds that a runner-kill may take.
+KILL_GRACE = 2.0  # Seconds between SIGTERM and SIGKILL if it takes longer.
+KILL_OUTPUT = 4096  # Bytes of its output to keep; the last line says why it failed.
 
 
 def argv(config: Config, job: Job, token: str) -> list[bytes]:
@@ -47,31 +47,31 @@ def argv(config: Config, job: Job, token: str) -> list[bytes]:
 
 @lru_cache(maxsize=64)
 def _split(runner: str) -> list[str]:
-    # Cached: it takes 25 µs, as long as writing a job's end.
+    # Cached: splitting takes 25 µs, as long as settling a job.
     return shlex.split(runner)
 
 
 def environment(base: dict[bytes, bytes], job: Job, token: str, database: str) -> dict[bytes, bytes]:
-    """The environment of a job and of its queue's runner-kill: `base` and the job's own variables.
+    """The environment of a job and of its queue's runner-kill: `base`, the job's variables, and ours.
 
     Raises CannotStart if another program stored an invalid `env`.
     """
-    made = dict(base)
+    result = dict(base)
     try:
         for key, value in variables(job.env).items():
-            made[os.fsencode(key)] = value.encode("utf-8", "surrogateescape")
+            result[os.fsencode(key)] = value.encode("utf-8", "surrogateescape")
     except BadInput as error:
         raise CannotStart(str(error)) from None
-    made[b"QUEUECTL_JOB_ID"] = job.id.encode("utf-8", "surrogateescape")
-    made[b"QUEUECTL_ATTEMPT"] = b"%d" % job.last_attempt
-    made[b"QUEUECTL_QUEUE"] = job.queue.encode("utf-8", "surrogateescape")
-    made[b"QUEUECTL_DB"] = os.fsencode(database)
-    made[TOKEN_VARIABLE.encode()] = token.encode()
-    return made
+    result[b"QUEUECTL_JOB_ID"] = job.id.encode("utf-8", "surrogateescape")
+    result[b"QUEUECTL_ATTEMPT"] = b"%d" % job.last_attempt
+    result[b"QUEUECTL_QUEUE"] = job.queue.encode("utf-8", "surrogateescape")
+    result[b"QUEUECTL_DB"] = os.fsencode(database)
+    result[TOKEN_VARIABLE.encode()] = token.encode()
+    return result
 
 
 class RunnerKills:
-    """Runs runner-kills, each until it succeeds. Callers come back to `drive` it; nothing here waits."""
+    """Repeats runner-kills until they succeed. Callers call `drive` again and again; nothing here waits."""
 
     def __init__(self, environment: dict[bytes, bytes], log: Log) -> None:
         self._environment = environment
@@ -87,11 +87,11 @@ class RunnerKills:
         return token in self._running
 
     def fds(self, token: str) -> list[int]:
-        """The pipes of the runner-kill of this attempt, to be polled before the next `drive`."""
+        """The pipes of the runner-kill of this attempt, to poll before the next `drive`."""
         return self._running[token].command.fds if token in self._running else []
 
     def due_in(self, token: str) -> float:
-        """Seconds until `drive` should be called even if nothing happens."""
+        """Seconds until `drive` must be called even if nothing happens."""
         return max(0.0, self._running[token].command.due_at() - time.monotonic())
 
     def failure(self, token: str) -> str | None:
@@ -99,15 +99,15 @@ class RunnerKills:
         return self._failures.get(token)
 
     def drive(self, store: Store, job: Job, line: str) -> bool:
-        """Start the runner-kill `line` of the job's latest attempt, or see how it is doing.
+        """Start the runner-kill `line` for the job's latest attempt, or check on it.
 
         True once it has succeeded. If it fails, the reason becomes the job's error, and the next call starts it again.
         """
         token = store.token(job)
         try:
             if token not in self._running:
-                made = environment(self._environment, job, token, store.path)
-                self._running[token] = _Kill(line, job, made)
+                kill_environment = environment(self._environment, job, token, store.path)
+                self._running[token] = _Kill(line, job, kill_environment)
                 return False
             kill = self._running[token]
             if not kill.is_over():
@@ -134,12 +134,12 @@ class _Kill:
         """Start it. Raises CannotStart."""
         self._job = job._replace(timeout=KILL_TIMEOUT)
         self._output = Output(KILL_OUTPUT)
-        nothing = os.open(os.devnull, os.O_RDONLY)
+        null = os.open(os.devnull, os.O_RDONLY)
         try:
-            invocation = Invocation([b"/bin/sh", b"-c", line.encode()], b"/", environment, nothing)
+            invocation = Invocation([b"/bin/sh", b"-c", line.encode()], b"/", environment, null)
             self.command = Command(invocation, KILL_TIMEOUT, KILL_GRACE, self._output)
         finally:
-            os.close(nothing)
+            os.close(null)
 
     def is_over(self) -> bool:
         self.command.read_all()

@@ -2,16 +2,16 @@
 
 A worker that dies is replaced: at once, or after a growing delay if its replacements keep dying young. A worker that
 stops by itself (it was asked to, or everything is drained) isn't replaced. The supervisor isn't essential: if it is
-killed, its workers continue, obey `worker stop` as before, and rescue each other.
+killed, its workers continue, still obey `worker stop`, and rescue each other.
 
-While it can't use the database (the disk is full, another program holds the lock) it keeps trying, and so do its
-workers. If the file is gone, or has been migrated by a newer queuectl, it starts no more workers and exits after the
-last one.
+While it can't use the database (the disk is full, or another program holds the lock), it keeps trying, and so do its
+workers. If the file is gone, or a newer queuectl has migrated it, it starts no more workers and exits after the last
+one.
 
-After a restart (`worker restart`, SIGUSR2; see handover.py) the new code asks each worker of the old code to stop when
-its job is done, and replaces it. So there are never more jobs running than before, and none is ended.
+After a restart (`worker restart`, SIGUSR2; see handover.py), the new code asks each worker of the old code to stop
+when its job is done, and replaces it. So no more jobs run at once than before, and none is interrupted.
 
-It can be PID 1 of a container: it reaps all children, including orphans that it inherits. To systemd it speaks
+It can be PID 1 of a container: it reaps all children, including orphans that it inherits. It reports to systemd with
 sd_notify(3).
 """
 
@@ -33,21 +33,21 @@ from .rescue import rescue_workers
 from .worker_process import PATIENCE, STOP_SIGNALS, Plan, Report, register, run_worker
 
 PRELOADED = (filesystem, schema)  # A bundle may be replaced while the fleet is running.
-YOUNG = 10.0  # A worker that dies before this age (seconds) died young.
-FIRST_DELAY = 0.1  # Its replacement waits this many seconds, and twice as long each time,
+YOUNG = 10.0  # A worker that dies before this age, in seconds, dies young.
+FIRST_DELAY = 0.1  # Seconds until it is replaced. Doubles each time,
 LONGEST_DELAY = 30.0  # up to this.
-RETRY = 0.5  # Seconds between two tries of a supervisor that can't use the database.
-RETIRE_POLL = 0.05  # Seconds between two looks for the row of a worker that must be asked to stop.
+RETRY = 0.5  # Seconds between attempts to use the database while that fails.
+RETIRE_POLL = 0.05  # Seconds between checks for the row of a worker that must be asked to stop.
 
 
 class _Slot:
-    """A place in the fleet: its worker, and when that may be replaced after it died."""
+    """A place in the fleet: its worker, or when to start the next one."""
 
     def __init__(self, pid: int | None = None) -> None:
         self.pid = pid
-        self.status: int | None = None  # How it ended, until that has been handled.
+        self.status: int | None = None  # How it ended, until we have handled that.
         self.is_old = pid is not None  # It runs the code from before a restart.
-        self.is_asked = False  # And whether it has been asked to stop for that.
+        self.is_asked = False  # It has been asked to stop because of that.
         self.is_done = False
         self.started_at = 0.0
         self.start_at = 0.0
@@ -73,14 +73,17 @@ class Supervisor:
         self._id: int | None = None
         self._signals = 0
         self._passed_on = 0
-        self._restarts = False
+        self._restart_wanted = False
         self._notified = ""
         self._gone: DatabaseGone | None = None
 
     def run(self) -> int:
-        """Supervise to the end; returns the exit code. Raises DatabaseGone at the end if the file is gone."""
+        """Supervise until all workers have stopped; returns the exit code.
+
+        It is 1 if `plan.drain` is set and a job was buried. Raises DatabaseGone at the end if the file is gone.
+        """
         alarm = self._listen()
-        gc.freeze()  # Otherwise each worker's collector would copy the pages that they share.
+        gc.freeze()  # Otherwise garbage collection in each worker would copy the shared pages.
         with self._store() as store:
             if self._id is None:
                 self._id = register(store, "supervisor", None, self._plan)
@@ -102,10 +105,10 @@ class Supervisor:
 
     def _handle_events(self) -> bool:
         """Do everything that is due; False if the database can't be used right now."""
-        if self._restarts:
-            self._restarts = False
+        if self._restart_wanted:
+            self._restart_wanted = False
             handover.become(self._state, self._log)
-        self._reap()  # Always: a worker that ended during a restart sent no signal.
+        self._reap()  # Always: the SIGCHLD of a worker that ended during a restart is lost.
         try:
             if not self._gone:
                 self._pass_on_signals()
@@ -122,14 +125,14 @@ class Supervisor:
         return True
 
     def _wind_down(self) -> None:
-        """What is left to do without a database: pass on signals, and wait for the workers to end."""
+        """Without a database, only pass on signals and wait for the workers to end."""
         level = min(self._signals, 2)
         for slot in self._slots:
             if slot.pid is None or slot.status is not None:
                 slot.pid, slot.is_done = None, True
                 continue
             for _ in range(level - self._passed_on):
-                os.kill(slot.pid, signal.SIGTERM)  # Not reaped yet, so the PID is still its own.
+                os.kill(slot.pid, signal.SIGTERM)  # It hasn't been reaped, so the PID is still its own.
         self._passed_on = level
 
     def _store(self) -> Store:
@@ -146,7 +149,7 @@ class Supervisor:
         for number in STOP_SIGNALS:
             signal.signal(number, self._count)
         signal.signal(RESTART_SIGNAL, self._note_restart)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # For its wake-up only.
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # A no-op handler: SIGCHLD must wake us.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
         return alarm
 
@@ -154,11 +157,11 @@ class Supervisor:
         self._signals += 1
 
     def _note_restart(self, *_: object) -> None:
-        self._restarts = True
+        self._restart_wanted = True
 
     def _pass_on_signals(self) -> None:
-        # By row and bell, not by signal: if the whole group got the signal, a worker would count a second one and
-        # stop at once.
+        # By row and bell, not by signal: if the whole process group got the signal, a second one would make the
+        # workers stop at once.
         level = min(self._signals, 2)
         if level == self._passed_on:
             return
@@ -191,13 +194,13 @@ class Supervisor:
 
     def _start_worker(self, slot: _Slot, own_id: int) -> None:
         slot.started_at = time.monotonic()
-        # Blocked until the child has its own handlers, so none is lost.
+        # Blocked until the child has its own handlers, so no signal is lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             slot.pid = os.fork()
             if slot.pid == 0:
                 run_worker(self._plan, own_id, self._report, self._verbose)
-        except OSError as error:  # Too many processes right now.
+        except OSError as error:  # There are too many processes right now.
             slot.schedule_replacement()
             self._log(f"cannot start a worker: {error.strerror}; trying again in {slot.delay:g}s")
         finally:
@@ -211,7 +214,7 @@ class Supervisor:
         return max(0.0, min(free) - time.monotonic()) if free else None
 
     def _reap(self) -> None:
-        """Reap all children that ended: our workers, and the orphans that PID 1 of a container inherits."""
+        """Reap all children that ended: our workers, and orphans that we inherit as PID 1 of a container."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -224,7 +227,7 @@ class Supervisor:
                     slot.status = status
 
     def _collect(self) -> None:
-        """Handle the workers that ended."""
+        """Handle workers that ended."""
         for slot in self._slots:
             if slot.status is not None:
                 self._handle_end(slot, slot.status)
@@ -241,17 +244,17 @@ class Supervisor:
                     for id in rescue_workers(store, [row.id]):
                         self._log(f"rescue {id}")
                 elif stopped_by_itself and self._plan.drain:
-                    bell.ring(store.path, row.id)  # That may have been the last job.
+                    bell.ring(store.path, row.id)  # It may have settled the last job.
         slot.is_done = stopped_by_itself and not slot.is_old
         slot.is_old = False
         if not stopped_by_itself:
             slot.schedule_replacement()
-            self._log(f"a worker died ({_manner(status)}); replacing it in {slot.delay:g}s")
+            self._log(f"a worker died ({_how_it_ended(status)}); replacing it in {slot.delay:g}s")
 
     # --- restart ---------------------------------------------------------------------------------
 
     def _state(self) -> handover.State:
-        """What the code after a restart needs to know."""
+        """What the new code needs to know after a restart."""
         return handover.State(
             self._plan,
             self._id,
@@ -275,8 +278,8 @@ class Supervisor:
         if not unasked:
             return
         with self._store() as store:
-            # One that was forked a moment ago has no row yet.
-            rows = [r for r in store.workers() if r.supervisor == self._id and r.pid in unasked]
+            # A worker that was just forked has no row yet.
+            rows = [row for row in store.workers() if row.supervisor == self._id and row.pid in unasked]
             store.want([row.id for row in rows], "stop")
             for row in rows:
                 unasked[row.pid].is_asked = True
@@ -289,7 +292,7 @@ class Supervisor:
         return f"{running} of {self._plan.size} workers running"
 
     def _notify(self, text: str) -> None:
-        """Notify the service manager that started us, if it asked for that: sd_notify(3)."""
+        """Notify the service manager that started us, if it asked us to; see sd_notify(3)."""
         address = os.environ.get("NOTIFY_SOCKET") if self._verbose else None
         if not address or text == self._notified:
             return
@@ -300,10 +303,10 @@ class Supervisor:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
                 connection.sendto(text.encode(), address)
         except OSError:
-            pass  # Nothing listens.
+            pass  # Nothing is listening.
 
 
-def _manner(status: int) -> str:
+def _how_it_ended(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)}"
     return f"exit {os.WEXITSTATUS(status)}"

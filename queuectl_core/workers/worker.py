@@ -1,7 +1,7 @@
-"""The worker: claims a job, runs it, settles it and claims the next one in the same transaction.
+"""The worker: claims a job, runs it, then settles it and claims the next one in the same transaction.
 
-Two things say what a worker should do, and the stronger one counts: its row (`worker stop`), and the signals it got
-(one SIGTERM or SIGINT: stop when the job is done; a second one: stop now). The bell and the poll only make it look.
+A worker is asked to stop by its row (`worker stop`) or by signals (the first SIGTERM or SIGINT: stop when the job is
+done; the second: stop now). It obeys the stronger request. The bell and the poll only make it check.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-POLL = 0.4  # Seconds between two looks of the lookout, for jobs that other programs inserted.
-FIRST_RECORD = 0.05  # A job that runs longer than this many seconds gets a write of its own.
-RECORD = 0.2  # From then on, new output is stored after this many seconds.
-HEALTH_CHECK = 2.0  # Seconds between two looks for dead workers, and between two looks of idle ones.
-LARGEST_BLOCK = 512 * 1024  # The most bytes that are allocated and freed again and again.
-RETRY_WRITE = 0.5  # Seconds between two tries while the database can't be written.
+POLL = 0.4  # Seconds between the lookout's checks for jobs that other programs inserted.
+FIRST_RECORD = 0.05  # Seconds until a running job is first recorded. Shorter jobs save that write.
+RECORD = 0.2  # After that, seconds until new output is stored.
+HEALTH_CHECK = 2.0  # Seconds between checks for dead workers, and between the checks of other idle workers.
+LARGEST_BLOCK = 512 * 1024  # Bytes. No larger block is allocated and freed repeatedly.
+RETRY_WRITE = 0.5  # Seconds between attempts to write to the database while that fails.
 
 STRENGTH = {"run": 0, "stop": 1, "stop-now": 2, None: 3}
 SUCCESS = Outcome("exit", 0)
-# Why a worker ends its command (an outcome's kind), by what it is asked to do.
+# What a worker is asked to do, and why it ends its command then (an Outcome's kind).
 END_FOR = {"stop-now": "released", "cancelled": "cancelled", "evicted": "evicted"}
 
-# The claim of a worker that was signaled to stop: it doesn't look.
+# For a worker that a signal asked to stop, without a query.
 NO_CLAIM = Claim(None, "stop", None, {})
 
 
@@ -67,7 +67,7 @@ class Orders(NamedTuple):
 
 
 class Inbox:
-    """Everything that can wake a worker: signals (SIGCHLD too), its bell, and the pipes of its job."""
+    """Everything that can wake a worker: signals (including SIGCHLD), its bell, and its job's pipes."""
 
     def __init__(self) -> None:
         self._bell: Bell | None = None
@@ -81,17 +81,17 @@ class Inbox:
         signal.signal(signal.SIGTERM, self._count)
         signal.signal(signal.SIGINT, self._count)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # For its wake-up only.
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # A no-op handler: SIGCHLD must wake us.
         self._poll.register(self._alarm, select.POLLIN)
 
     def listen_to(self, bell: Bell) -> None:
-        """From now on this bell wakes the worker too."""
+        """Let this bell wake the worker too."""
         if bell.fd >= 0:
             self._bell = bell
             self._poll.register(bell.fd, select.POLLIN)
 
     def watch(self, pipes: list[int]) -> None:
-        """From now on these pipes wake the worker, and no longer the previous ones."""
+        """Let these pipes wake the worker, instead of the previous ones."""
         for fd in self._pipes:
             self._poll.unregister(fd)
         for fd in pipes:
@@ -113,7 +113,7 @@ class Inbox:
         # Rounded up, so waiting for a fraction of a millisecond doesn't spin.
         for fd, _ in self._poll.poll(int(seconds * 1000 + 0.999)):
             if fd == self._alarm:
-                os.read(fd, 4096)  # A SIGCHLD, or signals that have been counted.
+                os.read(fd, 4096)  # SIGCHLD, or signals already counted.
             elif self._bell is not None and fd == self._bell.fd:
                 self._bell.silence()
                 rang = True
@@ -139,7 +139,7 @@ class Worker:
         self._inbox = inbox
         self._clock = clock
         self._next_health_check = 0.0
-        self._nothing = os.open(os.devnull, os.O_RDONLY)
+        self._null = os.open(os.devnull, os.O_RDONLY)
         # Once a block of this size has been freed, glibc keeps twice as much instead of returning it to the system
         # after each transaction (mallopt(3), M_MMAP_THRESHOLD). Saves 13 µs per job.
         bytearray(LARGEST_BLOCK)
@@ -148,7 +148,7 @@ class Worker:
         """Work until asked to stop or, with `drain`, until nothing is left. False if it was taken for dead."""
         claim = self._claim()
         while True:
-            if self._check_health():  # Here too: a busy worker may never be idle.
+            if self._check_health():  # Here too: running short jobs, it never checks in _watch.
                 self._store.check_file()
             wanted = self._stronger(claim.wanted)
             if claim.job:
@@ -171,7 +171,7 @@ class Worker:
         """Sleep until the bell rings, a job is due or the database changes; then claim.
 
         Other programs' INSERTs ring no bell, so one idle worker per set of queues polls for the rest: 64 polling
-        workers would take 3 % of a core. When draining, each polls for the end.
+        workers would take 3% of a core. When draining, each one polls for the end.
         """
         os.chdir("/")  # Not in the last job's directory, which a user may want to unmount.
         queues = self._orders.queues
@@ -182,7 +182,7 @@ class Worker:
         is_due = claim.next_due is not None and claim.next_due <= self._clock()
         is_called = rang or not is_marked
         if is_called or is_due or self._persist(self._store.data_version) != self._seen_version:
-            # Whoever rang marked us as busy; a full claim marks us as idle again if there is no job.
+            # The process that rang marked us as busy; a full claim marks us as idle again if it finds no job.
             claim = self._claim(idle=not is_called)
             if claim.job:
                 self._persist(self._store.hand_over, self._id, queues)
@@ -205,7 +205,7 @@ class Worker:
         if settled:
             self._orders.log(f"{verdict.move} {job.id}: {verdict.error or 'exit 0'}")
         else:
-            self._orders.log(f"{job.id} was taken from this worker; what it did doesn't count")
+            self._orders.log(f"{job.id} was taken from this worker; its result is discarded")
         return claim or self._claim()
 
     def _attempt(self, job: Job, output: Output, config: Config) -> Outcome:
@@ -219,41 +219,41 @@ class Worker:
         try:
             outcome = self._watch(job, command)
         except BaseException:
-            # We can't settle it, and must exit: no other process would end it soon.
+            # We can't settle it and are about to exit, and no other process would end it soon.
             end_leftovers(token, identity_of(command.pid))
             raise
         finally:
             self._inbox.watch([])
         if outcome.kind not in ("exit", "signal"):
-            # It didn't end by itself, so what escaped its process group must not continue either.
+            # It was ended, so what escaped its process group must end too.
             end_leftovers(token)
         return outcome
 
     def _watch(self, job: Job, command: Command) -> Outcome:
-        """Store its output and do what we are asked to do, until the command has ended."""
+        """Store the command's output and obey requests until it has ended."""
         identified = False
-        look_at = command.started + FIRST_RECORD
+        record_at = command.started + FIRST_RECORD
         self._obey(command, self._inbox.wanted)
         while command.outcome is None:
-            due = min(command.due_at(), look_at) - time.monotonic()
+            due = min(command.due_at(), record_at) - time.monotonic()
             readable, rang = self._inbox.wait(max(0.0, due))
             for fd in readable:
                 command.read(fd)
             command.check()
             self._obey(command, self._inbox.wanted)
             now = time.monotonic()
-            if command.outcome is None and (rang or now >= look_at):
+            if command.outcome is None and (rang or now >= record_at):
                 identified = self._record(job, command, identified)
                 self._check_health()
-                look_at = now + HEALTH_CHECK
+                record_at = now + HEALTH_CHECK
             elif readable:
-                look_at = min(look_at, now + RECORD)
+                record_at = min(record_at, now + RECORD)
         return command.outcome
 
     def _end_remote(self, job: Job, config: Config) -> None:
         """Run the queue's runner-kill, if there is one, until it succeeds.
 
-        Raises QueueError if it failed and we must stop at once. Then the worker that starts next rescues the job.
+        Raises QueueError if it failed and we must stop now. The next worker to start rescues the job.
         """
         kills, token = self._orders.rescuer.kills, self._store.token(job)
         while True:
@@ -265,14 +265,14 @@ class Worker:
                 self._inbox.wait(min(HEALTH_CHECK, kills.due_in(token)))
                 self._inbox.watch([])
             elif self._stronger(self._persist(self._store.wanted, self._id)) in ("stop-now", None):
-                raise QueueError(f"{job.id} is left as it is: it {kills.failure(token)}")
+                raise QueueError(f"{job.id} is not settled: it {kills.failure(token)}")
             else:
                 self._inbox.wait(HEALTH_CHECK)
             self._check_health()
-            config = self._persist(self._store.config)  # A user may have corrected it.
+            config = self._persist(self._store.config)  # A user may have fixed the runner-kill.
 
     def _start(self, job: Job, token: str, output: Output, config: Config) -> Command:
-        stdin = self._nothing if job.stdin is None else self._stored_input(job)
+        stdin = self._null if job.stdin is None else self._stored_input(job)
         try:
             invocation = Invocation(
                 runner.argv(config, job, token),
@@ -282,11 +282,11 @@ class Worker:
             )
             return Command(invocation, job.timeout, job.kill_grace, output)
         finally:
-            if stdin != self._nothing:
+            if stdin != self._null:
                 os.close(stdin)
 
     def _stored_input(self, job: Job) -> int:
-        """A descriptor to read the job's standard input from: an unnamed file."""
+        """A descriptor of an unnamed file with the job's standard input."""
         try:
             with tempfile.TemporaryFile() as file:
                 file.write(self._store.input(job) or b"")
@@ -300,15 +300,15 @@ class Worker:
             command.end(END_FOR[asked])
 
     def _record(self, job: Job, command: Command, identified: bool) -> bool:
-        """Store what the job printed so far and, once, which process its command is; do what we are asked to do."""
+        """Store new output and, once, the command's identity; obey requests. Returns whether the identity is stored."""
         output = command.output.pending()
-        who: Identity | None = None
+        process: Identity | None = None
         if not identified:
-            who = identity_of(command.pid)
+            process = identity_of(command.pid)
             self._orders.log(f"claim {job.id}: attempt {job.attempts}, pid {command.pid}")
         try:
             if output.fresh or output.stale or not identified:
-                self._store.record(job, output, who)
+                self._store.record(job, output, process)
                 command.output.stored()
             self._obey(command, self._store.asked(job))
         except (DatabaseBusy, DatabaseFull) as error:
@@ -317,13 +317,13 @@ class Worker:
         return True
 
     def _directory(self, job: Job) -> bytes:
-        # Jobs inserted by other programs may have no directory.
+        # Jobs that other programs inserted may have none.
         if job.cwd is None:
             return self._orders.environment.get(b"HOME") or b"/"
         return job.cwd.encode("utf-8", "surrogateescape")
 
     def _check_health(self) -> bool:
-        """Every few seconds, rescue others' jobs and prune; returns whether it was time to."""
+        """Every few seconds, rescue the jobs of dead workers, and prune; returns whether it was time."""
         now = time.monotonic()
         if now < self._next_health_check:
             return False
@@ -333,19 +333,19 @@ class Worker:
                 self._next_health_check = now + RECORD
             self._store.retain()
         except (DatabaseBusy, DatabaseFull):
-            pass  # Until the next look.
+            pass  # The next check tries again.
         return True
 
-    def _stronger(self, of_row: str | None) -> str | None:
-        return max(of_row, self._inbox.wanted, key=STRENGTH.__getitem__)
+    def _stronger(self, row_wanted: str | None) -> str | None:
+        return max(row_wanted, self._inbox.wanted, key=STRENGTH.__getitem__)
 
     def _persist(self, operation: Callable[..., Result], *arguments: Any) -> Result:
-        """Do a store's operation, retrying while the database is locked or can't be written."""
+        """Run a store operation, retrying while the database is locked or can't be written."""
         while True:
             try:
                 return operation(*arguments)
             except (DatabaseBusy, DatabaseFull) as error:
                 if self._inbox.wanted == "stop-now":
-                    raise  # The job is left as it is; the worker that starts next rescues it.
+                    raise  # The next worker to start rescues the job.
                 self._orders.log(f"{error}; trying again")
                 self._inbox.wait(RETRY_WRITE)

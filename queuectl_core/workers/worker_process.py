@@ -1,4 +1,4 @@
-"""The process around a worker's loop: registers it, listens to its bell, reports, and exits."""
+"""The process around a worker's loop: registers, listens to its bell, reports, and exits."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .rescue import Rescuer
 from .runner import RunnerKills
 from .worker import Inbox, Orders, Worker
 
-PATIENCE = 10.0  # Seconds that workers and supervisors wait for a lock before they check for signals.
+PATIENCE = 10.0  # Seconds that workers and supervisors wait for a lock before they check for signals again.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Plan(NamedTuple):
     """The fleet that a user asked for.
 
-    `queues` is comma-separated, or None for all; `environment` is that of the jobs; `version` is that of the code
+    `queues` is a comma-separated list, or None for all; `environment` is for the jobs; `version` is that of the code
     that the fleet's processes have in memory.
     """
 
@@ -35,17 +35,17 @@ class Plan(NamedTuple):
 
 
 class Report:
-    """The pipe to a `worker start` that waits to hear from its workers, a line each."""
+    """The pipe to a `worker start` that waits for its workers: a line "ID PID" or "! ERROR" for each."""
 
     def __init__(self, fd: int = -1) -> None:
         self._fd = fd
 
     def started(self, id: int) -> None:
-        """A worker is ready."""
+        """Report that this worker is ready."""
         self._write(f"{id} {os.getpid()}\n")
 
     def failed(self, error: BaseException) -> None:
-        """Why there won't be a worker."""
+        """Report why there won't be a worker."""
         self._write(f"! {error}\n")
 
     def _write(self, line: str) -> None:
@@ -56,21 +56,21 @@ class Report:
                 pass  # `worker start` was interrupted.
 
     def close(self) -> None:
-        """Report nothing more. The descriptor's number may be reused from now on."""
+        """Report nothing more. The descriptor's number may be reused from here on."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
 
 def run_worker(plan: Plan, supervisor: int, report: Report, verbose: bool) -> None:
-    """What a forked worker does. Ends the process; exit code 0 means that it stopped by itself."""
+    """What a forked worker does. Exits the process, with code 0 if the worker stopped by itself."""
     code = 1
     try:
         code = _work(plan, supervisor, report, verbose)
     except QueueError as error:
         report.failed(error)
         stderr_logger("worker")(str(error))
-    except BaseException as error:  # A bug: still one line, and a replacement.
+    except BaseException as error:  # A bug: report one line, then get replaced.
         report.failed(error)
         stderr_logger("worker")(f"failed: {error!r}")
     finally:
@@ -78,7 +78,7 @@ def run_worker(plan: Plan, supervisor: int, report: Report, verbose: bool) -> No
 
 
 def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
-    os.setsid()  # Ctrl-C in a terminal is for the supervisor, which passes it on.
+    os.setsid()  # Ctrl-C in a terminal goes to the supervisor, which passes it on.
     inbox = Inbox()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     store = Store(plan.path, durable=False, patience=PATIENCE, must_exist=True)
