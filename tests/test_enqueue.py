@@ -1,4 +1,6 @@
-"""`enqueue` in all its forms."""
+"""The `enqueue` command in all its forms."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -17,8 +19,8 @@ def epoch(text: str) -> float:
 
 
 class OneJobTest(QueueTestCase):
-    def refuses(self, *args, code=2, **options):
-        """It exits `code` with one line on stderr, nothing on stdout, and changes nothing."""
+    def assert_refused(self, *args: object, code: int = 2, **options: object) -> str:
+        """Run `enqueue`; it must exit `code`, print one line to stderr and no more, and add nothing. Returns stderr."""
         before = self.rows("SELECT * FROM queuectl_jobs") if os.path.exists(self.db) else []
         result = self.run_cli("enqueue", *args, code=code, **options)
         self.assertEqual(result.stdout, "")
@@ -27,14 +29,14 @@ class OneJobTest(QueueTestCase):
         self.assertEqual(after, before)
         return result.stderr
 
-    def test_json_is_enqueued_and_its_id_alone_is_printed(self):
+    def test_a_json_job_is_enqueued_and_only_its_id_is_printed(self):
         result = self.run_cli("enqueue", '{"id":"job1","command":"sleep 2","priority":5}')
         self.assertEqual((result.stdout, result.stderr), ("job1\n", ""))
         job = self.job("job1")
         self.assertEqual((job["command"], job["priority"], job["state"]), ("sleep 2", 5, "pending"))
         self.audit(["job1"])
 
-    def test_options_say_the_same_as_json(self):
+    def test_options_and_json_create_the_same_job(self):
         self.run_cli(
             "enqueue", "--id", "a", "-q", "mail", "-p", "-3", "--max-retries", "0", "--backoff-base", "1.5",
             "--timeout", "5m", "--run-at", "2030-01-31T08:00:00Z", "--cwd", "/",
@@ -59,7 +61,7 @@ class OneJobTest(QueueTestCase):
         self.assertEqual((a["env"], a["cwd"], a["backoff_base"]), ({"A": "1", "B": "x=y"}, "/", 1.5))
         self.assertEqual(a["run_at"], "2030-01-31T08:00:00.000Z")
 
-    def test_one_word_is_a_shell_line_and_several_are_quoted_as_they_are(self):
+    def test_one_word_is_a_shell_command_and_several_words_are_passed_on_unchanged(self):
         words = ["printf", "<%s>\\n", "My Picture.jpg", "$HOME", "'", '"', "", "a;b", "*", "-x", "--", "ü"]
         several = self.enqueue("--", *words)
         line = self.enqueue("--", "echo $((1+2)); echo done")
@@ -72,28 +74,28 @@ class OneJobTest(QueueTestCase):
         self.assertEqual(self.run_cli("logs", line).stdout, "3\ndone\n")
         self.assertEqual(self.run_cli("logs", bare).stdout, "4\n")
 
-    def test_a_command_behind_the_dashes_may_look_like_anything(self):
+    def test_a_command_after_two_dashes_can_look_like_anything(self):
         for words in (["-"], ['{"id": 1}'], ["--help"], ["-q"], ["--", "x"]):
             id = self.enqueue("--", *words)
             command = self.job(id)["command"]
             self.assertEqual(command, words[0] if len(words) == 1 else shlex.join(words))
 
-    def test_the_working_directory_is_kept_and_used(self):
+    def test_a_job_runs_in_the_directory_of_its_enqueue_or_in_the_given_one(self):
         here = self.path("a dir")
         os.mkdir(here)
-        kept = self.enqueue("pwd", cwd=here)
+        inherited = self.enqueue("pwd", cwd=here)
         given = self.enqueue("--cwd", "..", "pwd", cwd=here)
-        gone = self.enqueue("--max-retries", "0", "--cwd", self.path("gone"), "pwd")
-        self.assertEqual(self.job(kept)["cwd"], here)
+        missing = self.enqueue("--max-retries", "0", "--cwd", self.path("missing"), "pwd")
+        self.assertEqual(self.job(inherited)["cwd"], here)
         self.start_workers("--drain")
         self.wait_until_all_finished()
-        self.assertEqual(self.run_cli("logs", kept).stdout, here + "\n")
+        self.assertEqual(self.run_cli("logs", inherited).stdout, here + "\n")
         self.assertEqual(self.run_cli("logs", given).stdout, self.folder + "\n")
-        self.assertEqual(self.state(gone), "dead")
-        self.assertIn(self.path("gone"), self.job(gone)["error"])
-        self.audit([kept, given, gone])
+        self.assertEqual(self.state(missing), "dead")
+        self.assertIn(self.path("missing"), self.job(missing)["error"])
+        self.audit([inherited, given, missing])
 
-    def test_a_delay_and_a_time_keep_a_job_waiting_exactly_so_long(self):
+    def test_a_delayed_job_is_due_exactly_then_and_never_starts_earlier(self):
         before = time.time()
         delayed = self.enqueue("--delay", "90s", "true")
         after = time.time()
@@ -106,29 +108,29 @@ class OneJobTest(QueueTestCase):
         self.assertGreaterEqual(epoch(job["started_at"]) + 0.001, epoch(job["run_at"]))
         self.assertEqual(self.state(delayed), "pending")
 
-    def test_a_variable_is_given_or_taken_from_here(self):
-        id = self.enqueue("-e", "GIVEN=a b", "-e", "TAKEN", "-e", "EMPTY=",
-                          "echo $GIVEN,$TAKEN,$EMPTY,$OTHER",
-                          env={"TAKEN": "from here", "OTHER": "not"})  # fmt: skip
-        self.refuses("-e", "NOT_SET_ANYWHERE", "true")
-        self.refuses("-e", "=x", "true")
-        self.start_workers("--drain", env={"TAKEN": None, "OTHER": "workers"})
+    def test_a_variable_is_set_or_copied_from_the_environment_of_enqueue(self):
+        id = self.enqueue("-e", "SET=a b", "-e", "COPIED", "-e", "EMPTY=",
+                          "echo $SET,$COPIED,$EMPTY,$OTHER",
+                          env={"COPIED": "from enqueue", "OTHER": "not"})  # fmt: skip
+        self.assert_refused("-e", "NOT_SET_ANYWHERE", "true")
+        self.assert_refused("-e", "=x", "true")
+        self.start_workers("--drain", env={"COPIED": None, "OTHER": "from worker"})
         self.wait_for_state(id, "completed")
-        self.assertEqual(self.run_cli("logs", id).stdout, "a b,from here,,workers\n")
+        self.assertEqual(self.run_cli("logs", id).stdout, "a b,from enqueue,,from worker\n")
 
-    def test_a_duplicate_id_is_refused_and_the_old_job_is_untouched(self):
+    def test_a_duplicate_id_is_refused_and_the_existing_job_left_untouched(self):
         self.run_cli("enqueue", "--id", "a", "echo old")
         before = self.job("a")
-        self.assertIn("a already exists", self.refuses("--id", "a", "echo new", code=1))
-        self.refuses('{"id":"a","command":"echo new"}', code=1)
+        self.assertIn("a already exists", self.assert_refused("--id", "a", "echo new", code=1))
+        self.assert_refused('{"id":"a","command":"echo new"}', code=1)
         self.assertEqual(self.job("a"), before)
         self.start_workers("--drain")
         self.wait_for_state("a", "completed")
-        self.refuses("--id", "a", "echo new", code=1)
+        self.assert_refused("--id", "a", "echo new", code=1)
         self.assertEqual(self.run_cli("logs", "a").stdout, "old\n")
         self.audit(["a"])
 
-    def test_bytes_that_are_no_utf8_survive(self):
+    def test_bytes_that_are_not_utf8_survive(self):
         raw = b"printf '%s' 'caf\xe9 \xff\xfe \xc3\xa9'"
         folder = os.fsencode(self.folder) + b"/d\xe9"
         os.mkdir(folder)
@@ -148,14 +150,14 @@ class OneJobTest(QueueTestCase):
         filler = "x" * (LARGEST - len(": "))
         id = self.enqueue("-", input=": " + filler + "\n")
         as_json = self.enqueue("-", input=json.dumps({"command": ": " + filler}) + "\n")
-        self.refuses("-", input=": " + filler + "x\n")
-        self.refuses("-", input=json.dumps({"command": ": " + filler + "x"}) + "\n")
-        self.refuses("-", input="ü" * (LARGEST // 2 + 1) + "\n")
+        self.assert_refused("-", input=": " + filler + "x\n")
+        self.assert_refused("-", input=json.dumps({"command": ": " + filler + "x"}) + "\n")
+        self.assert_refused("-", input="ü" * (LARGEST // 2 + 1) + "\n")
         self.start_workers("--drain")
         self.wait_until_all_finished()
         self.assertEqual((self.state(id), self.state(as_json)), ("completed", "completed"))
 
-    def test_a_job_knows_its_id_and_attempt(self):
+    def test_a_job_finds_its_id_attempt_queue_and_database_in_its_environment(self):
         self.run_cli(
             "enqueue", "--id", "me", "echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT $QUEUECTL_QUEUE $QUEUECTL_DB"
         )
@@ -163,7 +165,7 @@ class OneJobTest(QueueTestCase):
         self.wait_for_state("me", "completed")
         self.assertEqual(self.run_cli("logs", "me").stdout, f"me 1 default {self.db}\n")
 
-    def test_wrong_usage_is_refused_and_changes_nothing(self):
+    def test_bad_usage_is_refused_and_changes_nothing(self):
         self.enqueue("true")
         for args in (
             [], ["echo", "hi"], ["--"], ["true", "--", "true"], ["--file", "x", "true"], ["-0", "true"], [""],
@@ -180,13 +182,13 @@ class OneJobTest(QueueTestCase):
             ["--file", "no-such-file"], ["--timeout", "x\n\x1b[2J", "true"],
         ):  # fmt: skip
             with self.subTest(args=args):
-                self.refuses(*args, input="true\n")
+                self.assert_refused(*args, input="true\n")
 
-    def test_a_refusal_names_the_option_or_the_field(self):
-        self.assertIn("--timeout", self.refuses("--timeout", "x", "true"))
-        self.assertIn("--max-retries", self.refuses("--max-retries", "x", '{"command":"true"}'))
-        self.assertIn("max_retries", self.refuses('{"command":"true","max_retries":"x"}'))
-        self.assertIn("did you mean max_retries", self.refuses('{"command":"true","max_retires":1}'))
+    def test_an_error_names_the_option_or_the_field(self):
+        self.assertIn("--timeout", self.assert_refused("--timeout", "x", "true"))
+        self.assertIn("--max-retries", self.assert_refused("--max-retries", "x", '{"command":"true"}'))
+        self.assertIn("max_retries", self.assert_refused('{"command":"true","max_retries":"x"}'))
+        self.assertIn("did you mean max_retries", self.assert_refused('{"command":"true","max_retires":1}'))
 
 
 class ManyJobsTest(QueueTestCase):
@@ -199,7 +201,7 @@ class ManyJobsTest(QueueTestCase):
             "echo three\r",
             "# note",
         ]
-        result = self.run_cli("enqueue", "-p", "7", "-", input="\n".join(lines))  # The last one unended.
+        result = self.run_cli("enqueue", "-p", "7", "-", input="\n".join(lines))  # No newline at the end.
         ids = result.lines
         self.assertEqual((len(ids), ids[1]), (4, "two"))
         jobs = [self.job(id) for id in ids]
@@ -210,18 +212,18 @@ class ManyJobsTest(QueueTestCase):
         self.assertEqual(order, ids)
         self.audit(ids)
 
-    def test_a_file_is_read_like_a_stream(self):
+    def test_a_file_is_read_like_standard_input(self):
         path = self.write("jobs", "echo a\necho b\n")
         self.assertEqual(len(self.run_cli("enqueue", "--file", path).lines), 2)
         self.assertEqual(len(self.run_cli("enqueue", "-F", "jobs").lines), 2)
         self.assertEqual(self.run_cli("enqueue", "--file", self.write("none", "")).stdout, "")
         self.audit()
 
-    def test_records_separated_by_nul_may_hold_newlines(self):
+    def test_nul_separated_jobs_can_contain_newlines(self):
         ids = self.run_cli("enqueue", "-0", "-", input="echo a\necho b\0echo c\0\0").lines
         self.assertEqual([self.job(id)["command"] for id in ids], ["echo a\necho b", "echo c"])
 
-    def test_a_bad_line_ends_it_with_its_number_and_what_was_printed_is_what_is_there(self):
+    def test_a_bad_line_ends_enqueue_with_its_number_and_exactly_the_printed_jobs_are_added(self):
         for bad, code in (
             ('{"command":', 2),
             ('{"command":"true","timeot":1}', 2),
@@ -233,11 +235,11 @@ class ManyJobsTest(QueueTestCase):
             self.assertEqual(len(result.lines), 2)
             self.assertIn("line 4", result.stderr)
             self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
-            there = self.run_cli("--db", db, "list", "--json").json
-            self.assertEqual([job["id"] for job in reversed(there)], result.lines)
-            self.assertEqual(there[1]["command"], "true")
+            jobs = self.run_cli("--db", db, "list", "--json").json
+            self.assertEqual([job["id"] for job in reversed(jobs)], result.lines)
+            self.assertEqual(jobs[1]["command"], "true")
 
-    def test_a_bad_line_deep_in_a_large_stream_is_numbered_right(self):
+    def test_a_bad_line_deep_in_a_large_stream_is_numbered_correctly(self):
         lines = [f"echo {n}" for n in range(30000)]
         lines[25000] = '{"command": 5}'
         result = self.run_cli("enqueue", "-", input="\n".join(lines), code=2)
@@ -245,7 +247,7 @@ class ManyJobsTest(QueueTestCase):
         self.assertEqual(len(result.lines), 25000)
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs"), [(25000,)])
 
-    def test_each_line_of_a_slow_producer_is_committed_and_printed_as_it_comes(self):
+    def test_each_line_of_a_slow_producer_is_committed_and_printed_as_it_arrives(self):
         process = self.start_cli("enqueue", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for n in range(3):
             process.stdin.write(b"echo %d\n" % n)
@@ -254,13 +256,13 @@ class ManyJobsTest(QueueTestCase):
             self.assertEqual(
                 self.rows("SELECT command FROM queuectl_jobs WHERE id = ?", id), [(f"echo {n}",)]
             )
-            # No lock is held while it waits for input.
+            # Waiting for input holds no lock.
             self.run_cli("enqueue", "--id", f"other{n}", "true")
         process.stdin.close()
         self.assertEqual(process.wait(20), 0)
         self.audit()
 
-    def test_killed_in_the_middle_what_was_printed_is_there(self):
+    def test_every_id_printed_before_a_kill_is_in_the_queue(self):
         process = self.start_cli("enqueue", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process.stdin.write(b"".join(b"echo %d\n" % n for n in range(1000)))
         process.stdin.flush()
@@ -269,7 +271,7 @@ class ManyJobsTest(QueueTestCase):
         printed += process.stdout.read().decode().split("\n")[:-1]
         self.audit(printed)
 
-    def test_many_enqueues_at_once_lose_nothing(self):
+    def test_concurrent_enqueues_lose_nothing(self):
         started = []
         for n in range(6):
             path = self.write(f"jobs{n}", "true\n" * 500)
@@ -282,7 +284,7 @@ class ManyJobsTest(QueueTestCase):
         self.assertEqual(len(ids), 3000)
         self.audit(ids)
 
-    def test_a_broken_pipe_of_the_reader_ends_quietly(self):
+    def test_enqueue_ends_quietly_on_a_broken_pipe(self):
         process = self.start_cli(
             "enqueue",
             "--file",

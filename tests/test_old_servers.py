@@ -1,7 +1,9 @@
-"""Old servers: an old SQLite is enough, one that is too old or missing is told in one line.
+"""Old servers: an old SQLite is enough; one that is too old or missing is reported in one line.
 
-`.ci/run` runs all tests on SQLite 3.31 and 3.34; here is what any machine can check.
+`.ci/run` runs all tests on SQLite 3.31 and 3.34; these checks run on any machine.
 """
+
+from __future__ import annotations
 
 import re
 import sqlite3
@@ -10,7 +12,7 @@ import unittest
 from queuectl_core.store import Store, schema, sql
 from tests.harness import QueueTestCase
 
-# What SQLite learned after 3.31: https://www.sqlite.org/changes.html
+# What SQLite 3.31 lacks, and the version that added it: https://www.sqlite.org/changes.html
 NEWER = {
     r"\bRETURNING\b": "3.35",
     r"\bUPDATE\b[^;]*\bSET\b[^;()]*\bFROM\b": "3.33",
@@ -27,8 +29,8 @@ NEWER = {
 }
 
 
-def statements() -> dict:
-    """Every SQL text of the program, by its name."""
+def statements() -> dict[str, str]:
+    """Every SQL statement of the program, by name."""
     found = {name: value for name, value in vars(sql).items() if isinstance(value, str) and name.isupper()}
     for version, texts in schema.MIGRATIONS.items():
         found.update({f"MIGRATIONS {version}.{number}": text for number, text in enumerate(texts)})
@@ -41,23 +43,23 @@ class StatementsTest(unittest.TestCase):
         for name, text in statements().items():
             for pattern, version in NEWER.items():
                 if name == "CLAIM_RETURNING":
-                    text = text.replace("RETURNING", "")  # It has a twin for older ones.
+                    text = text.replace("RETURNING", "")  # Older versions use CLAIM_SEQ.
                 found = re.search(pattern, re.sub(r"--.*", "", text), re.IGNORECASE | re.DOTALL)
                 self.assertIsNone(found, f"{name} needs SQLite {version}: {found}")
 
 
 class SiteTestCase(QueueTestCase):
-    """Tests with a Python whose sqlite3 is not as it was built."""
+    """Tests that change Python's sqlite3 module."""
 
-    def change_python(self, code: str) -> None:
-        """Have every Python of this test run `code` as it starts."""
+    def run_at_startup(self, code: str) -> None:
+        """Make every Python that this test starts run `code` first."""
         self.write("sitecustomize.py", code)
         self.environment["PYTHONPATH"] = self.folder
 
 
 class WithoutReturningTest(SiteTestCase):
     def test_workers_claim_each_job_once(self):
-        self.change_python("import sqlite3; sqlite3.sqlite_version_info = (3, 31, 0)")
+        self.run_at_startup("import sqlite3; sqlite3.sqlite_version_info = (3, 31, 0)")
         self.start_workers("-c", "3")
         ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >>ran"] * 100)
         self.wait_until_all_finished()
@@ -65,7 +67,7 @@ class WithoutReturningTest(SiteTestCase):
         self.stop_workers()
         self.audit(ids)
 
-    def test_both_ways_to_claim_take_the_same_job(self):
+    def test_claiming_with_and_without_returning_follows_the_same_order(self):
         store = self.store()
         worker = self.register_worker(store)
         for id, priority in (("low", "0"), ("high", "9"), ("middle", "5"), ("next", "5")):
@@ -77,7 +79,7 @@ class WithoutReturningTest(SiteTestCase):
         self.assertEqual([job.id for job in claimed], ["high", "middle", "next", "low"])
         self.assertEqual({(job.worker, job.attempts) for job in claimed}, {(worker, 1)})
 
-    def test_the_store_knows_which_way_it_can(self):
+    def test_the_store_uses_returning_if_sqlite_has_it(self):
         self.assertEqual(Store.has_returning, sqlite3.sqlite_version_info >= (3, 35))
 
 
@@ -91,22 +93,22 @@ class TooOldTest(SiteTestCase):
         ("export",),
     )
 
-    def told(self, pattern: str) -> None:
-        """Every command says one line and exits 3."""
-        for words in self.COMMANDS:
-            result = self.run_cli(*words, code=3)
+    def assert_every_command_fails(self, pattern: str) -> None:
+        """Every command prints one line to stderr and exits 3."""
+        for arguments in self.COMMANDS:
+            result = self.run_cli(*arguments, code=3)
             self.assertRegex(result.stderr, f"^queuectl: {pattern}\n$")
             self.assertEqual(result.stdout, "")
 
-    def test_a_sqlite_that_is_too_old_is_told(self):
-        self.change_python(
+    def test_a_sqlite_that_is_too_old_is_reported(self):
+        self.run_at_startup(
             "import sqlite3; sqlite3.sqlite_version, sqlite3.sqlite_version_info = '3.30.1', (3, 30, 1)"
         )
-        self.told(r"needs SQLite 3\.31 or later; this Python has 3\.30\.1")
+        self.assert_every_command_fails(r"needs SQLite 3\.31 or later; this Python has 3\.30\.1")
 
-    def test_a_python_without_sqlite_is_told(self):
-        self.change_python("import sys; sys.modules['_sqlite3'] = None")
-        self.told(r"\S+ lacks a module that queuectl needs: .*_sqlite3.*")
+    def test_a_python_without_sqlite_is_reported(self):
+        self.run_at_startup("import sys; sys.modules['_sqlite3'] = None")
+        self.assert_every_command_fails(r"\S+ lacks a module that queuectl needs: .*_sqlite3.*")
 
 
 if __name__ == "__main__":

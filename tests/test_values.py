@@ -1,93 +1,95 @@
-"""Durations, times, sizes, names and texts: what is read, what is refused, and with which words."""
+"""Durations, times, sizes, numbers, names and commands: what parses, what is refused, and how values are shown."""
+
+from __future__ import annotations
 
 import math
 import time
 import unittest
 from datetime import datetime, timezone
+from typing import Callable
 
 from queuectl_core import settings, values
 from queuectl_core.errors import BadInput
 
 
 class ValuesTestCase(unittest.TestCase):
-    def refused(self, parse, *arguments):
-        """The text of the refusal, which is one line, printable, and starts with the place."""
+    def assert_refused(self, parse: Callable[..., object], *arguments: object) -> None:
+        """Check that `parse` raises BadInput with one short, printable line that starts with the place."""
         with self.assertRaises(BadInput, msg=repr(arguments)) as caught:
             parse(*arguments)
         text = str(caught.exception)
         self.assertTrue(text.startswith("here: "), text)
         self.assertTrue(text.isprintable(), text)
         self.assertLess(len(text), 400, text)
-        return text
 
 
 class DurationTest(ValuesTestCase):
-    def test_every_spelling_is_read_as_seconds(self):
-        spelled = {
+    def test_every_spelling_is_parsed_as_seconds(self):
+        spellings = {
             "90": 90, "90s": 90, "5m": 300, "2h": 7200, "1d": 86400, "1w": 604800, "250ms": 0.25,
             "1h30m": 5400, "1.5h": 5400, "0.5": 0.5, ".5": 0.5, "0": 0, " 7s ": 7, "7S": 7, "1m30s": 90,
         }  # fmt: skip
-        for text, seconds in spelled.items():
+        for text, seconds in spellings.items():
             self.assertEqual(values.duration(text, "here"), seconds, text)
         self.assertEqual(values.duration(90, "here"), 90)
         self.assertEqual(values.duration(0.25, "here"), 0.25)
 
-    def test_what_is_no_duration_is_refused(self):
+    def test_a_bad_duration_is_refused(self):
         for bad in (
             "", " ", "-1", "-1s", "abc", "5x", "5 m", "1e3", "1e999", "inf", "nan", "NaN", "5m-1s", "+5",
             "٣", "5m\n6", -1, -0.001, math.nan, math.inf, -math.inf, True, False, None, [], {}, b"5",
             10**400, 1e300, "9" * 400, "101w" * 60, "40000d",
         ):  # fmt: skip
-            self.refused(values.duration, bad, "here")
+            self.assert_refused(values.duration, bad, "here")
 
 
 class MomentTest(ValuesTestCase):
     NOW = 1_800_000_000.0
 
-    def read(self, value):
+    def parse(self, value: object) -> float:
         return values.moment(value, "here", self.NOW)
 
-    def test_offsets_and_z_are_honoured(self):
-        exact = datetime(2030, 1, 31, 8, 0, tzinfo=timezone.utc).timestamp()
+    def test_offsets_and_z_are_honored(self):
+        expected = datetime(2030, 1, 31, 8, 0, tzinfo=timezone.utc).timestamp()
         for text in (
             "2030-01-31T08:00:00Z", "2030-01-31T08:00:00z", "2030-01-31 08:00Z", "2030-01-31T10:00:00+02:00",
             "2030-01-31T02:30:00-05:30", "2030-01-31T08:00:00.000Z",
         ):  # fmt: skip
-            self.assertEqual(self.read(text), exact, text)
+            self.assertEqual(self.parse(text), expected, text)
 
-    def test_a_bare_time_is_local(self):
-        there = time.mktime((2030, 1, 31, 8, 0, 0, 0, 0, -1))
-        self.assertEqual(self.read("2030-01-31T08:00"), there)
-        self.assertEqual(self.read("2030-01-31 08:00:00"), there)
+    def test_a_time_without_an_offset_is_local(self):
+        expected = time.mktime((2030, 1, 31, 8, 0, 0, 0, 0, -1))
+        self.assertEqual(self.parse("2030-01-31T08:00"), expected)
+        self.assertEqual(self.parse("2030-01-31 08:00:00"), expected)
 
-    def test_an_epoch_and_a_distance_are_read(self):
-        self.assertEqual(self.read("1900000000"), 1_900_000_000)
-        self.assertEqual(self.read("1900000000.5"), 1_900_000_000.5)
-        self.assertEqual(self.read(1_900_000_000), 1_900_000_000)
-        self.assertEqual(self.read("+5m"), self.NOW + 300)
-        self.assertEqual(self.read("+0"), self.NOW)
+    def test_epoch_seconds_and_relative_times_are_parsed(self):
+        self.assertEqual(self.parse("1900000000"), 1_900_000_000)
+        self.assertEqual(self.parse("1900000000.5"), 1_900_000_000.5)
+        self.assertEqual(self.parse(1_900_000_000), 1_900_000_000)
+        self.assertEqual(self.parse("+5m"), self.NOW + 300)
+        self.assertEqual(self.parse("+0"), self.NOW)
 
-    def test_what_is_no_time_is_refused(self):
+    def test_a_bad_time_is_refused(self):
         for bad in (
             "", "now", "tomorrow", "2030-13-01T00:00:00Z", "2030-02-30", "-5", "+", "+-5", "+abc", "nan",
             "inf",
             "1e5", "1.2.3", "²", "9" * 400, 10**400, -1, math.nan, math.inf, True, None, [], {},
             "2030-01-31T08:00:00ZZ", "2030-01-31T08:00:00+99:00", "99999999999999",
         ):  # fmt: skip
-            self.refused(values.moment, bad, "here", self.NOW)
+            self.assert_refused(values.moment, bad, "here", self.NOW)
 
 
 class SizeTest(ValuesTestCase):
-    def test_every_spelling_is_read_as_bytes(self):
-        spelled = {
+    def test_every_spelling_is_parsed_as_bytes(self):
+        spellings = {
             "0": 0, "65536": 65536, "64k": 65536, "64K": 65536, "64KiB": 65536, "64kb": 65536, "1MiB": 2**20,
             "1m": 2**20, "1g": 2**30, "10b": 10,
         }  # fmt: skip
-        for text, size in spelled.items():
+        for text, size in spellings.items():
             self.assertEqual(values.size(text, "here"), size, text)
         self.assertEqual(values.size(7, "here"), 7)
 
-    def test_what_is_no_size_is_refused(self):
+    def test_a_bad_size_is_refused(self):
         for bad in (
             "",
             "k",
@@ -106,17 +108,17 @@ class SizeTest(ValuesTestCase):
             True,
             None,
         ):
-            self.refused(values.size, bad, "here")
+            self.assert_refused(values.size, bad, "here")
 
 
 class NumberTest(ValuesTestCase):
-    def test_whole_numbers_within_bounds_are_read(self):
+    def test_integers_within_bounds_are_parsed(self):
         self.assertEqual(values.whole("5", "here", 0), 5)
         self.assertEqual(values.whole("-5", "here", -10), -5)
         self.assertEqual(values.whole("+5", "here", 0), 5)
         self.assertEqual(values.whole(5, "here", 0), 5)
 
-    def test_what_is_no_whole_number_is_refused(self):
+    def test_a_bad_integer_is_refused(self):
         for bad in (
             "",
             "1.0",
@@ -135,25 +137,25 @@ class NumberTest(ValuesTestCase):
             2**31,
             [],
         ):
-            self.refused(values.whole, bad, "here", 0)
+            self.assert_refused(values.whole, bad, "here", 0)
 
-    def test_factors_are_finite_and_not_negative(self):
+    def test_factors_are_finite_and_never_negative(self):
         self.assertEqual([values.factor(v, "here") for v in ("2", "1.5", 0, 1.5)], [2, 1.5, 0, 1.5])
         for bad in ("", "x", "nan", "inf", "-1", "1e400", -1, math.nan, math.inf, 10**400, True, None, []):
-            self.refused(values.factor, bad, "here")
+            self.assert_refused(values.factor, bad, "here")
 
 
 class NameTest(ValuesTestCase):
-    def test_ordinary_names_of_any_script_are_accepted(self):
+    def test_ordinary_names_in_any_script_are_accepted(self):
         for good in ("a", "job-1", "job_1.2:3/4", "Größe", "作业", "x" * 200, "{}", "a'b", "$x"):
             self.assertEqual(values.name(good, "here"), good)
 
-    def test_names_that_could_pass_for_something_else_are_refused(self):
+    def test_names_that_could_be_mistaken_for_something_else_are_refused(self):
         for bad in (
             "", " ", "a b", "a,b", "-a", "--all", "a\nb", "a\tb", "\x1b[2J", "a\x00", "\u202eab", "\u200b",
             "x" * 201, "\udcff", None, 1, True, ["a"], {},
         ):  # fmt: skip
-            self.refused(values.name, bad, "here")
+            self.assert_refused(values.name, bad, "here")
 
 
 class CommandTest(ValuesTestCase):
@@ -165,13 +167,13 @@ class CommandTest(ValuesTestCase):
             fits = letter * (self.LARGEST // size)
             fits += "x" * (self.LARGEST - size * len(fits))
             self.assertEqual(values.command(fits, "here"), fits)
-            self.refused(values.command, fits + "x", "here")
+            self.assert_refused(values.command, fits + "x", "here")
 
-    def test_what_cannot_be_a_command_is_refused(self):
+    def test_a_bad_command_is_refused(self):
         for bad in ("", " ", "\n\t ", "echo \0", None, 1, ["true"], {}, True, "\ud800", "\udfff\ud800"):
-            self.refused(values.command, bad, "here")
+            self.assert_refused(values.command, bad, "here")
 
-    def test_bytes_that_are_no_utf8_come_back_as_they_were(self):
+    def test_bytes_that_are_not_utf8_survive_a_round_trip(self):
         for raw in (b"\xff\xfe", b"caf\xe9", b"\xc3\xa9", bytes(range(1, 256))):
             text = values.decode(raw)
             self.assertEqual(values.encode(text), raw)
@@ -179,14 +181,14 @@ class CommandTest(ValuesTestCase):
             self.assertEqual(stored if isinstance(stored, bytes) else stored.encode(), raw)
 
 
-class ShownTest(unittest.TestCase):
-    def test_times_are_iso_8601_in_utc_and_never_cut_to_seconds(self):
+class FormatTest(unittest.TestCase):
+    def test_times_are_shown_as_iso_8601_in_utc_with_milliseconds(self):
         self.assertEqual(values.iso(0), "1970-01-01T00:00:00.000Z")
         self.assertEqual(values.iso(1_800_000_000.1234), "2027-01-15T08:00:00.123Z")
         self.assertEqual(values.iso(1.9996), "1970-01-01T00:00:02.000Z")
         self.assertIsNone(values.iso(None))
 
-    def test_spans_read_well_at_any_length(self):
+    def test_spans_are_readable_at_any_length(self):
         shown = {
             0: "0ms", -5: "0ms", 0.35: "350ms", 4: "4s", 59.4: "59s", 59.7: "1m00s", 125: "2m05s",
             11520: "3h12m", 5 * 86400 + 7200: "5d02h",
@@ -194,7 +196,7 @@ class ShownTest(unittest.TestCase):
         for seconds, text in shown.items():
             self.assertEqual(values.span(seconds), text)
 
-    def test_what_is_quoted_in_a_message_is_one_short_printable_line(self):
+    def test_a_quoted_value_is_one_short_printable_line(self):
         for value in (
             "a\nb",
             "\x1b[2J",
@@ -211,7 +213,7 @@ class ShownTest(unittest.TestCase):
 
 
 class SettingsTest(unittest.TestCase):
-    def test_every_spelling_of_a_key_is_the_same_key(self):
+    def test_every_spelling_of_a_key_is_recognized(self):
         for spelling in (
             "max-retries",
             "max_retries",
@@ -224,18 +226,18 @@ class SettingsTest(unittest.TestCase):
             self.assertEqual(settings.canonical(spelling), "backoff-base")
         self.assertEqual(settings.canonical("My_Queue.max_retries"), "My_Queue.max-retries")
 
-    def test_an_unknown_key_names_the_nearest_known_one(self):
+    def test_an_unknown_key_suggests_the_closest_known_one(self):
         with self.assertRaisesRegex(BadInput, "did you mean max-retries"):
             settings.canonical("max_retrys")
         with self.assertRaisesRegex(BadInput, "known: .*max-retries"):
             settings.canonical("zzz")
 
-    def test_every_default_is_a_value_that_could_have_been_set(self):
+    def test_every_default_is_a_valid_value(self):
         for key, setting in settings.SETTINGS.items():
             if isinstance(setting.default, (int, float)):
                 self.assertEqual(settings.parse(key, str(setting.default)), setting.default)
 
-    def test_a_queues_own_setting_wins_over_the_general_one(self):
+    def test_a_queues_own_setting_overrides_the_global_one(self):
         config = {"max-retries": 5, "mail.max-retries": 0, "timeout": 9}
         self.assertEqual(settings.resolve(config, "mail")["max_retries"], 0)
         self.assertEqual(settings.resolve(config, "other")["max_retries"], 5)
