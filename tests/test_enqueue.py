@@ -95,7 +95,7 @@ class OneJobTest(QueueTestCase):
         self.assertIn(self.path("missing"), self.job(missing)["error"])
         self.audit([inherited, given, missing])
 
-    def test_a_delayed_job_is_due_exactly_then_and_never_starts_earlier(self):
+    def test_a_delayed_job_is_due_exactly_on_time_and_never_starts_early(self):
         before = time.time()
         delayed = self.enqueue("--delay", "90s", "true")
         after = time.time()

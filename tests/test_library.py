@@ -103,7 +103,7 @@ class QueueTest(QueueTestCase):
     def job_ids(self, environment: dict[str, str]) -> list[str]:
         return [job["id"] for job in self.run_cli("list", "--json", env=environment).json]
 
-    def test_the_package_has_queue_and_rejects_unknown_names(self):
+    def test_the_package_provides_queue_and_rejects_unknown_names(self):
         self.assertIs(queuectl_core.Queue, Queue)
         with self.assertRaises(AttributeError):
             queuectl_core.Quiu  # noqa: B018

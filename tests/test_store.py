@@ -1,5 +1,8 @@
-"""The store: the file, its schema as an interface, and the guarded verbs, on real databases."""
+"""The store on real databases: the file, the schema as an interface, and guarded writes."""
 
+from __future__ import annotations
+
+import itertools
 import json
 import os
 import sqlite3
@@ -7,69 +10,72 @@ import stat
 import subprocess
 import sys
 import time
+import unittest.mock
 
 from queuectl_core import jobspec
 from queuectl_core.errors import BadInput, DatabaseUnusable, DuplicateId, QueueError, Refused
-from queuectl_core.lifecycle import STATES, Outcome, judge
+from queuectl_core.jobspec import NewJob
+from queuectl_core.lifecycle import STATES, Job, Outcome, judge
 from queuectl_core.records import NO_OUTPUT, Identity, NewOutput
 from queuectl_core.store import Store, sql
+from queuectl_core.store.claims import Claim
 from tests.harness import PROGRAM, QueueTestCase, audit
 
 SUCCESS = Outcome("exit", 0)
 
 
-def new(command="true", **fields):
+def new_job(command: str = "true", **fields: object) -> NewJob:
     return jobspec.new_job({"command": command, **fields}, time.time())
 
 
 class StoreTestCase(QueueTestCase):
-    def connect(self, path=None):
-        connection = sqlite3.connect(path or self.db, isolation_level=None, timeout=20)
+    def connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.db, isolation_level=None, timeout=20)
         self.addCleanup(connection.close)
         return connection
 
-    def finish(self, store, job, outcome=SUCCESS, **options):
+    def finish(self, store: Store, job: Job, outcome: Outcome = SUCCESS, output: NewOutput = NO_OUTPUT) -> bool:
         """Judge and settle an attempt, as a worker does."""
-        return store.settle(job, outcome, judge(job, outcome, time.time()), **options)
+        return store.settle(job, outcome, judge(job, outcome, time.time()), output)
 
-    def finish_and_claim(self, store, job):
-        """The same for a success, together with the next claim."""
+    def finish_and_claim(self, store: Store, job: Job) -> tuple[bool, Claim]:
+        """Settle a successful attempt and claim the next job."""
         return store.settle_and_claim(job, SUCCESS, judge(job, SUCCESS, time.time()), NO_OUTPUT, None)
 
 
 class FileTest(StoreTestCase):
-    def test_file_and_folder_are_made_for_their_owner_only(self):
+    def test_a_new_file_and_its_folder_are_private_to_their_owner(self):
         path = self.path("new/deeper/q.db")
         old = os.umask(0)
         try:
             store = Store(path)
-            store.enqueue([new()])
+            store.enqueue([new_job()])
         finally:
             os.umask(old)
         self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode), 0o700)
-        for beside in ("-wal", "-shm"):
-            self.assertEqual(stat.S_IMODE(os.stat(path + beside).st_mode), 0o600, beside)
+        for suffix in ("-wal", "-shm"):
+            self.assertEqual(stat.S_IMODE(os.stat(path + suffix).st_mode), 0o600, suffix)
         store.close()
 
-    def test_the_queue_is_found_where_the_environment_says(self):
-        for environment, place in (
+    def test_the_environment_chooses_the_file_and_the_db_option_overrides_it(self):
+        for environment, expected in (
             ({"QUEUECTL_DB": self.path("a/x.db")}, "a/x.db"),
             ({"QUEUECTL_DB": None, "XDG_STATE_HOME": self.path("state")}, "state/queuectl/queue.db"),
             ({"QUEUECTL_DB": None}, "home/.local/state/queuectl/queue.db"),
             ({"QUEUECTL_DB": "", "XDG_STATE_HOME": "relative"}, "home/.local/state/queuectl/queue.db"),
         ):
             self.run_cli("enqueue", "true", env=environment)
-            self.assertTrue(os.path.exists(self.path(place)), place)
+            self.assertTrue(os.path.exists(self.path(expected)), expected)
         self.run_cli("--db", self.path("b.db"), "enqueue", "true", env={"QUEUECTL_DB": self.path("c.db")})
         self.assertTrue(os.path.exists(self.path("b.db")))
         self.assertFalse(os.path.exists(self.path("c.db")))
 
-    def test_it_is_a_wal_database(self):
+    def test_the_file_is_in_wal_mode(self):
         self.store()
         self.assertEqual(self.connect().execute("PRAGMA journal_mode").fetchone(), ("wal",))
 
-    def test_ten_processes_may_make_the_same_file_at_once(self):
+    def test_ten_processes_can_create_the_same_file_at_once(self):
         started = [
             self.start_cli(
                 "enqueue", "--id", f"job{n}", "--", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -82,9 +88,9 @@ class FileTest(StoreTestCase):
         self.audit([f"job{n}" for n in range(10)])
         self.assertEqual(len(self.rows("SELECT * FROM queuectl_meta WHERE key = 'schema'")), 1)
 
-    def test_a_newer_schema_is_refused_untouched(self):
+    def test_a_newer_schema_is_refused_and_left_untouched(self):
         store = Store(self.db)
-        store.enqueue([new()])
+        store.enqueue([new_job()])
         store.close()
         connection = self.connect()
         connection.execute("UPDATE queuectl_meta SET value = 99 WHERE key = 'schema'")
@@ -105,7 +111,7 @@ class FileTest(StoreTestCase):
         with open(self.db, "rb") as file:
             self.assertEqual(file.read(), before)
 
-    def test_what_is_no_database_is_refused_untouched(self):
+    def test_a_file_that_is_not_a_database_is_refused_and_left_untouched(self):
         notes = b"precious notes\n"
         for content in (notes * 1000, notes * 20, notes, b"SQLite format 3\0" + b"\xff" * 5000):
             self.write("notes.txt", content)
@@ -117,19 +123,19 @@ class FileTest(StoreTestCase):
                 self.assertEqual(file.read(), content)
             self.assertEqual([n for n in os.listdir(self.folder) if n.startswith("notes")], ["notes.txt"])
 
-    def test_a_folder_and_a_path_below_a_file_are_refused_in_words(self):
+    def test_an_unusable_path_is_named_in_a_one_line_error(self):
         self.write("file", b"x")
         for path in (self.folder, self.path("file/q.db"), "/proc/q.db"):
             result = self.run_cli("--db", path, "enqueue", "true", code=3)
             self.assertEqual(len(result.stderr.splitlines()), 1)
             self.assertIn(path, result.stderr)
 
-    def test_the_queue_lives_inside_an_applications_own_file(self):
+    def test_the_queue_can_live_in_an_applications_own_database(self):
         connection = self.connect()
         connection.execute("CREATE TABLE customers (name TEXT)")
         connection.execute("PRAGMA user_version = 42")
         connection.execute("INSERT INTO customers VALUES ('Ada')")
-        self.store().enqueue([new()])
+        self.store().enqueue([new_job()])
         self.assertEqual(connection.execute("SELECT name FROM customers").fetchall(), [("Ada",)])
         self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (42,))
         names = connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
@@ -137,7 +143,7 @@ class FileTest(StoreTestCase):
 
 
 class SchemaTest(StoreTestCase):
-    def insert(self, **columns):
+    def insert(self, **columns: object) -> None:
         connection = self.connect()
         names = ", ".join(columns)
         marks = ", ".join("?" * len(columns))
@@ -146,19 +152,19 @@ class SchemaTest(StoreTestCase):
         )
         connection.close()
 
-    def test_a_plain_insert_is_a_complete_enqueue_and_runs(self):
+    def test_a_plain_insert_gets_every_default_and_runs(self):
         store = self.store()
         store.set_config("max-retries", 7)
         store.set_config("default.timeout", 90)
         before = time.time()
-        self.insert(command="echo from sql > {}".format(self.path("out")))
+        self.insert(command=f"echo from sql > {self.path('out')}")
         after = time.time()
         (job,) = self.stored_jobs(store)
         self.assertEqual((job.state, job.queue, job.priority, job.attempts), ("pending", "default", 0, 0))
         self.assertEqual((job.max_retries, job.backoff_base, job.backoff_max), (7, 2, 86400))
         self.assertEqual((job.timeout, job.kill_grace, job.output_limit), (90, 10, 1024 * 1024))
         for moment in (job.run_at, job.created_at, job.updated_at):
-            self.assertTrue(before - 0.001 <= moment <= after, (before, moment, after))  # SQL has ms.
+            self.assertTrue(before - 0.001 <= moment <= after, (before, moment, after))  # SQLite's clock counts ms.
             self.assertTrue(job.id)
         self.audit([job.id])
         self.start_workers()
@@ -166,13 +172,13 @@ class SchemaTest(StoreTestCase):
         self.assertEqual(self.read("out"), "from sql\n")
         self.audit([job.id])
 
-    def test_an_insert_by_a_foreign_program_wakes_an_idle_worker_by_the_slow_poll(self):
+    def test_an_idle_worker_finds_a_job_that_another_program_inserted(self):
         self.store()
         self.start_workers()
         self.insert(command="true", id="foreign")
         self.wait_for_state("foreign", "completed")
 
-    def test_an_insert_in_a_foreign_transaction_comes_and_goes_with_it(self):
+    def test_an_inserted_job_is_rolled_back_with_its_transaction(self):
         store = self.store()
         connection = self.connect()
         connection.execute("BEGIN")
@@ -181,7 +187,7 @@ class SchemaTest(StoreTestCase):
         self.assertIsNone(store.find("gone"))
         self.audit([])
 
-    def test_an_insert_for_the_future_waits(self):
+    def test_a_job_inserted_for_later_waits(self):
         store = self.store()
         worker = self.register_worker(store)
         later = time.time() + 3600
@@ -193,7 +199,7 @@ class SchemaTest(StoreTestCase):
         self.assertEqual(claim.next_due, later)
         self.audit()
 
-    def test_impossible_rows_are_refused(self):
+    def test_impossible_rows_are_rejected(self):
         self.store()
         now = time.time()
         impossible = (
@@ -224,9 +230,9 @@ class SchemaTest(StoreTestCase):
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs"), [(0,)])
         self.audit([])
 
-    def test_states_cannot_be_changed_into_impossible_ones(self):
+    def test_updates_to_impossible_rows_are_rejected(self):
         store = self.store()
-        store.enqueue([new(id="a")])
+        store.enqueue([new_job(id="a")])
         connection = self.connect()
         for change in (
             "state = 'processing'", "state = 'completed'", "state = 'gone'", "worker = 1",
@@ -236,10 +242,20 @@ class SchemaTest(StoreTestCase):
                 connection.execute("UPDATE queuectl_jobs SET " + change)
         self.audit(["a"])
 
-    def test_deleting_a_job_takes_its_attempts_output_and_counts_along(self):
+    def test_a_row_that_is_not_utf8_can_still_be_listed(self):
+        store = self.store()
+        self.connect().execute(
+            "INSERT INTO queuectl_jobs (id, command, cwd) VALUES"
+            " (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
+        )
+        self.assertEqual(len(list(store.jobs())), 1)  # However it decodes them.
+        for command in (["list"], ["list", "--json"], ["status"], ["worker", "list"]):
+            self.run_cli(*command)
+
+    def test_deleting_a_job_deletes_its_attempts_and_output_and_updates_the_counts(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a"), new(id="b")])
+        store.enqueue([new_job(id="a"), new_job(id="b")])
         job = store.claim(worker, None).job
         self.finish(store, job, output=NewOutput([(0, 1, b"hello")], [], 0))
         self.connect().execute("DELETE FROM queuectl_jobs WHERE id = 'a'")
@@ -247,10 +263,10 @@ class SchemaTest(StoreTestCase):
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_output"), [(0,)])
         self.audit(["b"])
 
-    def test_counters_are_right_after_every_kind_of_change(self):
+    def test_counts_are_right_after_every_kind_of_change(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(queue=f"q{n % 3}", max_retries=n % 2, backoff_base=0) for n in range(30)])
+        store.enqueue([new_job(queue=f"q{n % 3}", max_retries=n % 2, backoff_base=0) for n in range(30)])
         for n in range(20):
             job = store.claim(worker, None).job
             self.finish(store, job, SUCCESS if n % 3 else Outcome("exit", 1))
@@ -266,52 +282,79 @@ class SchemaTest(StoreTestCase):
 
 
 class EnqueueTest(StoreTestCase):
-    def test_a_duplicate_id_is_refused_and_nothing_of_the_batch_is_there(self):
+    def test_a_duplicate_id_refuses_the_whole_batch(self):
         store = self.store()
-        store.enqueue([new("echo first", id="a")])
+        store.enqueue([new_job("echo first", id="a")])
         before = store.get("a")
-        for batch in ([new(id="b"), new(id="a"), new(id="c")], [new(id="d"), new(id="d")]):
+        for batch in ([new_job(id="b"), new_job(id="a"), new_job(id="c")], [new_job(id="d"), new_job(id="d")]):
             with self.assertRaises(DuplicateId):
                 store.enqueue(batch)
         self.assertEqual(store.get("a"), before)
         self.assertEqual([job.id for job in self.stored_jobs(store)], ["a"])
         self.audit(["a"])
 
-    def test_made_up_ids_are_short_typeable_and_unique(self):
+    def test_generated_ids_are_short_unique_and_easy_to_type(self):
         store = self.store()
-        ids = store.enqueue([new()] * 1000) + store.enqueue([new()] * 1000)
+        ids = store.enqueue([new_job()] * 1000) + store.enqueue([new_job()] * 1000)
         self.assertEqual(len(set(ids)), 2000)
         for id in ids:
             self.assertRegex(id, r"^[0-9a-z]{4,12}$")
         self.audit(ids)
 
-    def test_settings_are_copied_when_a_job_is_enqueued_and_not_later(self):
+    def test_a_batch_is_retried_after_a_generated_id_collides(self):
+        store = self.store()
+        store.enqueue([new_job(id="taken")])
+        batches = iter([["free", "taken"], ["first", "second"]])
+        with unittest.mock.patch("queuectl_core.store.client._new_ids", lambda count: next(batches)):
+            ids = store.enqueue([new_job(), new_job()])
+        self.assertEqual(ids, ["first", "second"])
+        self.assertEqual([job.id for job in self.stored_jobs(store)], ["taken", "first", "second"])
+        self.audit(["taken", *ids])
+
+    def test_enqueue_gives_up_when_every_generated_id_is_taken(self):
+        store = self.store()
+        store.enqueue([new_job(id="taken")])
+        tries = itertools.count()
+
+        def taken_ids(count: int) -> list[str]:
+            if next(tries) == 1000:
+                self.fail("enqueue retries forever")
+            return ["free", "taken"]
+
+        ids_collide = unittest.mock.patch("queuectl_core.store.client._new_ids", taken_ids)
+        with ids_collide, self.assertRaises(QueueError) as caught:
+            store.enqueue([new_job(), new_job()])
+        self.assertIs(type(caught.exception), QueueError)  # Not DuplicateId: the caller gave no id.
+        self.assertEqual([job.id for job in self.stored_jobs(store)], ["taken"])
+        self.audit(["taken"])
+
+    def test_a_job_keeps_the_settings_it_was_enqueued_with(self):
         store = self.store()
         store.set_config("max-retries", 5)
         store.set_config("mail.max-retries", 0)
-        store.enqueue([new(id="a"), new(id="mail", queue="mail"), new(id="own", max_retries=9)])
+        store.enqueue([new_job(id="a"), new_job(id="mail", queue="mail"), new_job(id="own", max_retries=9)])
         store.set_config("max-retries", 1)
         store.unset_config("mail.max-retries")
-        store.enqueue([new(id="b"), new(id="mail2", queue="mail")])
+        store.enqueue([new_job(id="b"), new_job(id="mail2", queue="mail")])
         found = {job.id: job.max_retries for job in self.stored_jobs(store)}
         self.assertEqual(found, {"a": 5, "mail": 0, "own": 9, "b": 1, "mail2": 1})
 
-    def test_what_sql_files_and_what_enqueue_files_is_the_same(self):
+    def test_an_sql_insert_creates_the_same_job_as_enqueue(self):
         store = self.store()
         store.set_config("backoff-base", 3)
         store.set_config("default.kill-grace", 1.5)
-        store.enqueue([new(id="a")])
+        store.enqueue([new_job(id="a")])
         self.connect().execute("INSERT INTO queuectl_jobs (id, command) VALUES ('b', 'true')")
-        ours, theirs = store.get("a"), store.get("b")
-        differing = {"seq", "id", "run_at", "created_at", "updated_at"}
-        for field in set(ours._fields) - differing:
-            self.assertEqual(getattr(ours, field), getattr(theirs, field), field)
+        enqueued, inserted = store.get("a"), store.get("b")
+        may_differ = {"seq", "id", "run_at", "created_at", "updated_at"}
+        for field in set(enqueued._fields) - may_differ:
+            self.assertEqual(getattr(enqueued, field), getattr(inserted, field), field)
 
 
 class ClaimTest(StoreTestCase):
     has_returning = True
 
-    def store(self, **options):
+    def store(self, **options: object) -> Store:
         store = super().store(**options)
         if not self.has_returning:
             store.has_returning = False
@@ -319,7 +362,8 @@ class ClaimTest(StoreTestCase):
             self.skipTest("this SQLite has no RETURNING")
         return store
 
-    def claim_all(self, store, worker, queues=None):
+    def claim_all(self, store: Store, worker: int, queues: str | None = None) -> list[str]:
+        """Claim and finish jobs until none is left; returns their ids in order."""
         claimed = []
         while True:
             job = store.claim(worker, queues).job
@@ -328,32 +372,32 @@ class ClaimTest(StoreTestCase):
             claimed.append(job.id)
             self.finish(store, job)
 
-    def test_priority_first_then_first_come(self):
+    def test_jobs_are_claimed_by_priority_then_by_age(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id=f"{p + 5}/{n}", priority=p) for n in range(3) for p in (0, 5, -5)])
+        store.enqueue([new_job(id=f"{p + 5}/{n}", priority=p) for n in range(3) for p in (0, 5, -5)])
         in_order = [f"{p}/{n}" for p in (10, 5, 0) for n in range(3)]
         self.assertEqual(self.claim_all(store, worker), in_order)
         self.audit()
 
-    def test_priority_counts_across_queues(self):
+    def test_priorities_apply_across_queues(self):
         store = self.store()
         worker = self.register_worker(store)
         store.enqueue(
-            [new(id="a", queue="x"), new(id="b", queue="y", priority=1), new(id="c", queue="x", priority=2)]
+            [new_job(id="a", queue="x"), new_job(id="b", queue="y", priority=1), new_job(id="c", queue="x", priority=2)]
         )
         self.assertEqual(self.claim_all(store, worker), ["c", "b", "a"])
 
-    def test_a_worker_takes_jobs_of_its_queues_only(self):
+    def test_a_worker_claims_only_jobs_of_its_queues(self):
         store = self.store()
         worker = self.register_worker(store, "mail,web")
-        store.enqueue([new(id=q, queue=q) for q in ("mail", "webx", "web", "ail", "default")])
+        store.enqueue([new_job(id=q, queue=q) for q in ("mail", "webx", "web", "ail", "default")])
         self.assertEqual(self.claim_all(store, worker, "mail,web"), ["mail", "web"])
 
-    def test_a_claimed_job_is_marked_with_owner_attempt_and_time(self):
+    def test_a_claim_records_the_worker_attempt_and_time(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a")])
+        store.enqueue([new_job(id="a")])
         before = time.time()
         job = store.claim(worker, None).job
         self.assertEqual(
@@ -366,18 +410,18 @@ class ClaimTest(StoreTestCase):
         self.assertIsNone(store.claim(worker, None).job)
         self.audit(["a"])
 
-    def test_what_waits_for_its_time_is_not_taken_even_with_a_higher_priority(self):
+    def test_a_job_is_not_claimed_before_its_time_whatever_its_priority(self):
         store = self.store()
         worker = self.register_worker(store)
         future = time.time() + 3600
-        store.enqueue([new(id="later", priority=9, run_at=future), new(id="now")])
+        store.enqueue([new_job(id="later", priority=9, run_at=future), new_job(id="now")])
         self.assertEqual(self.claim_all(store, worker), ["now"])
 
-    def test_a_failed_job_is_taken_again_when_due_and_not_before(self):
+    def test_a_failed_job_is_claimed_again_when_due_and_not_before(self):
         clock = [1_800_000_000.0]
         store = self.store(clock=lambda: clock[0])
         worker = self.register_worker(store)
-        store.enqueue([new(id="a", backoff_base=2)])
+        store.enqueue([new_job(id="a", backoff_base=2)])
         for wait in (2, 4, 8):
             job = store.claim(worker, None).job
             verdict = judge(job, Outcome("exit", 1), clock[0])
@@ -390,10 +434,10 @@ class ClaimTest(StoreTestCase):
     def test_a_stale_workers_settle_changes_nothing(self):
         store = self.store()
         one, two = self.register_worker(store), self.register_worker(store)
-        store.enqueue([new(id="a", backoff_base=0, max_retries=5)])
+        store.enqueue([new_job(id="a", backoff_base=0, max_retries=5)])
         stale = store.claim(one, None).job
         self.finish(store, stale, Outcome("lost"))
-        # Forged, stolen, and the same worker in a later attempt of the same job.
+        # The job now belongs to another worker, then to the same worker in a later attempt.
         for owner in (two, one):
             current = store.claim(owner, None).job
             before = self.connect().execute("SELECT * FROM queuectl_jobs").fetchall()
@@ -410,20 +454,20 @@ class ClaimTest(StoreTestCase):
             self.finish(store, current, Outcome("exit", 1))
             stale = current
 
-    def test_a_second_settle_of_the_same_attempt_changes_nothing(self):
+    def test_settling_an_attempt_again_changes_nothing(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a")])
+        store.enqueue([new_job(id="a")])
         job = store.claim(worker, None).job
         self.assertTrue(self.finish(store, job))
         self.assertFalse(self.finish(store, job, Outcome("exit", 1)))
         self.assertEqual(store.get("a").state, "completed")
         self.audit(["a"])
 
-    def test_settle_and_the_next_claim_are_one_transaction(self):
+    def test_settling_a_job_and_claiming_the_next_is_one_transaction(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a"), new(id="b")])
+        store.enqueue([new_job(id="a"), new_job(id="b")])
         job = store.claim(worker, None).job
         began = []
         store._connection.db.set_trace_callback(lambda text: began.append(text) if text.startswith("BEGIN") else None)
@@ -434,10 +478,10 @@ class ClaimTest(StoreTestCase):
         self.assertEqual(began, ["BEGIN IMMEDIATE"])
         self.audit(["a", "b"])
 
-    def test_a_worker_that_is_to_stop_claims_nothing(self):
+    def test_a_worker_told_to_stop_claims_nothing(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a"), new(id="b")])
+        store.enqueue([new_job(id="a"), new_job(id="b")])
         job = store.claim(worker, None).job
         store.want([worker], "stop")
         settled, claim = self.finish_and_claim(store, job)
@@ -446,16 +490,16 @@ class ClaimTest(StoreTestCase):
         self.assertIsNone(store.claim(worker, None).job)
         self.assertEqual(store.get("b").state, "pending")
 
-    def test_a_worker_without_a_row_claims_nothing(self):
+    def test_an_unregistered_worker_claims_nothing(self):
         store = self.store()
-        store.enqueue([new(id="a")])
+        store.enqueue([new_job(id="a")])
         claim = store.claim(77, None)
         self.assertEqual((claim.job, claim.wanted), (None, None))
 
-    def test_a_released_attempt_is_refunded(self):
+    def test_a_release_refunds_the_attempt(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a", max_retries=0)])
+        store.enqueue([new_job(id="a", max_retries=0)])
         for number in (1, 2, 3):
             job = store.claim(worker, None).job
             self.assertEqual((job.attempts, job.last_attempt), (1, number))
@@ -464,10 +508,10 @@ class ClaimTest(StoreTestCase):
             self.assertEqual((found.state, found.attempts, found.last_attempt), ("pending", 0, number))
             self.audit(["a"])
 
-    def test_revival_starts_from_the_first_attempt_and_keeps_the_history(self):
+    def test_a_revived_job_starts_over_and_keeps_its_history(self):
         store = self.store()
         worker = self.register_worker(store)
-        store.enqueue([new(id="a", max_retries=0)])
+        store.enqueue([new_job(id="a", max_retries=0)])
         self.finish(store, store.claim(worker, None).job, Outcome("exit", 3))
         self.assertEqual(store.get("a").state, "dead")
         store.revive("a", only_dead=True)
@@ -486,7 +530,7 @@ class ClaimTest(StoreTestCase):
         clock = [time.time()]
         store = self.store(clock=lambda: clock[0])
         worker = self.register_worker(store)
-        store.enqueue([new(id="needed"), new(id="later", after=["needed"], delay=3600)])
+        store.enqueue([new_job(id="needed"), new_job(id="later", after=["needed"], delay=3600)])
         self.assertEqual(self.claim_all(store, worker), ["needed"])
         later = store.get("later")
         self.assertEqual((later.state, later.waits_for), ("pending", 0))
@@ -498,7 +542,7 @@ class ClaimTest(StoreTestCase):
     def test_a_note_from_a_worker_that_lost_the_job_changes_nothing(self):
         store = self.store()
         one, two = self.register_worker(store), self.register_worker(store)
-        store.enqueue([new(id="a", backoff_base=0), new(id="b")])
+        store.enqueue([new_job(id="a", backoff_base=0), new_job(id="b")])
         lost = store.claim(one, None).job
         other = store.claim(one, None).job  # Same worker, same attempt number.
         store.note(lost, "still running")
@@ -507,7 +551,7 @@ class ClaimTest(StoreTestCase):
         self.finish(store, other)
         current = store.claim(one, None).job
         before = self.rows("SELECT * FROM queuectl_jobs")
-        # An earlier attempt of the same worker, a worker that never had the job, and a finished job.
+        # An earlier attempt by the same worker, a worker that never had the job, and a finished job.
         for stale in (lost, current._replace(worker=two), other):
             store.note(stale, "stale")
             self.assertEqual(self.rows("SELECT * FROM queuectl_jobs"), before)
@@ -517,23 +561,23 @@ class ClaimTest(StoreTestCase):
 
 
 class ClaimWithoutReturningTest(ClaimTest):
-    """The same promises where SQLite is older than 3.35."""
+    """The same promises without RETURNING, which SQLite older than 3.35 lacks."""
 
     has_returning = False
 
-    def test_no_statement_needs_returning_then(self):
+    def test_no_statement_uses_returning(self):
         store = self.store()
         worker = self.register_worker(store)
         seen = []
         store._connection.db.set_trace_callback(seen.append)
-        store.enqueue([new(id="a"), new(id="b")])
+        store.enqueue([new_job(id="a"), new_job(id="b")])
         job = store.claim(worker, None).job
         self.finish_and_claim(store, job)
         self.assertFalse([text for text in seen if "RETURNING" in text])
 
 
-class ManyTest(StoreTestCase):
-    def test_four_processes_that_claim_at_once_never_take_the_same_job(self):
+class LoadTest(StoreTestCase):
+    def test_four_processes_that_claim_at_once_never_get_the_same_job(self):
         script = (
             "import os, sys, time\n"
             f"sys.path.insert(0, {os.path.dirname(PROGRAM)!r})\n"
@@ -553,7 +597,7 @@ class ManyTest(StoreTestCase):
             "store.unregister(me)\n"
         )
         store = self.store()
-        ids = store.enqueue([new()] * 400)
+        ids = store.enqueue([new_job()] * 400)
         started = [
             subprocess.Popen(
                 [sys.executable, "-c", script % (n % 2)], stdout=subprocess.PIPE, env=self.environment
@@ -568,9 +612,8 @@ class ManyTest(StoreTestCase):
         self.assertEqual(sorted(claimed), sorted(ids))
         self.audit(ids)
 
-    def test_a_claim_does_not_scan_what_cannot_run(self):
-        """The plan of the claim uses the indexes; no full scan of the jobs."""
-        self.store().enqueue([new()] * 10)
+    def test_a_claim_uses_indexes_and_never_scans_all_jobs(self):
+        self.store().enqueue([new_job()] * 10)
         parameters = {"queues": None, "now": time.time(), "worker": 1, "seq": 1}
         connection = self.connect()
         for text in (sql.CLAIMABLE, sql.NEXT_DUE, sql.PROMOTE):
@@ -580,18 +623,8 @@ class ManyTest(StoreTestCase):
                 if "queuectl_jobs" in detail or detail.startswith(("SCAN job", "SCAN TABLE job")):
                     self.assertIn("INDEX", detail.replace("INTEGER PRIMARY KEY", "INDEX"), detail)
 
-    def test_output_and_errors_that_are_no_utf8_break_no_reader(self):
-        store = self.store()
-        self.connect().execute(
-            "INSERT INTO queuectl_jobs (id, command, cwd) VALUES"
-            " (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
-        )
-        self.assertEqual(len(list(store.jobs())), 1)  # Whatever it yields.
-        for command in (["list"], ["list", "--json"], ["status"], ["worker", "list"]):
-            self.run_cli(*command)
 
-
-class BusyTest(StoreTestCase):
+class LockTest(StoreTestCase):
     def test_a_write_waits_for_another_programs_lock(self):
         self.store()
         connection = self.connect()
@@ -599,26 +632,26 @@ class BusyTest(StoreTestCase):
         waiting = self.start_cli("enqueue", "--id", "a", "--", "true", stdout=subprocess.PIPE)
         with self.assertRaises(subprocess.TimeoutExpired):
             waiting.wait(0.4)
-        self.assertEqual(len(self.run_cli("list", "--json").json), 0)  # Readers do not wait.
+        self.assertEqual(len(self.run_cli("list", "--json").json), 0)  # Readers don't wait.
         connection.execute("COMMIT")
         self.assertEqual(waiting.communicate(timeout=30)[0], b"a\n")
         self.audit(["a"])
 
-    def test_a_lock_that_is_never_given_back_ends_in_words(self):
+    def test_a_lock_that_is_never_released_is_reported(self):
         store = self.store(patience=0.2)
         connection = self.connect()
         connection.execute("BEGIN IMMEDIATE")
         with self.assertRaises(QueueError) as caught:
-            store.enqueue([new(id="a")])
+            store.enqueue([new_job(id="a")])
         self.assertEqual(caught.exception.exit_code, 3)
         self.assertIn("locked", str(caught.exception))
         connection.execute("ROLLBACK")
-        store.enqueue([new(id="a")])
+        store.enqueue([new_job(id="a")])
         self.audit(["a"])
 
-    def test_wrong_values_are_refused_before_anything_is_written(self):
+    def test_a_bad_value_is_refused_before_anything_is_written(self):
         store = self.store()
         with self.assertRaises(BadInput):
-            new(timeout=-1)
+            new_job(timeout=-1)
         self.assertEqual(list(store.jobs()), [])
         self.assertEqual(json.loads(self.run_cli("list", "--json").stdout), [])

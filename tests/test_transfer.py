@@ -179,7 +179,7 @@ class RefusalTest(TransferTestCase):
 class NodeTest(TransferTestCase):
     """The `jobs` collection of QueueCTL for Node.js, as exported by mongoexport."""
 
-    def test_its_jobs_keep_their_states_and_times(self):
+    def test_jobs_keep_their_states_and_times(self):
         ids = self.run_cli("import", NODE_EXPORT).lines
         without_id = "665f1c2ab7a1f0d3c4e5a605"
         self.assertEqual(ids, ["done-1", "dead-1", "failed-1", "running-1", without_id, "later-1"])
@@ -205,7 +205,7 @@ class NodeTest(TransferTestCase):
         self.assertEqual(self.run_cli("dlq", "list", "--json").json[0]["id"], "dead-1")
         self.assertEqual(self.run_cli("import", NODE_EXPORT).lines, [])
 
-    def test_its_jobs_run(self):
+    def test_jobs_run_after_the_import(self):
         self.run_cli("import", NODE_EXPORT)
         self.run_cli("cancel", "later-1")
         self.run_cli("dlq", "retry", "--all")
