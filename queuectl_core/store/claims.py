@@ -232,7 +232,7 @@ class Claims(Roster):
             LostAttempt(
                 job_from(job),
                 boot,
-                None if pid is None else Identity(pid, boot or "", birth or ""),
+                None if birth is None else Identity(pid, boot or "", birth),
                 str(runner_kill),
             )
             for worker in workers

@@ -12,6 +12,7 @@ import sys
 import time
 from functools import lru_cache
 
+from ..errors import QueueError
 from ..records import Identity
 from ..typed import NamedTuple
 
@@ -52,13 +53,17 @@ def birth(pid: int) -> str | None:
 
 
 def own_identity() -> Identity:
-    """This process."""
-    return identity_of(os.getpid())
+    """This process. Raises QueueError if the system doesn't list it."""
+    identity = identity_of(os.getpid())
+    if identity is None:
+        raise QueueError("cannot list processes; mount /proc, or install ps")
+    return identity
 
 
-def identity_of(pid: int) -> Identity:
-    """A process of this PID namespace; its birth is "" if it isn't running."""
-    return Identity(pid, boot(), birth(pid) or "")
+def identity_of(pid: int) -> Identity | None:
+    """A process of this PID namespace; None if it isn't running."""
+    started = birth(pid)
+    return None if started is None else Identity(pid, boot(), started)
 
 
 def is_alive(process: Identity) -> bool | None:
