@@ -56,7 +56,7 @@ class Connection:
                 began = began or now
                 if now - began > self._patience:
                     raise problem from None
-            # SQLite's own naps grow with the time waited, so the oldest waiter would lose.
+            # Jittered: with SQLite's own fixed naps, the oldest waiter loses to every newcomer.
             nap = min(LONGEST_NAP, max(SHORTEST_NAP, nap * 1.5))
             time.sleep(nap * (0.5 + os.urandom(1)[0] / 512))
 

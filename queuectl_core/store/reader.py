@@ -43,9 +43,9 @@ class Reader(Database):
             if not matches:
                 raise Refused(f"no such job: {values.quote(id)}")
             if len(matches) > 1:
-                raise Refused(
-                    f"{values.quote(id)} is ambiguous: it could be {matches[0][0]}, {matches[1][0]} or another"
-                )
+                ids = [match[0] for match in matches]
+                choices = f"{ids[0]} or {ids[1]}" if len(ids) == 2 else f"{ids[0]}, {ids[1]} or another"
+                raise Refused(f"{values.quote(id)} is ambiguous: it could be {choices}")
             job = self.find(matches[0][0])
             assert job
         return job

@@ -42,6 +42,11 @@ def target(move: str) -> str:
     return "'%s'" % TRANSITIONS[move].to_state
 
 
+def takes(queues: str, queue: str) -> str:
+    """Whether `queues`, a comma-separated list or NULL for all, contains `queue`."""
+    return "(%s IS NULL OR instr(',' || %s || ',', ',' || %s || ',') > 0)" % (queues, queues, queue)
+
+
 # UTC epoch seconds with a fraction. (unixepoch('subsec') needs SQLite 3.42.)
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
@@ -60,13 +65,13 @@ REASON = """
     WHEN queue.processing >= (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit')
         THEN 'its queue is at its limit'
     WHEN NOT EXISTS (SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND wanted = 'run'
-        AND (queues IS NULL OR instr(',' || queues || ',', ',' || job.queue || ',') > 0))
+        AND %s)
         THEN 'no worker for its queue'
     WHEN queue.next_start > %s
         AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = queue.name || '.rate')
         THEN 'its queue is at its rate'
     ELSE 'waits for a free worker' END
-""" % (listed(WAITING), NOW)
+""" % (listed(WAITING), takes("queues", "job.queue"), NOW)
 
 
 # Part of a migration: workers of the previous version finish their jobs and exit, since they read `wanted` before
@@ -148,9 +153,9 @@ RELEASED = """
 WAKE = """
     SELECT id FROM queuectl_workers
     WHERE idle = 1 AND wanted = 'run'
-      AND (queues IS NULL OR instr(',' || queues || ',', ',' || :queue || ',') > 0)
+      AND %s
     ORDER BY id LIMIT :count
-"""
+""" % takes("queues", ":queue")
 
 # --- claim and settle ---------------------------------------------------------------------------
 
@@ -172,12 +177,12 @@ _INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
 # the clock was set back.)
 _OPEN = """
     (queue.pending > 0 OR queue.failed > 0) AND queue.paused = 0
-      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue.name || ',') > 0)
+      AND %s
       AND queue.processing < coalesce(
         (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit'), 9e99)
       AND (queue.next_start <= :now OR queue.next_start > :now + coalesce(%s, 0))
       AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
-""" % _INTERVAL
+""" % (takes(":queues", "queue.name"), _INTERVAL)
 # The best among the first jobs of all open queues.
 CLAIMABLE = """
     SELECT job.seq FROM queuectl_queues AS queue
@@ -244,20 +249,20 @@ HOLDS = """
 # A job is running (it may fail, or others wait for it), is ready, or waits for its time.
 LEFT_TO_DO = """
     SELECT 1 FROM queuectl_queues AS queue
-    WHERE (:queues IS NULL OR instr(',' || :queues || ',', ',' || name || ',') > 0)
+    WHERE %s
       AND (processing > 0
         OR (paused = 0 AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
           AND (EXISTS (SELECT 1 FROM queuectl_jobs WHERE ready = 1 AND queue = queue.name)
             OR EXISTS (SELECT 1 FROM queuectl_jobs WHERE ready = 0 AND queue = queue.name))))
     LIMIT 1
-"""
+""" % takes(":queues", "name")
 # A job waits for others (in other queues, if LEFT_TO_DO finds nothing), and none that it waits for, directly or
 # through others, is dead, cancelled or in a paused queue.
 LEFT_TO_WAIT_FOR = """
     WITH RECURSIVE need (job, seq) AS (
         SELECT seq, seq FROM queuectl_jobs
         WHERE waits_for > 0 AND state = 'pending'
-          AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
+          AND %s
         UNION
         SELECT need.job, link.needs FROM need
         JOIN queuectl_dependencies AS link ON link.job = need.seq AND link.met = 0)
@@ -267,13 +272,13 @@ LEFT_TO_WAIT_FOR = """
     HAVING max(needed.state IN ('dead', 'cancelled') OR needed.state <> 'processing' AND (queue.paused
         OR EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused'))) = 0
     LIMIT 1
-"""
+""" % takes(":queues", "queue")
 DIED_SINCE = """
     SELECT 1 FROM queuectl_jobs
     WHERE state = 'dead' AND state <> 'pending' AND finished_at >= :since
-      AND (:queues IS NULL OR instr(',' || :queues || ',', ',' || queue || ',') > 0)
+      AND %s
     LIMIT 1
-"""
+""" % takes(":queues", "queue")
 
 # --- cancel, revive -----------------------------------------------------------------------------
 
@@ -372,7 +377,7 @@ JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
 JOB_BY_SEQ = "SELECT %s FROM queuectl_jobs WHERE seq = ?" % JOB_COLUMNS
 # Ids that start with a prefix, as a range of the index. Two are enough to know that it is ambiguous.
 JOBS_BY_PREFIX = """
-    SELECT id FROM queuectl_jobs WHERE id >= :prefix AND id < :prefix || char(1114111) LIMIT 2
+    SELECT id FROM queuectl_jobs WHERE id >= :prefix AND id < :prefix || char(1114111) LIMIT 3
 """
 JOBS_BY_IDS = "SELECT %s FROM queuectl_jobs WHERE id IN (%%s)" % JOB_COLUMNS
 # `%s` is a WHERE clause built from the conditions below, and an order.

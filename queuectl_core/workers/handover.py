@@ -14,7 +14,7 @@ import subprocess
 
 from ..program.sources import program
 from ..typed import NamedTuple
-from .worker_process import STOP_SIGNALS, Plan
+from .worker_process import PATIENCE, STOP_SIGNALS, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def become(take_state: Callable[[], State], log: Log) -> None:
     null = subprocess.DEVNULL
     try:
         # A program that is half copied, or too new for this Python, must not end the fleet.
-        if subprocess.call([*command, "--version"], stdin=null, stdout=null, stderr=null):
+        if subprocess.call([*command, "--version"], stdin=null, stdout=null, stderr=null, timeout=PATIENCE):
             log(f"cannot restart: {' '.join(command)} --version failed")
             return
         log("restart")
@@ -54,7 +54,7 @@ def become(take_state: Callable[[], State], log: Log) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
         reader = _send(take_state())
         os.execv(command[0], [*command, "worker", "start", "--take-over", str(reader)])
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
         log(f"cannot restart: {error}")
 
@@ -88,4 +88,5 @@ def receive(fd: int, version: str) -> State:
         fields = json.load(file)
     environment = {os.fsencode(name): os.fsencode(value) for name, value in fields["environment"].items()}
     plan = Plan(fields["path"], fields["size"], fields["queues"], fields["drain"], environment, version)
-    return State(plan, **{name: fields[name] for name in State._fields if name != "plan"})
+    # A field that the sender doesn't know needs a default.
+    return State(plan, **{name: fields[name] for name in State._fields if name in fields})
