@@ -111,7 +111,7 @@ class DeadLetterQueueTest(QueueTestCase):
             [job["id"] for job in self.run_cli("dlq", "list", "--json").json], ["dead2", "dead1", "dead0"]
         )
         self.assertNotIn("ok", self.run_cli("dlq", "list").stdout)
-        self.assertIn("dead letter queue: 3", self.run_cli("status").stdout)
+        self.assertIn("Dead letter queue: 3 jobs", self.run_cli("status").stdout)
         self.assertEqual(self.run_cli("status", "--json").json["dlq"], 3)
 
     def test_retry_runs_the_named_ones_anew(self):

@@ -1,4 +1,4 @@
-"""`cancel`: a waiting job at once, a running one as soon as its worker has ended it."""
+"""`cancel`: cancels a waiting job immediately, and a running one once its worker has stopped it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..store import Store
 
-POLL = 0.01  # seconds
-RESCUE_POLL = 0.2  # seconds, once it takes long
+POLL = 0.01  # Seconds.
+RESCUE_POLL = 0.2  # Seconds, after the first second.
 
 
 def cancel_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help="a job that is not finished")
-    parser.add_argument("--all", action="store_true", help="all jobs that are not finished")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all jobs of this queue that are not finished")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="an unfinished job")
+    parser.add_argument("--all", action="store_true", help="all unfinished jobs")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all unfinished jobs in this queue")
 
 
 def cancel(args: Namespace) -> int:
@@ -32,12 +32,12 @@ def cancel(args: Namespace) -> int:
         ids = selected_ids(args, "unfinished jobs", store.unfinished_ids)
         ending: list[Job] = []
         code = each(ids, lambda id: _cancel(store, id, ending))
-        # All are asked before the first is waited for, so they end at the same time.
+        # Request every cancellation before waiting for the first, so that the jobs stop in parallel.
         return max(code, each([job.id for job in ending], lambda id: _wait_for_end(store, id)))
 
 
 def _cancel(store: Store, id: str, ending: list[Job]) -> str | None:
-    """Cancel one job; returns its id or, if it is still running, adds it to `ending`."""
+    """Cancel a job. Returns its id, or None if it is still running; then it is added to `ending`."""
     job = store.cancel(id)
     if job.state != "processing":
         return job.id
@@ -46,26 +46,26 @@ def _cancel(store: Store, id: str, ending: list[Job]) -> str | None:
 
 
 def _wait_for_end(store: Store, id: str) -> str:
-    """Wait until a job that is being cancelled isn't running any more; returns its id.
+    """Wait until a job that is being cancelled has stopped. Returns its id.
 
-    Raises Refused if it ended by itself first.
+    Raises Refused if the job finished on its own first.
     """
     from ..workers.rescue import Rescuer
     from ..workers.runner import RunnerKills
 
     job = store.get(id)
     began = time.monotonic()
-    told = False
+    announced = False
     rescuer = Rescuer(None, RunnerKills(dict(os.environb), tell), tell)
     while job.state != "cancelled":
         if not job.cancel:
-            job = store.cancel(id)  # Its worker released it, or it ended, which is refused here.
+            job = store.cancel(id)  # Its worker released it, or it finished and this raises Refused.
         waited = time.monotonic() - began
-        if waited > 1 and not told:
-            told = True
-            tell(f"waiting for job {id} to end; it is killed after {values.span(job.kill_grace)}")
+        if waited > 1 and not announced:
+            announced = True
+            tell(f"waiting for job {id} to end; it will be killed after {values.span(job.kill_grace)}")
         if waited > 1:
-            rescuer.look(store)  # Its worker may be dead.
+            rescuer.look(store)  # In case its worker is dead.
         time.sleep(POLL if waited < 1 else RESCUE_POLL)
         job = store.get(id)
     return id

@@ -1,4 +1,4 @@
-"""`retry` and `edit`: jobs that exist already, again or differently."""
+"""`retry` runs existing jobs again; `edit` changes waiting ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from .queue_file import open_client
 
 
 def retry_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "ids", nargs="+", metavar="ID", help="a job that is dead, cancelled, completed or failed"
-    )
+    parser.add_argument("ids", nargs="+", metavar="ID", help="a dead, cancelled, completed or failed job")
 
 
 def retry(args: Namespace) -> int:
@@ -23,18 +21,18 @@ def retry(args: Namespace) -> int:
         return each(args.ids, store.revive)
 
 
-# Options of enqueue that edit has too.
+# The options of enqueue that edit also accepts.
 EDITABLE = (
     "queue priority delay run_at max_retries backoff_base timeout bury_on retry_only_on cwd"
 ).split()
 
 
 def edit_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a job that is pending or waits for its retry")
-    parser.add_argument("--command", metavar="LINE", default=SUPPRESS, help="the shell line that it runs")
+    parser.add_argument("id", metavar="ID", help="a pending or failed job")
+    parser.add_argument("--command", metavar="LINE", default=SUPPRESS, help="the shell line to run")
     for field in EDITABLE:
         names, metavar, help = FIELDS[field]
-        help = help.partition(" (default")[0]  # Here it stays what it is.
+        help = help.partition(" (default")[0]  # An omitted option leaves the value alone.
         parser.add_argument(*names.split(), dest=field, metavar=metavar, default=SUPPRESS, help=help)
 
 
@@ -42,7 +40,7 @@ def edit(args: Namespace) -> int:
     places = {"command": "--command", **OPTIONS}
     given = {name: getattr(args, name) for name in ("command", *EDITABLE) if hasattr(args, name)}
     if not given:
-        raise BadInput("say what to change (see 'queuectl edit --help')")
+        raise BadInput("nothing to change: give at least one option (see 'queuectl edit --help')")
     if "cwd" in given:
         given["cwd"] = directory(given["cwd"])
     checked = jobspec.new_job({"command": "-", **given}, time.time(), places)

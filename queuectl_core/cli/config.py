@@ -9,12 +9,12 @@ from .queue_file import open_client, open_reader
 from .tables import table
 from .terminal import print_json, tell
 
-KEY_HELP = "one of 'config list', or QUEUE.KEY for one queue"
+KEY_HELP = "a key from 'config list', or QUEUE.KEY for one queue"
 
 
 def config_set_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help=KEY_HELP)
-    parser.add_argument("value", metavar="VALUE", help="such as 5, 90s, 2h, 64k")
+    parser.add_argument("value", metavar="VALUE", help="the new value, such as 5, 90s, 2h or 64k")
 
 
 def config_set(args: Namespace) -> int:
@@ -22,8 +22,8 @@ def config_set(args: Namespace) -> int:
     value = settings.parse(key, args.value)
     with open_client(args) as store:
         store.set_config(key, value)
-    is_of_jobs = settings.SETTINGS[key.rpartition(".")[2]].column
-    tell(f"{key} = {value}, {'for jobs enqueued ' if is_of_jobs else ''}from now on")
+    is_job_setting = settings.SETTINGS[key.rpartition(".")[2]].of_job
+    tell(f"{key} = {value}, {'for jobs enqueued ' if is_job_setting else ''}from now on")
     return 0
 
 

@@ -10,9 +10,9 @@ from .queue_file import open_client
 
 
 def dlq_list_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs of this queue")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
     parser.add_argument(
-        "-n", "--limit", metavar="N", help="at most N jobs (default: 20 in a table, all in JSON)"
+        "-n", "--limit", metavar="N", help="at most N jobs; 0 means all (default: 20 in a table, all in JSON)"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON array")
 
@@ -23,9 +23,9 @@ def dlq_list(args: Namespace) -> int:
 
 
 def dlq_retry_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help="a job in the DLQ")
-    parser.add_argument("--all", action="store_true", help="all jobs in the DLQ")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all jobs of this queue in the DLQ")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a dead job")
+    parser.add_argument("--all", action="store_true", help="all dead jobs")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all dead jobs in this queue")
 
 
 def dlq_retry(args: Namespace) -> int:
@@ -35,7 +35,7 @@ def dlq_retry(args: Namespace) -> int:
 
 def dlq_purge_arguments(parser: ArgumentParser) -> None:
     dlq_retry_arguments(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print what would be deleted")
+    parser.add_argument("--dry-run", action="store_true", help="delete nothing; print the ids that would be deleted")
 
 
 def dlq_purge(args: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`bundle` and `service`: queuectl on a server."""
+"""`bundle` and `service`: install queuectl on a server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..program import sources
 
 
 def bundle_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="the file to write; one that is there is replaced")
+    parser.add_argument("path", metavar="PATH", help="the file to write; an existing file is replaced")
     parser.add_argument(
         "--python",
         metavar="COMMAND",
         default="/usr/bin/env python3",
-        help="what runs the file, in its first line (default: %(default)s)",
+        help="the interpreter named on the #! line (default: %(default)s)",
     )
 
 
@@ -31,20 +31,27 @@ def bundle(args: Namespace) -> int:
 
 def service_arguments(parser: ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--system", action="store_true", help="a unit of the system rather than your own")
-    kind.add_argument("--cron", action="store_true", help="a crontab line: workers while there are jobs")
-    parser.add_argument("--run-as", metavar="USER", help="with --system: who runs the jobs (default: you)")
+    kind.add_argument("--system", action="store_true", help="print a system unit instead of a user unit")
+    kind.add_argument("--cron", action="store_true", help="print a crontab line: workers while there are jobs")
+    parser.add_argument("--run-as", metavar="USER", help="with --system: the user to run jobs as (default: you)")
     parser.add_argument(
         "--stop-timeout",
         metavar="DURATION",
         default="5m",
-        help="at a stop, kill jobs that are not done by then (default: 5m)",
+        help="when the service stops, give jobs this long to finish, then kill them (default: 5m)",
     )
-    parser.add_argument("-c", "--count", default="1", metavar="N", help="how many workers (default: 1)")
+    parser.add_argument("-c", "--count", default="1", metavar="N", help="number of workers (default: 1)")
     parser.add_argument(
-        "-q", "--queue", action="append", default=[], metavar="QUEUE", help="as of worker start"
+        "-q",
+        "--queue",
+        action="append",
+        default=[],
+        metavar="QUEUE",
+        help="take only jobs in this queue; may be repeated (default: all queues)",
     )
-    parser.add_argument("--env-file", metavar="FILE", help="as of worker start")
+    parser.add_argument(
+        "--env-file", metavar="FILE", help="read KEY=VALUE lines for the jobs' environment when workers start"
+    )
 
 
 def service(args: Namespace) -> int:
@@ -60,21 +67,21 @@ def service(args: Namespace) -> int:
         words += ["--env-file", os.path.abspath(args.env_file)]
     for word in words:
         if not word.isprintable():
-            raise BadInput(f"not printable, and so not for a service: {values.quote(word)}")
+            raise BadInput(f"a service cannot contain unprintable characters: {values.quote(word)}")
     if args.cron:
         sys.stdout.write(crontab([*words, "--drain", "--top-up"]))
         return 0
     user = None
     if args.system:
-        user = values.name(args.run_as or _own_name(), "--run-as")
+        user = values.name(args.run_as or _user_name(), "--run-as")
     elif args.run_as:
-        raise BadInput("--run-as: for --system only; a user's own unit runs as that user")
-    patience = values.duration(args.stop_timeout, "--stop-timeout")
-    sys.stdout.write(unit([*words, "--foreground"], database, patience, user))
+        raise BadInput("--run-as: needs --system; a user unit always runs as its owner")
+    stop_timeout = values.duration(args.stop_timeout, "--stop-timeout")
+    sys.stdout.write(unit([*words, "--foreground"], database, stop_timeout, user))
     return 0
 
 
-def _own_name() -> str:
+def _user_name() -> str:
     import pwd
 
     return pwd.getpwuid(os.getuid()).pw_name

@@ -10,12 +10,12 @@ from ..errors import BadInput
 from ..lifecycle import FINISHED
 from .queue_file import open_client
 
-BITE = 1000  # Jobs deleted per transaction, so workers get in between.
+BATCH = 1000  # Jobs per transaction, so that workers can write in between.
 
 
 def prune_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--older-than", metavar="DURATION", default="0", help="only jobs that ended so long ago"
+        "--older-than", metavar="DURATION", default="0", help="only jobs that finished longer ago than this"
     )
     parser.add_argument(
         "-s",
@@ -25,9 +25,9 @@ def prune_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help="completed, dead or cancelled; may be repeated (default: completed)",
     )
-    parser.add_argument("--keep", metavar="N", help="keep the N that ended last, of each state")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs of this queue")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be deleted")
+    parser.add_argument("--keep", metavar="N", help="keep the N most recently finished jobs in each state")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
+    parser.add_argument("--dry-run", action="store_true", help="delete nothing; print the ids that would be deleted")
 
 
 def prune(args: Namespace) -> int:
@@ -37,15 +37,15 @@ def prune(args: Namespace) -> int:
     states = dict.fromkeys(args.state or ["completed"])
     for state in states:
         if state not in FINISHED:
-            raise BadInput(f"--state: only finished jobs can be pruned: {', '.join(FINISHED)}")
+            raise BadInput(f"--state: must be completed, dead or cancelled, not {values.quote(state)}")
     before = time.time() - age
     with open_client(args) as store:
         for state in states:
-            number = len(store.prune(state, before, queue, dry_run=True)) - keep
-            while number > 0:
-                limit = number if args.dry_run else min(number, BITE)
+            remaining = len(store.prune(state, before, queue, dry_run=True)) - keep
+            while remaining > 0:
+                limit = remaining if args.dry_run else min(remaining, BATCH)
                 ids = store.prune(state, before, queue, limit, args.dry_run)
                 for id in ids:
                     print(id)
-                number = 0 if args.dry_run or not ids else number - len(ids)
+                remaining = 0 if args.dry_run or not ids else remaining - len(ids)
     return 0

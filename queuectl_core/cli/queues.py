@@ -1,4 +1,4 @@
-"""`pause` and `resume` a queue, or all of them."""
+"""`pause` and `resume`: stop and restart the flow of jobs from one queue or from all."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .terminal import tell
 
 
 def pause_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("queue", nargs="?", metavar="QUEUE", help="this queue only (default: all queues)")
+    parser.add_argument("queue", nargs="?", metavar="QUEUE", help="a queue (default: all queues)")
 
 
 def pause(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
     with open_client(args) as store:
         if not store.pause(queue):
-            tell("it was paused already")
+            tell("all queues are already paused" if queue is None else f"queue {queue} is already paused")
     return 0
 
 
@@ -28,7 +28,7 @@ def resume(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
     with open_client(args) as store:
         if not store.resume(queue):
-            tell("it was not paused")
+            tell("no queue is paused" if queue is None else f"queue {queue} is not paused")
         if queue is not None and None in store.paused():
-            tell("all queues are paused still: queuectl resume")
+            tell("all queues are still paused; to resume them, run: queuectl resume")
     return 0

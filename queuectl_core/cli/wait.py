@@ -1,4 +1,4 @@
-"""`wait`: until jobs are finished, with a bar for people and JSON lines for pipelines."""
+"""`wait`: waits for jobs to finish, with a progress bar on a terminal and JSON lines for pipelines."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from argparse import ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput, WaitTimedOut
-from ..jobjson import job_json  # Now, since a bundle may be replaced while we wait.
+from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
 from .queue_file import open_reader
-from .terminal import tell, terminal
+from .terminal import counted, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 
     from ..store.reader import Reader
 
-POLL = 0.004  # Seconds; a look at `data_version` costs some ten microseconds.
-RECHECK = 1.0  # Seconds between two looks at all jobs: for what the quick look cannot see.
-LONGEST_BAR = 30  # columns
+POLL = 0.004  # Seconds between reads of `data_version`, which take about 10 µs each.
+RECHECK = 1.0  # Seconds between checks of all jobs, for what `finished_since` misses, such as deleted jobs.
+MAX_BAR_WIDTH = 30  # Columns.
 
 
 def wait_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "ids", nargs="*", metavar="ID", help="a job; - reads ids from standard input as they come"
+        "ids", nargs="*", metavar="ID", help="a job; - reads ids from standard input as they arrive"
     )
     parser.add_argument("--all", action="store_true", help="all jobs that are unfinished now (default)")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all that are unfinished now in this queue")
-    parser.add_argument("--timeout", metavar="DURATION", help="wait no longer than this; exit 124 then")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all jobs in this queue that are unfinished now")
+    parser.add_argument("--timeout", metavar="DURATION", help="give up after this long, with exit code 124")
     parser.add_argument(
-        "--json", action="store_true", help="print each job as a line of JSON the moment it ends"
+        "--json", action="store_true", help="print each job as a line of JSON when it finishes"
     )
 
 
 def wait(args: Namespace) -> int:
-    patience = None if args.timeout is None else values.duration(args.timeout, "--timeout")
+    timeout = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     queue = None if args.queue is None else values.name(args.queue, "--queue")
     if args.ids and (args.all or queue):
-        raise BadInput("give ids, or --all, or --queue")
+        raise BadInput("give ids, or --all or --queue, not both")
     with open_reader(args) as store:
         waiting = _Waiting(store, args.json)
-        lines = _Lines(0) if "-" in args.ids else None
+        stream = _IdStream(0) if "-" in args.ids else None
         waiting.add([id for id in args.ids if id != "-"] if args.ids else store.unfinished_ids(queue))
-        return waiting.wait(lines, None if patience is None else time.monotonic() + patience)
+        return waiting.wait(stream, None if timeout is None else time.monotonic() + timeout)
 
 
 class _Waiting:
-    """The jobs that are waited for, and what became of them."""
+    """The jobs being waited for, and how they ended."""
 
     def __init__(self, store: Reader, json: bool) -> None:
         self._store = store
@@ -63,58 +63,61 @@ class _Waiting:
         self._failed = 0
         self._last: Job | None = None
         self._since = time.time()
-        self._looked_at = self._recheck_at = self._soonest_recheck = 0.0
+        self._checked_at = self._recheck_at = self._earliest_recheck = 0.0
         self._obstacle: str | None = None
         self._bar = _Bar()
 
     def add(self, ids: Sequence[str]) -> None:
-        """Wait for these too. Raises Refused for an id that no job has."""
-        found = {job.id: job for job in self._store.get_many(ids)}
+        """Wait for these jobs too. Raises Refused if an id matches no job, or several."""
+        exact = {job.id for job in self._store.get_many(ids)}
         for id in ids:
-            full = id if id in found else self._store.get(id).id
+            full = id if id in exact else self._store.get(id).id
             if full not in self._known:
                 self._known.add(full)
                 self._left[full] = None
                 self._new.append(full)
 
-    def wait(self, lines: _Lines | None, until: float | None) -> int:
-        """Wait for all, and for those whose ids `lines` brings; returns the exit code."""
+    def wait(self, stream: _IdStream | None, deadline: float | None) -> int:
+        """Wait for all jobs, including those whose ids arrive on `stream`; returns the exit code.
+
+        Raises WaitTimedOut at `deadline` (monotonic seconds).
+        """
         while True:
             version = self._store.data_version()
-            if lines and lines.ready(0):
-                self.add(lines.read())
-                lines = None if lines.at_end else lines
+            if stream and stream.ready(0):
+                self.add(stream.read())
+                stream = None if stream.at_end else stream
             self._collect()
             count, left = len(self._known), len(self._left)
             self._bar.show(count - left, self._failed, count, self._obstacle)
-            if not left and not lines:
+            if not left and not stream:
                 self._bar.clear()
                 return self._exit_code()
-            if until is not None and time.monotonic() >= until:
+            if deadline is not None and time.monotonic() >= deadline:
                 self._bar.clear()
-                raise WaitTimedOut(f"{left} of {count} jobs are not finished")
-            self._sleep(version, lines, until)
+                raise WaitTimedOut(_timeout_message(left, count))
+            self._sleep(version, stream, deadline)
 
-    def _sleep(self, version: int, lines: _Lines | None, until: float | None) -> None:
-        """Until something has changed, or it is time to look at all jobs, or `until`."""
-        end = self._recheck_at if until is None else min(self._recheck_at, until)
+    def _sleep(self, version: int, stream: _IdStream | None, deadline: float | None) -> None:
+        """Sleep until the file changes, input arrives, or the next check of all jobs or the deadline is due."""
+        end = self._recheck_at if deadline is None else min(self._recheck_at, deadline)
         while self._store.data_version() == version and time.monotonic() < end:
-            if lines is None:
+            if stream is None:
                 time.sleep(POLL)
-            elif lines.ready(POLL):
+            elif stream.ready(POLL):
                 return
 
     def _collect(self) -> None:
-        """Take out of `left` the jobs that have ended."""
+        """Handle the jobs that have ended since the last call."""
         ended = self._store.finished_since(self._since)
         if ended:
-            # Times of ends grow from commit to commit: they are read under the write lock.
+            # Finish times increase from commit to commit: they are read under the write lock.
             self._since = ended[-1].finished_at or self._since
-        # Where one did not complete, others may be stuck now.
-        if any(job.state != "completed" for job in ended if (job.finished_at or 0) > self._looked_at):
-            self._recheck_at = min(self._recheck_at, self._soonest_recheck)
+        # A job that did not complete may have left others stuck.
+        if any(job.state != "completed" for job in ended if (job.finished_at or 0) > self._checked_at):
+            self._recheck_at = min(self._recheck_at, self._earliest_recheck)
         if time.monotonic() >= self._recheck_at:
-            candidates = self._look_at_all()
+            candidates = self._check_all()
         else:
             candidates = [*ended, *self._store.get_many(self._new)]
         self._new = []
@@ -123,21 +126,21 @@ class _Waiting:
                 del self._left[job.id]
                 self._end(job)
 
-    def _look_at_all(self) -> list[Job]:
-        """All jobs that are left, but those that are gone: these end here."""
-        began, self._looked_at = time.monotonic(), time.time()
-        found = self._store.get_many(list(self._left))
-        for id in set(self._left).difference(job.id for job in found):
+    def _check_all(self) -> list[Job]:
+        """The jobs still waited for. Deleted ones are dropped and count as failed."""
+        began, self._checked_at = time.monotonic(), time.time()
+        jobs = self._store.get_many(list(self._left))
+        for id in set(self._left).difference(job.id for job in jobs):
             del self._left[id]
             self._fail(f"job {id} was deleted")
-        if self._bar.is_shown and found:
-            runs = any(job.state == "processing" for job in found)
-            self._obstacle = None if runs else self._store.reason(min(found))
-        # A million jobs are not looked at all the time.
+        if self._bar.is_shown and jobs:
+            is_running = any(job.state == "processing" for job in jobs)
+            self._obstacle = None if is_running else self._store.reason(min(jobs))
+        # Spend at most a tenth of the time on this: there may be a million jobs.
         now = time.monotonic()
-        self._soonest_recheck = now + 10 * (now - began)
-        self._recheck_at = max(now + RECHECK, self._soonest_recheck)
-        return found
+        self._earliest_recheck = now + 10 * (now - began)
+        self._recheck_at = max(now + RECHECK, self._earliest_recheck)
+        return jobs
 
     def _end(self, job: Job) -> None:
         self._last = job
@@ -159,32 +162,38 @@ class _Waiting:
         return 1 if self._failed else 0
 
 
-class _Lines:
-    """Ids from a stream, as they come."""
+def _timeout_message(left: int, count: int) -> str:
+    if not left:
+        return "timed out waiting for more ids on standard input"
+    return f"timed out: {left} of {counted(count, 'job')} unfinished"
+
+
+class _IdStream:
+    """Ids read from a stream as they arrive, one per line."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._rest = b""
+        self._partial = b""
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self.at_end = False
 
     def ready(self, seconds: float) -> bool:
-        """Whether `read` would not block."""
+        """Wait up to `seconds`; returns whether `read` would not block."""
         return bool(self._poll.poll(seconds * 1000))
 
     def read(self) -> list[str]:
-        """The lines that one read completes."""
+        """Read once; returns the ids whose lines are now complete."""
         data = os.read(self._fd, 65536)
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._partial = (self._partial + data).split(b"\n")
         if not data:
             self.at_end = True
-            lines.append(self._rest)
+            lines.append(self._partial)
         return [values.decode(line).strip() for line in lines if line.strip()]
 
 
 class _Bar:
-    """A progress bar on stderr, where that is a terminal and nobody said --quiet."""
+    """A progress bar on stderr, if that is a terminal and --quiet was not given."""
 
     def __init__(self) -> None:
         self.is_shown = terminal.shows_progress()
@@ -193,9 +202,9 @@ class _Bar:
         self._is_drawn = False
 
     def show(self, done: int, failed: int, count: int, obstacle: str | None) -> None:
-        """Draw it, ten times a second at most: done, failed, rate, time left.
+        """Draw the bar, at most ten times a second: jobs done and failed, rate, time left.
 
-        `obstacle` is why nothing runs, where nothing does.
+        `obstacle` is why no job is running, or None if one is.
         """
         now = time.monotonic()
         if not self.is_shown or now < self._next:
@@ -204,20 +213,20 @@ class _Bar:
         self._is_drawn = True
         rate = done / (now - self._began) if now > self._began else 0.0
         if obstacle:
-            pace = obstacle
+            progress = obstacle
         elif rate:
-            pace = f"{rate:.3g}/s, {values.span((count - done) / rate)} left"
+            progress = f"{rate:.3g}/s, {values.span((count - done) / rate)} left"
         else:
-            pace = f"running for {values.span(now - self._began)}"
-        told = f"{done}/{count} done, {failed} failed, {pace}"
-        width = min(LONGEST_BAR, max(0, os.get_terminal_size(2).columns - len(told) - 4))
+            progress = f"{values.span(now - self._began)} elapsed"
+        text = f"{done}/{count} done, {failed} failed, {progress}"
+        width = min(MAX_BAR_WIDTH, max(0, os.get_terminal_size(2).columns - len(text) - 4))
         filled = width * done // count if count else 0
         bar = "#" * filled + "." * (width - filled)
-        sys.stderr.write(f"\r\033[K[{bar}] {told}")
+        sys.stderr.write(f"\r\033[K[{bar}] {text}")
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Take it away."""
+        """Erase the bar."""
         if self._is_drawn:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
