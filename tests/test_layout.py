@@ -236,7 +236,8 @@ class LoadedTest(QueueTestCase):
             self.assertEqual(loaded & heavy, set(), words)
 
     def test_looking_loads_no_worker(self):
-        heavy = {f"queuectl_core.workers.{name}" for name in ("worker", "worker_process", "rescue", "runner", "process")}
+        workers = ("worker", "worker_process", "rescue", "runner", "process")
+        heavy = {f"queuectl_core.workers.{name}" for name in workers}
         heavy |= {f"queuectl_core.store.{name}" for name in ("claims", "client", "schema")}
         self.enqueue("true")
         for words in (["status"], ["list"], ["worker", "list"]):
