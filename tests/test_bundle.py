@@ -308,7 +308,8 @@ class UpgradeTest(BundleTestCase):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid))
         result = self.run_cli("worker", "restart", code=1)
-        self.assertRegex(result.stderr, r"^queuectl: worker %d: its supervisor is gone" % id)
+        advice = f"queuectl: worker {id}: its supervisor is dead; run: queuectl worker stop {id}\n"
+        self.assertTrue(result.stderr.startswith(advice), result.stderr)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`completion`: scripts that let bash, zsh and fish complete commands, options, states, keys, ids.
+"""`completion`: scripts for bash, zsh and fish that complete commands, options, states, keys and ids.
 
-The scripts know nothing: on each Tab they hand the words so far to `queuectl completion candidates`,
-which answers from the registry and the database, a candidate and a description a line. Exit 1 means:
-the shell knows better, complete files.
+The scripts know nothing themselves. On each Tab they pass the words so far to `queuectl completion candidates`, which
+answers from the registry and the database with one candidate and its description per line. Exit code 1 means that the
+shell should complete file names.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ complete -F _queuectl queuectl
 
 ZSH = """\
 #compdef queuectl
-# In ~/.zshrc, behind compinit: eval "$(queuectl completion zsh)"
+# In ~/.zshrc, after compinit: eval "$(queuectl completion zsh)"
 _queuectl() {
     local candidates line
     local -a described
@@ -77,10 +77,10 @@ complete -c queuectl -f -a '(__queuectl_candidates)'
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
-PATIENCE = 0.2  # Seconds to wait for a locked database: somebody has pressed Tab.
+PATIENCE = 0.2  # Seconds to wait for a locked database; the user has just pressed Tab.
 MOST_IDS = 1000
 
-# Whose ids are worth completing; of other commands, any.
+# The states of the jobs whose ids a command completes; other commands complete all ids.
 STATES_FOR = {
     "cancel": lifecycle.UNFINISHED,
     "wait": lifecycle.UNFINISHED,
@@ -118,8 +118,8 @@ def _print_candidates(words: list[str]) -> int:
 
 
 def candidates(words: list[str]) -> list[Candidate] | None:
-    """What may stand in the place of the last of `words`, which may be begun; None: a file's name."""
-    # bash makes three words of --queue=mail.
+    """What can complete the last of `words`; None for file names."""
+    # bash splits --queue=mail into three words.
     words = [word for place, word in enumerate(words) if word != "=" or not words[place - 1].startswith("--")]
     *before, current = words
     if current == "=":
@@ -136,24 +136,24 @@ def candidates(words: list[str]) -> list[Candidate] | None:
 def _candidates(before: list[str], current: str) -> list[Candidate] | None:
     at = command_place(before)
     if at is None:
-        name, behind, known = "", before, _commands("")
+        name, after, known = "", before, _commands("")
     else:
         noun, *rest = ALIASES.get(before[at], [before[at]])
-        behind = rest + before[at + 1 :]
+        after = rest + before[at + 1 :]
         name, known = noun, None
         if noun in GROUPS:
-            verb = behind.pop(0) if behind else None
+            verb = after.pop(0) if after else None
             name, known = (f"{noun} {verb}", None) if verb else ("", _commands(noun))
         if name not in COMMANDS and known is None:
             return []
-    if known and not current.startswith("-") and not (behind and behind[-1].startswith("--")):
+    if known and not current.startswith("-") and not (after and after[-1].startswith("--")):
         return [(word, text) for word, text in known if word.startswith(current)]
-    found = _of_arguments(name, behind, current, known, _database(before))
+    found = _of_arguments(name, after, current, known, _database(before))
     return found and [(word, text) for word, text in found if word.startswith(current)]
 
 
 def _commands(noun: str) -> list[Candidate]:
-    """The verbs of a noun or, for "", the first words of all commands."""
+    """The commands of a group or, for "", the first words of all commands."""
     if noun:
         return [(name.split()[1], c.help) for name, c in COMMANDS.items() if name.split()[0] == noun]
     found = {name.split()[0]: command.help for name, command in COMMANDS.items()}
@@ -162,7 +162,7 @@ def _commands(noun: str) -> list[Candidate]:
 
 
 def _of_arguments(
-    name: str, behind: list[str], current: str, known: list[Candidate] | None, database: str
+    name: str, after: list[str], current: str, known: list[Candidate] | None, database: str
 ) -> list[Candidate] | None:
     from .parser import arguments
 
@@ -171,7 +171,7 @@ def _of_arguments(
     places = [argument for argument in taken if not argument.options]
     expecting: Argument | None = None
     count = 0
-    for word in behind:
+    for word in after:
         if expecting:
             expecting = None
         elif word in options:
@@ -189,7 +189,7 @@ def _of_arguments(
 
 
 def _values(name: str, argument: Argument, current: str, database: str) -> list[Candidate] | None:
-    """What an option or a place takes, by the name of its value."""
+    """The values of an option or a positional argument, by the name of its value."""
     if argument.choices:
         return [(choice, "") for choice in argument.choices]
     if argument.value in ("FILE", "DIR", "PATH", "JOB"):
@@ -207,7 +207,7 @@ def _values(name: str, argument: Argument, current: str, database: str) -> list[
         if argument.value == "KEY":
             return _keys(current, database)
     except (QueueError, OSError):
-        pass  # A completion that complains would garble the line.
+        pass  # An error message would garble the command line.
     return []
 
 
@@ -227,7 +227,7 @@ def _open(database: str) -> Reader:
 
 
 def _ids(name: str, database: str) -> list[Candidate]:
-    if not os.path.exists(database):  # Looking makes none.
+    if not os.path.exists(database):  # Don't create it.
         return []
     with _open(database) as store:
         if name.startswith("worker "):

@@ -1,7 +1,7 @@
-"""`manual`: the manual page, made from the registry that --help is made from.
+"""`manual`: prints the man page, generated from the same registry as --help.
 
-The page is man(7) roff. argparse's own formatting is not used: it differs between Pythons, and the
-page in docs/queuectl.1 is held, byte for byte, against what is made here.
+It is man(7) roff. It doesn't use argparse's own formatting, which differs between Pythons: a test compares
+docs/queuectl.1 with this output byte for byte.
 """
 
 from __future__ import annotations
@@ -19,61 +19,60 @@ if TYPE_CHECKING:
     from .parser import Argument
 
 DESCRIPTION = (
-    "queuectl is a background job queue for one machine. A job is a shell command. One SQLite file is the"
-    " whole queue: there is no daemon to install, and nothing but Python's standard library is needed.",
-    "\\fBqueuectl enqueue\\fR writes a job into the file and prints its id. Workers (\\fBqueuectl worker"
-    " start\\fR) run the jobs, retry those that fail with growing delays, and put what keeps failing into"
-    " the dead letter queue (DLQ). When enqueue exits 0, the job is on the disk and will run to an end,"
-    " whatever dies in between; and two attempts of one job never overlap.",
-    "Standard output carries data: ids, tables, JSON, output of jobs. What is said to a person goes to"
-    " standard error. Where an id is wanted, the beginning of one is enough if no other id begins so."
-    " Durations are written 90, 90s, 5m, 2h or 1d, times as ISO 8601 (a bare one is local), as an epoch,"
-    " or as +5m.",
+    "queuectl is a background job queue for one machine. A job is a shell command, and the whole queue is one SQLite"
+    " file. There is no daemon to install, and it needs nothing but Python's standard library.",
+    "\\fBqueuectl enqueue\\fR writes a job to the file and prints its id. Workers (\\fBqueuectl worker start\\fR) run"
+    " the jobs, retry those that fail with growing delays, and move those that keep failing to the dead letter queue"
+    " (DLQ). Once enqueue exits 0, the job is on disk and will be run, even if workers or the machine crash. Two"
+    " attempts of a job never overlap.",
+    "Data goes to standard output: ids, tables, JSON, the output of jobs. Messages go to standard error. Any unique"
+    " prefix of an id works in place of the whole id. Durations are written as 90, 90s, 5m, 2h or 1d; times as ISO 8601"
+    " (local unless they have a zone), epoch seconds, or +5m.",
 )
 
 STATES = {
-    "pending": "waits for a worker, its time, another job, or its queue; list and show say for what",
-    "processing": "runs",
-    "completed": "has ended with exit code 0",
-    "failed": "has failed, and waits for its retry",
-    "dead": "is in the DLQ: no retry is left, or its exit code is not worth one",
-    "cancelled": "was cancelled",
+    "pending": "waiting for a worker, its time, another job or its queue; list and show say which",
+    "processing": "running",
+    "completed": "exited with code 0",
+    "failed": "failed, and waiting to be retried",
+    "dead": "in the DLQ: it has no retries left, or its exit code rules them out",
+    "cancelled": "cancelled by a user",
 }
 
 EXIT_CODES = {
     "0": "done",
-    "1": "the answer is no: no such job, it exists already, it is not in the DLQ, it did not complete",
+    "1": "not found, already exists, or did not succeed",
     "2": "wrong usage or bad input",
     "3": "the database cannot be used",
-    "124": "wait or worker stop ran out of time",
+    "124": "wait or worker stop timed out",
     "130": "interrupted",
 }
 
 JOB_ENVIRONMENT = {
     "QUEUECTL_JOB_ID": "the job's id",
-    "QUEUECTL_ATTEMPT": "the number of this attempt, from 1",
+    "QUEUECTL_ATTEMPT": "the number of this attempt, starting at 1",
     "QUEUECTL_QUEUE": "the job's queue",
-    "QUEUECTL_DB": "the queue's file, so that a job can enqueue jobs and read what others printed",
+    "QUEUECTL_DB": "the queue file, so jobs can enqueue other jobs and read their output",
 }
 
 ENVIRONMENT = {
-    "QUEUECTL_DB": "the queue's file, unless --db names one",
-    "XDG_STATE_HOME": "where queuectl/queue.db is otherwise (default: ~/.local/state)",
-    "NO_COLOR": "where it is set, tables have no colours",
+    "QUEUECTL_DB": "the queue file, unless --db is given",
+    "XDG_STATE_HOME": "the folder of the default queue file, queuectl/queue.db (default: ~/.local/state)",
+    "NO_COLOR": "if set, tables are not colored",
 }
 
 EXAMPLES = (
-    ("Run a command, wait for its end, and read what it printed:",
+    ("Run a command, wait for it, and read its output:",
      "queuectl worker start\n"
      "id=$(queuectl enqueue -- convert 'My Picture.jpg' small.png)\n"
      "queuectl wait $id && queuectl logs $id"),
-    ("Many jobs, four at a time, as one pipeline:",
+    ("Run many jobs from a pipeline, four at a time:",
      "queuectl worker start --count 4\n"
      "find . -name '*.wav' -print0 |\n"
      "    queuectl enqueue -0 --each 'flac {}' - | queuectl wait -"),
-    ("From cron, without ever piling up:",
+    ("Run a job from cron, at most one at a time:",
      "0 3 * * *  queuectl enqueue --unique backup --timeout 2h -- ./backup"),
-    ("At most two downloads at once, ten a minute:",
+    ("Run at most two downloads at once, and ten per minute:",
      "queuectl config set web.limit 2\n"
      "queuectl config set web.rate 10/min\n"
      "queuectl enqueue -q web --each 'curl -O {}' - <urls"),
@@ -81,7 +80,7 @@ EXAMPLES = (
 
 
 def manual_arguments(parser: ArgumentParser) -> None:
-    """It takes none."""
+    """No arguments."""
 
 
 def manual(args: Namespace) -> int:
@@ -90,11 +89,11 @@ def manual(args: Namespace) -> int:
 
 
 def page() -> str:
-    """The whole page."""
+    """The whole page as roff."""
     from .parser import arguments, leaf
 
     lines = [
-        '.\\" Made by "queuectl manual" from the registry of commands: change that instead.',
+        '.\\" Generated by "queuectl manual". Edit the registry of commands instead.',
         f'.TH QUEUECTL 1 "" "queuectl {__version__}" "User Commands"',
         ".SH NAME",
         _text("queuectl - a background job queue for one machine, on one SQLite file"),
@@ -120,7 +119,7 @@ def page() -> str:
     for key, setting in settings.SETTINGS.items():
         shown = "QUEUE." + key if key in settings.OF_A_QUEUE else key
         lines += _item(shown, f"{setting.help} (default: {setting.default})")
-    lines += [".SH STATES", "A job"]
+    lines += [".SH STATES", "A job is"]
     for state in lifecycle.STATES:
         lines += _item(state, STATES[state])
     lines += [".SH EXIT STATUS"]
@@ -136,12 +135,12 @@ def page() -> str:
     ]
     for variable, meaning in ENVIRONMENT.items():
         lines += _item(variable, meaning)
-    lines += [".PP", "A job finds in its environment:"]
+    lines += [".PP", "Jobs run with these variables:"]
     for variable, meaning in JOB_ENVIRONMENT.items():
         lines += _item(variable, meaning)
     lines += [
         ".SH FILES",
-        *_item("~/.local/state/queuectl/queue.db", "the queue, readable by its owner only"),
+        *_item("~/.local/state/queuectl/queue.db", "the queue, readable only by its owner"),
         ".SH EXAMPLES",
     ]
     for title, script in EXAMPLES:
@@ -152,13 +151,13 @@ def page() -> str:
 
 
 CONFIGURATION = (
-    "The keys of 'config set', 'get' and 'unset'. A key of the form QUEUE.KEY is for one queue. Settings of"
-    " jobs are copied into a job when it is enqueued: later changes are for later jobs."
+    "These are the keys of 'config set', 'get' and 'unset'. QUEUE.KEY applies to one queue. Jobs keep the settings that"
+    " were in effect when they were enqueued; later changes apply to later jobs."
 )
 
 
 def _text(text: str) -> str:
-    """Text that roff is to print as it stands."""
+    """Text escaped so that roff prints it literally."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in escaped.split("\n"))
 
@@ -181,7 +180,7 @@ def _items(arguments: Sequence[Argument]) -> list[str]:
 
 
 def _synopsis(name: str, arguments: Sequence[Argument], usage: str | None) -> str:
-    """The command with what it takes: `cancel [OPTION ...] [ID ...]`."""
+    """A command and its arguments: `cancel [OPTION ...] [ID ...]`."""
     if usage:
         return usage.replace("queuectl ", "", 1)
     words = [name]

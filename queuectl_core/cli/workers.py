@@ -1,4 +1,4 @@
-"""`worker start`, `worker stop`, `worker restart`, `worker list`."""
+"""`worker start`, `worker stop`, `worker restart` and `worker list`."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ if TYPE_CHECKING:
     from ..store.reader import Reader
     from ..workers.worker_process import Plan
 
-STOP_POLL = 0.02  # seconds
-LONGEST_LIST = 10  # lines
-RESTART_PATIENCE = 30.0  # Seconds for a supervisor to start anew.
+STOP_POLL = 0.02  # Seconds.
+LONGEST_LIST = 10  # Lines.
+RESTART_PATIENCE = 30.0  # Seconds for a supervisor to restart.
 
 
 def start_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("-c", "--count", default="1", metavar="N", help="how many (default: 1)")
+    parser.add_argument("-c", "--count", default="1", metavar="N", help="number of workers (default: 1)")
     parser.add_argument(
         "-q",
         "--queue",
         action="append",
         default=[],
         metavar="QUEUE",
-        help="take jobs of this queue only; may be repeated (default: all queues)",
+        help="take only jobs in this queue; may be repeated (default: all queues)",
     )
     parser.add_argument(
         "--foreground",
         action="store_true",
-        help="stay in the terminal and say what happens (for systemd and containers)",
+        help="stay in the foreground and log to stderr (for systemd and containers)",
     )
     parser.add_argument(
         "--drain",
         action="store_true",
-        help="leave once nothing is left to do; with --foreground exit 1 if a job ended dead",
+        help="exit once no job is left to run; with --foreground, exit 1 if any job died",
     )
     parser.add_argument(
         "--top-up",
         action="store_true",
-        help="start only as many as are missing to N: for cron, where starts overlap",
+        help="start only as many as needed to have N running (for cron)",
     )
     parser.add_argument(
         "--env-file",
         metavar="FILE",
-        help="KEY=VALUE lines for the jobs' environment, such as secrets; stored nowhere",
+        help="read KEY=VALUE lines for the jobs' environment, such as secrets; never stored",
     )
     parser.add_argument(
         "--take-over",
         metavar="FD",
-        help="for worker restart: how a supervisor passes its fleet on to new code",
+        help="used by worker restart: inherit a fleet through this descriptor",
     )
 
 
@@ -75,18 +75,18 @@ def start(args: Namespace) -> int:
     count = values.whole(args.count, "--count", 1, 1000)
     queues = [values.name(queue, "--queue") for queue in args.queue]
     if args.top_up and args.foreground:
-        raise BadInput("--top-up: cannot be given together with --foreground")
+        raise BadInput("--top-up: cannot be used together with --foreground")
     if not args.foreground:
         launch.shed_token()
     environment = dict(os.environb)
-    environment.pop(b"NOTIFY_SOCKET", None)  # For the supervisor to speak to, not for jobs.
+    environment.pop(b"NOTIFY_SOCKET", None)  # For the supervisor, not for jobs.
     if args.env_file is not None:
         environment.update(_read_env_file(args.env_file))
     with open_store(args) as store:
         path = store.path
         refuse_network(path)
         for id in sweep(store):
-            tell(f"queuectl: job {id} was left by a worker that is gone; it has been taken care of")
+            tell(f"queuectl: job {id} was left behind by a dead worker; rescued it")
     takes = ",".join(dict.fromkeys(queues)) or None
     plan = Plan(path, count, takes, args.drain, environment, version)
     if args.foreground:
@@ -106,18 +106,18 @@ def _start(plan: Plan) -> None:
 
 
 def _top_up(args: Namespace, plan: Plan) -> None:
-    """Start as many workers as are missing to those that the plan wants."""
+    """Start as many workers as needed to have as many as the plan says."""
     import fcntl
 
     from ..workers import fleet
 
-    # The folder itself is the lock. Its descriptor goes to the supervisor too, so it is unlocked here;
-    # were we killed before, it would be locked until that fleet is done, and that is right as well.
+    # The folder itself is the lock. The supervisor inherits the descriptor, so unlock it explicitly below. If we are
+    # killed before that, the folder stays locked until the fleet exits, which is right too.
     lock = os.open(os.path.dirname(plan.path), os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return  # Somebody else is doing it.
+        return  # Another process is doing it.
     try:
         with open_store(args) as store:
             rows = [row for row in fleet.live_workers(store) if row.wanted == "run"]
@@ -130,27 +130,27 @@ def _top_up(args: Namespace, plan: Plan) -> None:
 
 
 def _read_env_file(path: str) -> dict[bytes, bytes]:
-    """Docker's format: KEY=VALUE as it stands, KEY alone is taken from here, # is a comment."""
+    """Docker's format: KEY=VALUE without quoting, KEY alone to take it from our environment, # for comments."""
     try:
         with open(path, "rb") as file:
             lines = file.read().splitlines()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInput(f"--env-file: {values.quote(path)}: {reason}") from None
-    made = {}
+    variables = {}
     for number, line in enumerate(lines, 1):
         line = line.lstrip()
         if not line or line.startswith(b"#"):
             continue
         key, equals, value = line.partition(b"=")
         if not key or any(byte in key for byte in b" \t\0") or b"\0" in value:
-            # The line itself is not shown: it may hold a secret.
+            # Don't show the line: it may contain a secret.
             raise BadInput(f"--env-file: {values.quote(path)}: line {number} is not KEY=VALUE")
         if equals:
-            made[key] = value
+            variables[key] = value
         elif key in os.environb:
-            made[key] = os.environb[key]
-    return made
+            variables[key] = os.environb[key]
+    return variables
 
 
 def stop_arguments(parser: ArgumentParser) -> None:
@@ -158,11 +158,11 @@ def stop_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--now",
         action="store_true",
-        help="end their jobs too; these become pending again, and the attempt does not count",
+        help="end their jobs too; they become pending again and the attempt doesn't count",
     )
-    parser.add_argument("--no-wait", action="store_true", help="ask them, and do not wait for it")
+    parser.add_argument("--no-wait", action="store_true", help="don't wait for them to stop")
     parser.add_argument(
-        "--timeout", metavar="DURATION", help="wait no longer than this; exit 124 if some still run"
+        "--timeout", metavar="DURATION", help="wait at most this long; exit 124 if any are still running"
     )
 
 
@@ -181,7 +181,7 @@ def stop(args: Namespace) -> int:
         supervisors = [] if ids else [row for row in store.workers() if row.role == "supervisor"]
         fleet.stop(store, supervisors + targets, args.now)
         if not targets and not supervisors:
-            tell("queuectl: no worker runs")
+            tell("queuectl: no workers are running")
         if args.no_wait:
             for row in targets:
                 print(f"worker {row.id} is stopping, pid {row.pid}")
@@ -192,11 +192,11 @@ def stop(args: Namespace) -> int:
 
 
 def _wait_for_end(store: Reader, targets: Sequence[Worker], patience: float | None, now: bool) -> None:
-    """Wait until these workers are gone, and say so; raises WaitTimedOut."""
+    """Wait until these workers have stopped, and print each. Raises WaitTimedOut."""
     from ..workers import fleet
 
     began = time.monotonic()
-    told = False
+    announced = False
     left = {row.id: row for row in targets}
     while left:
         here = {row.id for row in store.workers()}
@@ -205,9 +205,9 @@ def _wait_for_end(store: Reader, targets: Sequence[Worker], patience: float | No
                 print(f"worker {id} stopped", flush=True)
                 del left[id]
         waited = time.monotonic() - began
-        if left and not told and waited > 0.5:
-            told = True
-            _tell_what_is_waited_for(store, left, now)
+        if left and not announced and waited > 0.5:
+            announced = True
+            _announce(store, left, now)
         if left and patience is not None and waited >= patience:
             ids = ", ".join(map(str, left))
             raise WaitTimedOut(f"{len(left)} still running after {values.span(patience)}: worker {ids}")
@@ -215,7 +215,8 @@ def _wait_for_end(store: Reader, targets: Sequence[Worker], patience: float | No
             time.sleep(STOP_POLL)
 
 
-def _tell_what_is_waited_for(store: Reader, left: dict[int, Worker], now: bool) -> None:
+def _announce(store: Reader, left: dict[int, Worker], now: bool) -> None:
+    """Say which jobs hold up the workers that are left."""
     running = store.running()
     busy = [id for id in left if id in running]
     for id in busy[:LONGEST_LIST]:
@@ -227,7 +228,7 @@ def _tell_what_is_waited_for(store: Reader, left: dict[int, Worker], now: bool) 
 
 
 def restart_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for the old workers' jobs")
+    parser.add_argument("--no-wait", action="store_true", help="don't wait for the old workers' jobs")
 
 
 def restart(args: Namespace) -> int:
@@ -241,7 +242,7 @@ def restart(args: Namespace) -> int:
         old = {row.id: row for row in before if row.supervisor in supervisors}
         alone = [row for row in before if row.id not in supervisors and row.id not in old]
         if not before:
-            tell("queuectl: no worker runs")
+            tell("queuectl: no workers are running")
         launch.restart(list(supervisors.values()))
         for row in supervisors.values():
             _wait_for_renewal(store, row)
@@ -250,10 +251,10 @@ def restart(args: Namespace) -> int:
             _wait_for_start(store, old)
         versions = {row.version for row in store.workers() if row.id in supervisors}
     for version in versions - {sources.version()}:
-        tell(f"queuectl: they run {version}, from where they were started; this is {sources.version()}")
+        tell(f"queuectl: they run {version}, which is installed where they were started; this is {sources.version()}")
     if alone:
         ids = ", ".join(str(row.id) for row in alone)
-        raise Refused(f"worker {ids}: its supervisor is gone; stop it, and start another")
+        raise Refused(f"worker {ids}: its supervisor is dead; run: queuectl worker stop {ids.replace(',', '')}")
     return 0
 
 
@@ -263,12 +264,12 @@ def _wait_for_renewal(store: Reader, supervisor: Worker) -> None:
         row.id == supervisor.id and row.started_at == supervisor.started_at for row in store.workers()
     ):
         if time.monotonic() > until:
-            raise Refused(f"supervisor, pid {supervisor.pid}: it goes on as before; is its program there?")
+            raise Refused(f"supervisor, pid {supervisor.pid}: did not restart; is its program still there?")
         time.sleep(STOP_POLL)
 
 
 def _wait_for_start(store: Reader, old: dict[int, Worker]) -> None:
-    """Wait until each supervisor has as many workers as it had, or is gone; print the new ones."""
+    """Wait until each supervisor has as many workers as before, or is gone; print the new ones."""
     left = Counter(row.supervisor for row in old.values())
     known = set(old)
     while True:
@@ -300,5 +301,5 @@ def list_workers(args: Namespace) -> int:
     elif rows:
         workers_table(rows, running, time.time())
     else:
-        tell("no worker runs; start one: queuectl worker start")
+        tell("no workers are running; run: queuectl worker start")
     return 0
