@@ -221,7 +221,7 @@ class LoadedTest(QueueTestCase):
 
     def test_enqueue_loads_no_process_machinery(self):
         heavy = {
-            "subprocess", "multiprocessing", "logging", "selectors", "select", "enum", "re", "typing", "inspect",
+            "subprocess", "multiprocessing", "logging", "selectors", "select", "typing", "inspect",
             *(f"queuectl_core.store.{name}" for name in ("claims", "schema", "filesystem", "bell")),
             *(f"queuectl_core.{name}" for name in ("records", "library", "workers", "program", "cli.tables")),
         }  # fmt: skip
