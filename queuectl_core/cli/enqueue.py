@@ -130,8 +130,6 @@ def enqueue(args: Namespace) -> int:
     if args.replace:
         if "unique_key" not in fields:
             raise BadInput("--replace: requires --unique")
-        if "after" in fields:
-            raise BadInput("--replace: cannot be used with --after: the jobs that a job waits for cannot be replaced")
         fields["replace"] = True
     if fields.get("after") == "-":
         if args.stdin or args.words == ["-"] or args.file == "-":

@@ -255,14 +255,15 @@ class Supervisor:
 
     def _state(self) -> handover.State:
         """What the new code needs to know after a restart."""
+        kept = [slot for slot in self._slots if not slot.is_done and slot.status != 0]
         return handover.State(
-            self._plan,
+            self._plan._replace(size=len(kept)),  # Without the places of workers that stopped by themselves.
             self._id,
             self._began,
             self._verbose,
             self._signals,
             self._passed_on,
-            [slot.pid for slot in self._slots if slot.pid is not None and slot.status is None],
+            [slot.pid for slot in kept if slot.pid is not None and slot.status is None],
         )
 
     def inherit(self, state: handover.State) -> None:
