@@ -211,9 +211,10 @@ CLAIM_RETURNING = _CLAIM % ("(%s)" % CLAIMABLE) + "RETURNING " + JOB_COLUMNS
 CLAIM_SEQ = _CLAIM % ":seq"
 
 BEGIN_ATTEMPT = """
-    INSERT INTO queuectl_attempts (job, attempt, worker, started_at)
-    VALUES (:job, :attempt, :worker, :now)
+    INSERT INTO queuectl_attempts (job, attempt, worker, started_at, token)
+    VALUES (:job, :attempt, :worker, :now, :token)
 """
+TOKEN = "SELECT token FROM queuectl_attempts WHERE job = :job AND attempt = :attempt"
 # This one statement makes every move out of `processing`, guarded by state and owner. An attempt's number is never
 # reused, so a stale worker's settle changes no row. A cancel that the worker hadn't seen, but that a user was told of,
 # wins over any move that would let the job run again.
