@@ -122,6 +122,8 @@ def new_job(
             checked[field] = FIELDS[field](value, place(field))
     if "command" not in fields:
         raise BadInput("command: missing")
+    if fields.get("replace") and fields.get("after") is not None:
+        raise BadInput(f"{place('after')}: cannot be used together with --replace; dependencies can't be replaced")
     if fields.get("delay") is not None and fields.get("run_at") is not None:
         raise BadInput(f"{place('delay')}: cannot be used together with {place('run_at')}")
     if fields.get("delay") is not None:

@@ -217,6 +217,11 @@ def _of(parse: Callable[..., Any], *limits: int) -> Callable[..., Any]:
     return lambda value, place, now: parse(value, place, *limits)
 
 
+def _moment(value: object, place: str, now: float) -> float:
+    # Whatever another queue recorded, however long ago.
+    return values.moment(value, place, now, any_epoch=True)
+
+
 def _name(value: object, place: str) -> str:
     # Other programs can insert names that enqueue refuses. Those jobs must move too.
     if not isinstance(value, str) or not 0 < len(value) <= values.LONGEST_NAME:
@@ -269,11 +274,11 @@ FIELDS: Table = {
     "state": _of(_state),
     "attempts": _of(values.whole, 0, _MANY),
     "deferrals": _of(values.whole, 0, _MANY),
-    "run_at": values.moment,
-    "created_at": values.moment,
-    "updated_at": values.moment,
-    "started_at": values.moment,
-    "finished_at": values.moment,
+    "run_at": _moment,
+    "created_at": _moment,
+    "updated_at": _moment,
+    "started_at": _moment,
+    "finished_at": _moment,
     "exit_code": _of(values.whole, 0, 255),
     "error": _of(_text),
     "after": _of(_names),
@@ -283,8 +288,8 @@ FIELDS: Table = {
 ATTEMPT_FIELDS: Table = {
     "attempt": _of(values.whole, 1, _MANY),
     "worker": _of(values.whole, 0, 2**63 - 1),
-    "started_at": values.moment,
-    "finished_at": values.moment,
+    "started_at": _moment,
+    "finished_at": _moment,
     "outcome": _of(_text),
     "exit_code": _of(values.whole, 0, 255),
     "error": _of(_text),

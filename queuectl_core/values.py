@@ -13,6 +13,7 @@ from .errors import BadInput
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SIZE_UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 LARGEST_DURATION = 100 * 365 * 86400
+FIRST_EPOCH, LAST_EPOCH = 978307200, 4102444800  # A bare number is a time from 2001 to 2099.
 LARGEST_INTEGER = 2**31 - 1
 LONGEST_NAME = 200
 LARGEST_INPUT = 64 * 1024 * 1024
@@ -45,18 +46,21 @@ def _parse_duration(text: str) -> float | None:
     return sum(float(number) * DURATION_UNITS[unit] for number, unit in re.findall(part, text))
 
 
-def moment(value: object, place: str, now: float) -> float:
-    """Epoch seconds from ISO 8601 (local time unless it has an offset), epoch seconds, or "+5m" (from `now`)."""
+def moment(value: object, place: str, now: float, any_epoch: bool = False) -> float:
+    """Epoch seconds from ISO 8601 (local time unless it has an offset), epoch seconds, or "+5m" (from `now`).
+
+    Epoch seconds must be from 2001 to 2099, unless `any_epoch`: a delay or milliseconds must not pass for a time.
+    """
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("+"):
             return now + duration(text[1:], place)
         try:
-            seconds = float(text) if text.replace(".", "", 1).isdigit() else _iso(text)
+            seconds = _epoch(float(text), place, any_epoch) if text.replace(".", "", 1).isdigit() else _iso(text)
         except (ValueError, OverflowError, OSError):
             seconds = math.nan
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = value if abs(value) < 1e15 else math.nan
+        seconds = _epoch(value, place, any_epoch)
     else:
         seconds = math.nan
     if not 0 <= seconds < 253402300800:  # The year 10000. NaN fails too.
@@ -64,6 +68,19 @@ def moment(value: object, place: str, now: float) -> float:
             f"{place}: not a time: {quote(value)} (write 2030-01-31T08:00:00Z, 2030-01-31 08:00, epoch seconds or +5m)"
         )
     return seconds
+
+
+def _epoch(seconds: float, place: str, any_epoch: bool) -> float:
+    if FIRST_EPOCH <= seconds < LAST_EPOCH or (any_epoch and abs(seconds) < 1e15):
+        return seconds
+    if 0 <= seconds < FIRST_EPOCH:
+        raise BadInput(
+            f"{place}: {seconds:g} is before 2001 in epoch seconds; for a delay write +{seconds:g}s,"
+            " for a time 2030-01-31 08:00"
+        )
+    if FIRST_EPOCH * 1000 <= seconds < LAST_EPOCH * 1000:
+        raise BadInput(f"{place}: {seconds:.0f} looks like milliseconds; write {seconds / 1000:.3f}")
+    return math.nan
 
 
 def _iso(text: str) -> float:

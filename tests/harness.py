@@ -482,17 +482,11 @@ def _audit_counts(connection, jobs) -> None:
 
 def _audit_processes(connection) -> None:
     """Nothing that an attempt started may run unless its job is still in that attempt."""
-    (file,) = connection.execute("SELECT value FROM queuectl_meta WHERE key = 'file'").fetchone()
 
     def strays() -> list:
-        found = processes_with(TOKEN_VARIABLE, file + ".")
-        running = {
-            "%s.%d.%d" % (file, row["seq"], row["last_attempt"])
-            for row in connection.execute(
-                "SELECT seq, last_attempt FROM queuectl_jobs WHERE state = 'processing'"
-            )
-        }
-        return [pid for pid, token in found.items() if token not in running]
+        found = processes_with(TOKEN_VARIABLE, "")
+        tokens = dict(connection.execute("SELECT token, outcome IS NULL FROM queuectl_attempts"))
+        return [pid for pid, token in found.items() if token in tokens and not tokens[token]]
 
     # A job may have ended between the two looks.
     wait_until(lambda: not strays(), 3, lambda: f"left by attempts that ended: {strays()}")

@@ -302,6 +302,19 @@ class UpgradeTest(BundleTestCase):
         self.enqueue("--id", "after", "true")
         self.wait_for_state("after", "completed")
 
+    def test_a_restart_does_not_bring_back_workers_that_were_stopped(self):
+        workers = self.start_workers("-c", "3")
+        self.stop_workers(workers[1][0])
+        result = self.run_cli("worker", "restart")
+        self.assertEqual(len([line for line in result.lines if "started" in line]), 2)
+        self.assertEqual(len(self.run_cli("worker", "list", "--json").json), 2)
+        # As soon as the supervisor handles anything else, it would fill free places.
+        ((_, pid, _),) = self.supervisors()
+        os.kill(pid, signal.SIGCHLD)
+        self.enqueue("--id", "a", "true")
+        self.wait_for_state("a", "completed")
+        self.assertEqual(len(self.run_cli("worker", "list", "--json").json), 2)
+
     def test_workers_without_a_supervisor_are_named(self):
         ((id, _),) = self.start_workers()
         ((_, pid, _),) = self.supervisors()

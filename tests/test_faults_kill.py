@@ -201,6 +201,41 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.audit(["long"])
 
 
+class TokenTest(WorkersTestCase):
+    """A daemon that a job started on purpose is never mistaken for another attempt's leftovers."""
+
+    def start_daemon(self) -> int:
+        """Run a job that leaves a daemon behind, and delete the job; returns the daemon's PID."""
+        daemon = "setsid sh -c 'echo $$ >daemon; exec sleep 300' >/dev/null 2>&1 &"
+        id = self.enqueue(f"{daemon} until [ -s daemon ]; do sleep 0.02; done")
+        self.wait_for_state(id, "completed")
+        return int(self.read("daemon"))
+
+    def test_a_job_that_gets_the_number_of_a_deleted_one_does_not_end_its_daemon(self):
+        self.start_workers()
+        pid = self.start_daemon()
+        ((seq,),) = self.rows("SELECT seq FROM queuectl_jobs")
+        self.run_cli("prune")
+        self.run_cli("enqueue", "--id", "later", "--max-retries", "0", "--timeout", "0.2", "sleep 300")
+        self.assertEqual(self.rows("SELECT seq FROM queuectl_jobs"), [(seq,)])
+        self.wait_for_state("later", "dead")
+        self.assertFalse(process_is_gone(pid))
+
+    def test_a_job_in_a_copy_of_the_file_does_not_end_the_originals_processes(self):
+        copy = self.path("copy.db")
+        command = "test -e original || sleep 300; echo $$ >pid; exec sleep 300"
+        self.run_cli("enqueue", "--id", "a", "--max-retries", "0", "--timeout", "0.2", command)
+        self.run_cli("backup", copy)
+        self.write("original", "")
+        self.run_cli("edit", "a", "--timeout", "0")
+        self.start_workers()
+        wait_until(lambda: self.read("pid"))
+        os.unlink(self.path("original"))
+        self.run_cli("--db", copy, "worker", "start", "--drain", "--foreground", code=1, env={"QUEUECTL_DB": copy})
+        self.assertFalse(process_is_gone(int(self.read("pid"))))
+        self.assertEqual(self.state("a"), "processing")
+
+
 class FleetTest(WorkersTestCase):
     def test_when_everything_is_killed_the_next_start_recovers_all_before_its_workers_begin(self):
         self.start_workers("-c", "3")

@@ -6,7 +6,7 @@ import json
 import time
 import unittest
 
-from queuectl_core import jobjson
+from queuectl_core import jobjson, jobspec
 from queuectl_core.errors import BadInput
 from queuectl_core.jobspec import NewJob
 from queuectl_core.values import iso
@@ -166,6 +166,13 @@ class RefusedTest(unittest.TestCase):
         self.assert_refused('{"command": "true", "backoff_base": 1, "base_backoff": 2}', "given twice")
         self.assert_refused('{"command": "true", "env": {"A": "1", "A": "2"}}', "'A': given twice")
         self.assert_refused({"command": "true", "delay": 1, "run_at": "+5"}, "together")
+
+    def test_replace_and_after_are_refused_together(self):
+        fields = {"command": "true", "unique_key": "k", "replace": True, "after": ["a"]}
+        self.assertRaisesRegex(BadInput, "after: cannot be used together with --replace", jobspec.new_job, fields, NOW)
+        text = '{"command": "true", "after": ["a"]}'
+        defaults = {"unique_key": "k", "replace": True}
+        self.assertRaisesRegex(BadInput, "--replace", jobjson.from_json, text, defaults, NOW)
 
     def test_fields_that_queuectl_sets_cannot_be_given(self):
         for field, value in (

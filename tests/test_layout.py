@@ -18,7 +18,7 @@ PACKAGE = os.path.join(ROOT, "queuectl_core")
 ORDER = {
     "": (
         "errors typed version",
-        "values lifecycle records",
+        "values lifecycle records template",
         "settings jobspec",
         "jobjson",
         "program",

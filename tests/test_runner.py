@@ -159,8 +159,8 @@ class RemoteTest(RemoteTestCase):
         self.run_cli("enqueue", "--id", "a", "-q", "Q", "-e", "HOST=h1", "--max-retries", "0", "exit 3")
         self.wait_for_state("a", "dead")
         lines = self.read("env").splitlines()
-        file = self.rows("SELECT value FROM queuectl_meta WHERE key = 'file'")[0][0]
-        for expected in ("JOB_ID=a", "ATTEMPT=1", "QUEUE=Q", "DB=" + self.db, f"TOKEN={file}.1.1"):
+        ((token,),) = self.rows("SELECT token FROM queuectl_attempts")
+        for expected in ("JOB_ID=a", "ATTEMPT=1", "QUEUE=Q", "DB=" + self.db, f"TOKEN={token}"):
             self.assertIn("QUEUECTL_" + expected, lines)
         self.assertIn("HOST=h1", lines, "it needs what the job's own runner was given")
 

@@ -151,6 +151,16 @@ class CronTest(QueueTestCase):
         self.assertEqual(self.start_workers("-c", "5", "--top-up"), [])
         self.run_cli("worker", "start", "--top-up", "--foreground", code=2)
 
+    def test_top_ups_for_different_queues_at_once_all_get_their_workers(self):
+        queues = ["mail", "gpu", "web"]
+        started = [
+            self.start_cli("worker", "start", "-q", queue, "--top-up", stdout=subprocess.DEVNULL) for queue in queues
+        ]
+        for process in started:
+            self.assertEqual(process.wait(30), 0)
+        workers = self.run_cli("worker", "list", "--json").json
+        self.assertEqual(sorted(worker["queues"] for worker in workers), sorted([queue] for queue in queues))
+
     def test_top_ups_at_once_do_not_add_up(self):
         starts = [
             self.start_cli("worker", "start", "-c", "2", "--top-up", stdout=subprocess.DEVNULL)

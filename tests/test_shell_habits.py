@@ -34,17 +34,30 @@ class AliasTest(ShellTestCase):
         result = self.sh("queuectl enqeue true", code=2)
         self.assertEqual(result.stderr, "queuectl: no such command: 'enqeue' (did you mean enqueue?)\n")
 
-    def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(self):
+    def test_a_unique_prefix_of_an_id_is_enough_to_look_at_a_job(self):
         self.sh("for id in abc abd xyz ab; do queuectl enqueue --id $id \"echo $id\"; done")
-        for command in ("show x --json", "edit xy --priority 1", "logs x", "cancel x", "retry xyz"):
-            self.sh("queuectl " + command)
+        self.assertEqual(self.run_cli("show", "x", "--json").json["id"], "xyz")
+        self.assertEqual(self.run_cli("show", "ab", "--json").json["id"], "ab")  # A whole id wins.
+        self.sh("queuectl logs x")
         self.sh("queuectl wait x --timeout 0", code=124)
-        self.assertEqual(self.run_cli("show", "ab", "--json").json["id"], "ab")  # A whole one wins.
-        self.run_cli("prune", "--state", "cancelled")
-        self.sh("queuectl cancel ab; queuectl prune -s cancelled")
-        self.assertIn("could be abc or abd", self.sh("queuectl cancel a", code=1).stderr)
+        self.run_cli("cancel", "ab")
+        self.run_cli("prune", "-s", "cancelled")
+        self.assertIn("could be abc or abd", self.sh("queuectl show ab", code=1).stderr)
         self.sh("queuectl show nobody", code=1)
-        self.enqueue("--after", "xy", "true")
+
+    def test_changing_a_job_takes_its_whole_id(self):
+        """Otherwise `cancel j1` would cancel j10 once j1 has been pruned."""
+        self.enqueue("--id", "j10", "--unique", "k", "true")
+        for words in ("cancel j1", "edit j1 --priority 1", "retry j1", "enqueue --after j1 true"):
+            with self.subTest(words=words):
+                result = self.run_cli(*words.split(), code=1)
+                self.assertIn("no such job: 'j1'; changing a job takes its whole id, such as j10", result.stderr)
+        self.run_cli("cancel", "j10")
+        self.enqueue("--id", "dead10", "--max-retries", "0", "--", "exit 1")
+        self.run_cli("worker", "start", "--drain", "--foreground", code=1)
+        for words in (["dlq", "purge", "dead1"], ["dlq", "retry", "dead1"]):
+            self.assertIn("such as dead10", self.run_cli(*words, code=1).stderr)
+        self.assertEqual({id: job["state"] for id, job in self.jobs().items()}, {"j10": "cancelled", "dead10": "dead"})
 
 
 class LookTest(ShellTestCase):

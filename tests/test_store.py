@@ -19,6 +19,7 @@ from queuectl_core.lifecycle import STATES, Job, Outcome, judge
 from queuectl_core.records import NO_OUTPUT, Identity, NewOutput
 from queuectl_core.store import Store, sql
 from queuectl_core.store.claims import Claim
+from queuectl_core.workers.identity import own_identity
 from tests.harness import PROGRAM, QueueTestCase, audit
 
 SUCCESS = Outcome("exit", 0)
@@ -453,6 +454,39 @@ class ClaimTest(StoreTestCase):
             self.audit(["a"])
             self.finish(store, current, Outcome("exit", 1))
             stale = current
+
+    def test_a_cancel_that_the_worker_had_not_seen_survives_any_end_that_would_run_the_job_again(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        for outcome in (
+            Outcome("released"),
+            Outcome("exit", 1),
+            Outcome("exit", 75),
+            Outcome("timeout"),
+            Outcome("lost"),
+        ):
+            with self.subTest(outcome=outcome.kind, code=outcome.code):
+                (id,) = store.enqueue([new_job(max_retries=5)])
+                job = store.claim(worker, None).job  # As the worker holds it: without the cancel.
+                store.cancel(id)
+                self.finish(store, job, outcome)
+                ended = store.get(id)
+                self.assertEqual((ended.state, ended.error), ("cancelled", "cancelled"))
+                self.assertIsNone(store.claim(worker, None).job)
+        (id,) = store.enqueue([new_job()])
+        job = store.claim(worker, None).job
+        store.cancel(id)
+        self.finish(store, job)
+        self.assertEqual(store.get(id).state, "completed")  # It had succeeded first.
+        self.audit()
+
+    def test_ids_of_supervisors_are_never_reused(self):
+        store = self.store()
+        ids = []
+        for _ in range(3):
+            ids.append(store.register("supervisor", None, own_identity(), None, "test"))
+            store.unregister(ids[-1])
+        self.assertEqual(ids, [-1, -2, -3])
 
     def test_settling_an_attempt_again_changes_nothing(self):
         store = self.store()

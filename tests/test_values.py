@@ -62,6 +62,22 @@ class MomentTest(ValuesTestCase):
         self.assertEqual(self.parse("2030-01-31T08:00"), expected)
         self.assertEqual(self.parse("2030-01-31 08:00:00"), expected)
 
+    def test_a_number_that_is_probably_not_epoch_seconds_is_rejected_with_what_to_write(self):
+        for bad, advice in (
+            (60, r"here: 60 is before 2001 in epoch seconds; for a delay write \+60s"),
+            ("60", r"\+60s"),
+            ("2030", r"2030-01-31 08:00"),
+            ("20300131", "before 2001"),
+            (0, "before 2001"),
+            (1700000000123, r"here: 1700000000123 looks like milliseconds; write 1700000000\.123"),
+            (4102444800, "not a time"),
+            (10**400, "not a time"),
+            (-1, "not a time"),
+        ):
+            with self.subTest(value=bad):
+                self.assertRaisesRegex(BadInput, advice, self.parse, bad)
+        self.assertEqual(values.moment(60, "here", self.NOW, any_epoch=True), 60)
+
     def test_epoch_seconds_and_relative_times_are_parsed(self):
         self.assertEqual(self.parse("1900000000"), 1_900_000_000)
         self.assertEqual(self.parse("1900000000.5"), 1_900_000_000.5)

@@ -3,6 +3,7 @@
 import collections
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -320,6 +321,76 @@ class StopTest(WorkersTestCase):
         self.assertEqual(sorted(self.read("ran").split()), sorted(ids))
         self.assertEqual(self.states(), {"completed": 200})
         self.audit(ids)
+
+
+class InheritedTest(WorkersTestCase):
+    """Whatever the caller left in signals and descriptors, a fleet works and holds nothing of the caller's."""
+
+    def wrapped(self, setup: str, *words: str) -> list[str]:
+        """The words that run queuectl after the statements `setup`, in the same process."""
+        script = f"import os, signal, sys\n{setup}\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        return [sys.executable, "-c", script, PROGRAM, *words]
+
+    def test_a_fleet_works_with_every_signal_blocked_and_sigchld_ignored(self):
+        setup = (
+            "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())"
+        )
+        killer = "[ -e once ] || { touch once; kill -9 $PPID; sleep 60; }"
+        self.enqueue("--id", "killer", "--backoff-base", "0", "--", killer)
+        self.enqueue("--id", "child", "--", "sh -c 'exit 3' & wait $!; [ $? = 3 ]")
+        words = self.wrapped(setup, "worker", "start", "--drain", "--foreground")
+        process = subprocess.Popen(words, env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL)
+        self._started.append(process)
+        self.assertEqual(process.wait(30), 0)
+        self.assertEqual([self.state(id) for id in ("killer", "child")], ["completed"] * 2)
+        words = self.wrapped(setup, "worker", "start")
+        started = subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, timeout=30, check=False)
+        self.assertEqual(started.returncode, 0)
+        self.stop_workers()
+
+    def test_background_workers_keep_none_of_the_callers_descriptors(self):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        process = self.start_cli("worker", "start", pass_fds=(writer,), stdout=subprocess.DEVNULL)
+        os.close(writer)
+        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(select.select([reader], [], [], 20)[0], [reader], "a worker holds the caller's pipe")
+        self.assertEqual(os.read(reader, 1), b"")
+
+    def test_under_nohup_a_hangup_stops_no_foreground_workers(self):
+        words = self.wrapped(
+            "signal.signal(signal.SIGHUP, signal.SIG_IGN)", "worker", "start", "--foreground"
+        )
+        process = subprocess.Popen(words, env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL)
+        self._started.append(process)
+        self.enqueue("--id", "first", "true")
+        self.wait_for_state("first", "completed")
+        process.send_signal(signal.SIGHUP)
+        self.enqueue("--id", "second", "true")
+        self.wait_for_state("second", "completed")
+        self.assertIsNone(process.poll())
+        self.assertEqual(len(self.live()), 1)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(30), 0)
+
+    def test_a_job_gets_default_signals_where_posix_spawn_cannot_start_it(self):
+        patch = (
+            "def no_spawn(*_, **__): raise NotImplementedError\n"
+            "os.posix_spawnp = no_spawn"
+        )
+        id = self.enqueue("--max-retries", "0", "--", "kill -HUP $$; sleep 60")
+        words = patched(patch, "worker", "start", "--drain", "--foreground")
+        result = subprocess.run(words, env=self.environment, stderr=subprocess.DEVNULL, timeout=30, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(self.job(id)["error"], "killed by SIGHUP")
+
+    def test_an_unwritable_stderr_changes_no_exit_code(self):
+        self.enqueue("--id", "a", "true")
+        with open("/dev/full", "wb") as full:
+            for words, code in ((("cancel", "nobody"), 1), (("list", "--state", "x"), 2), (("status",), 0)):
+                process = self.start_cli(*words, stdout=subprocess.DEVNULL, stderr=full)
+                self.assertEqual(process.wait(30), code, words)
 
 
 class SignalTest(WorkersTestCase):

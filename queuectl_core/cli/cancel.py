@@ -53,7 +53,7 @@ def _wait_for_end(store: Store, id: str) -> str:
     from ..workers.rescue import Rescuer
     from ..workers.runner import RunnerKills
 
-    job = store.get(id)
+    job = store.exact(id)
     began = time.monotonic()
     announced = False
     rescuer = Rescuer(None, RunnerKills(dict(os.environb), tell), tell)
@@ -67,5 +67,5 @@ def _wait_for_end(store: Store, id: str) -> str:
         if waited > 1:
             rescuer.look(store)  # In case its worker is dead.
         time.sleep(POLL if waited < 1 else RESCUE_POLL)
-        job = store.get(id)
+        job = store.exact(id)
     return id

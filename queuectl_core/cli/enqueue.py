@@ -13,10 +13,11 @@ from .queue_file import open_client, queue_path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Union
 
     from ..store.client import Client
+    from ..template import Template
 
     Arguments = Union[ArgumentParser, _ArgumentGroup]
 
@@ -129,8 +130,6 @@ def enqueue(args: Namespace) -> int:
     if args.replace:
         if "unique_key" not in fields:
             raise BadInput("--replace: requires --unique")
-        if "after" in fields:
-            raise BadInput("--replace: cannot be used with --after: the jobs that a job waits for cannot be replaced")
         fields["replace"] = True
     if fields.get("after") == "-":
         if args.stdin or args.words == ["-"] or args.file == "-":
@@ -269,7 +268,11 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
     ):
         if is_given:
             raise BadInput(f"{option}: works with a single job only")
-    template = None if args.each is None else values.command(args.each, "--each")
+    template = None
+    if args.each is not None:
+        from ..template import Template
+
+        template = Template(values.command(args.each, "--each"), "--each")
     fd = _open(args.file)
     with open_client(args) as store:
         store.expect_large_transactions()
@@ -331,11 +334,9 @@ def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]]]:
 
 
 def _parse(
-    records: list[tuple[int, str]], fields: dict[str, object], template: str | None
+    records: list[tuple[int, str]], fields: dict[str, object], template: Template | None
 ) -> tuple[list[jobspec.NewJob], QueueError | None]:
     """The jobs of the records before the first bad one, and what is wrong with that one, or None."""
-    from ..jobjson import from_json
-
     jobs: list[jobspec.NewJob] = []
     now = time.time()
     # Jobs of shell lines differ only in their command; building each from scratch would take twice as long.
@@ -345,8 +346,10 @@ def _parse(
     for number, text in records:
         try:
             if template is not None:
-                job = _each(pattern, template, text, number)
+                job = _from_line(pattern, template, text, number)
             elif text.lstrip().startswith("{"):
+                from ..jobjson import from_json  # Deferred: shell lines never need json.
+
                 job = from_json(text, fields, now, OPTIONS)
             else:
                 job = jobspec.NewJob._make((*before, values.command(text, "command"), *after))
@@ -356,27 +359,10 @@ def _parse(
     return jobs, None
 
 
-def _each(pattern: jobspec.NewJob, template: str, line: str, number: int) -> jobspec.NewJob:
-    """The job for one line. A template without placeholders gets the line appended."""
-    import re
-    import shlex
+def _from_line(pattern: jobspec.NewJob, template: Template, line: str, number: int) -> jobspec.NewJob:
+    """The job that --each makes of a line."""
+    from ..template import fill_plain
 
-    base, _ = os.path.splitext(line)
-    folder, name = os.path.split(line)
-    replacements = {
-        "{}": line,
-        "{.}": base,
-        "{/}": name,
-        "{//}": folder or ".",
-        "{/.}": os.path.splitext(name)[0],
-        "{#}": str(number),
-    }
-
-    def fill(text: str, quote: Callable[[str], str]) -> str:
-        return re.sub(r"\{(?:\.|/|//|/\.|#)?\}", lambda match: quote(replacements[match.group()]), text)
-
-    filled = fill(template, shlex.quote)
-    if filled == template:
-        filled = f"{template} {shlex.quote(line)}"
-    key = pattern.unique_key and values.key(fill(pattern.unique_key, str), "--unique")
-    return pattern._replace(command=values.command(filled, "command"), unique_key=key)
+    command = values.command(template.fill(line, number), "command")
+    key = pattern.unique_key and values.key(fill_plain(pattern.unique_key, line, number), "--unique")
+    return pattern._replace(command=command, unique_key=key)

@@ -25,9 +25,9 @@ DESCRIPTION = (
     " the jobs, retry those that fail with growing delays, and move those that keep failing to the dead letter queue"
     " (DLQ). Once enqueue exits 0, the job is on disk and will be run, even if workers or the machine crash. Two"
     " attempts of a job never overlap.",
-    "Data goes to standard output: ids, tables, JSON, the output of jobs. Messages go to standard error. Any unique"
-    " prefix of an id works in place of the whole id. Durations are written as 90, 90s, 5m, 2h or 1d; times as ISO 8601"
-    " (local unless they have a zone), epoch seconds, or +5m.",
+    "Data goes to standard output: ids, tables, JSON, the output of jobs. Messages go to standard error. show, logs"
+    " and wait take any unique prefix of an id; commands that change jobs take whole ids. Durations are written as 90,"
+    " 90s, 5m, 2h or 1d; times as ISO 8601 (local unless they have a zone), epoch seconds, or +5m.",
 )
 
 STATES = {

@@ -26,7 +26,10 @@ class Terminal:
         """Print an error message to stderr."""
         from ..values import escape
 
-        print(escape(text), file=sys.stderr)
+        try:
+            print(escape(text), file=sys.stderr)
+        except OSError:
+            pass  # Whether stderr can be written doesn't change what happened.
 
     def shows_progress(self) -> bool:
         """Whether to draw progress on stderr."""

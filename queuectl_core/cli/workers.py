@@ -111,21 +111,17 @@ def _top_up(args: Namespace, plan: Plan) -> None:
 
     from ..workers import fleet
 
-    # The folder itself is the lock. The supervisor inherits the descriptor, so unlock it explicitly below. If we are
-    # killed before that, the folder stays locked until the fleet exits, which is right too.
+    # The folder itself is the lock.
     lock = os.open(os.path.dirname(plan.path), os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return  # Another process is doing it.
-    try:
+        # Wait: the other process may be starting workers for other queues. It takes as long as a start.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         with open_store(args) as store:
             rows = [row for row in fleet.live_workers(store) if row.wanted == "run"]
         missing = plan.size - sum(row.queues == plan.queues for row in rows)
         if missing > 0:
             _start(plan._replace(size=missing))
     finally:
-        fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job
@@ -53,7 +54,8 @@ class Claims(Roster):
     # Before SQLite 3.35 a claim is a SELECT and an UPDATE in the same transaction.
     has_returning = sqlite3.sqlite_version_info >= (3, 35)
 
-    _file_token: str | None = None
+    _token_of: tuple[int, int] | None = None  # The job and attempt that _token belongs to.
+    _token = ""
 
     # --- claim ----------------------------------------------------------------------------------
 
@@ -85,8 +87,9 @@ class Claims(Roster):
             self._execute(sql.PROMOTE, {"now": now})
         job = self._take(worker, queues, now)
         if job:
+            self._token_of, self._token = (job.seq, job.last_attempt), _new_token(job)
             attempt = {"job": job.seq, "attempt": job.last_attempt, "worker": worker, "now": now}
-            self._execute(sql.BEGIN_ATTEMPT, attempt)
+            self._execute(sql.BEGIN_ATTEMPT, {**attempt, "token": self._token})
             if job.queue + ".rate" in config:
                 self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
         if idle == (job is not None):
@@ -114,9 +117,12 @@ class Claims(Roster):
 
     def token(self, job: Job) -> str:
         """The token of the job's latest attempt, for the environment of its processes."""
-        if self._file_token is None:
-            self._file_token = self._one(sql.META, {"key": "file"})
-        return f"{self._file_token}.{job.seq}.{job.last_attempt}"
+        attempt = (job.seq, job.last_attempt)
+        if self._token_of != attempt:
+            stored = self._one(sql.TOKEN, {"job": job.seq, "attempt": job.last_attempt})
+            # An attempt without a token was made by another program. A new token matches no process.
+            self._token_of, self._token = attempt, str(stored or _new_token(job))
+        return self._token
 
     def record(self, job: Job, output: NewOutput, command: Identity | None = None) -> None:
         """Store a running attempt's new output and, if given, which process its `command` is."""
@@ -238,6 +244,12 @@ class Claims(Roster):
             for worker in workers
             for boot, pid, birth, runner_kill, *job in self._rows(sql.LOST_ATTEMPTS, {"worker": worker})
         ]
+
+
+def _new_token(job: Job) -> str:
+    """A token for the job's latest attempt. Random, since other files have the same numbers, and this one may reuse
+    them once jobs have been deleted."""
+    return f"{os.urandom(8).hex()}.{job.seq}.{job.last_attempt}"
 
 
 def _owner(job: Job) -> dict[str, object]:

@@ -114,7 +114,7 @@ class Client(Roster):
         """If `job.replace` is set, give the waiting job `id` the fields of `job`."""
         if not job.replace or state not in WAITING:
             return
-        old = self.get(id)
+        old = self.exact(id)
         fields = dict(zip(_FIELDS, row))
         fields["run_at"] = fields["run_at"] or self._clock()
         self._edit(old, {name: fields[name] for name in EDITABLE})
@@ -122,7 +122,7 @@ class Client(Roster):
 
     def _add_dependencies(self, seq: int, ids: Sequence[str]) -> None:
         for id in ids:
-            needed = self.get(id)
+            needed = self.exact(id)
             if needed.seq == seq:
                 raise Refused(f"job {id} cannot wait for itself")
             self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
@@ -205,12 +205,12 @@ class Client(Roster):
         Returns the job as it is now. Raises Refused if it doesn't exist or has finished.
         """
         with self._transaction():
-            job = self.get(id)
+            job = self.exact(id)
             parameters = {"job": job.seq, "now": self._clock()}
             if not self._execute(sql.CANCEL_WAITING, parameters).rowcount:
                 if not self._execute(sql.WANT_CANCEL, parameters).rowcount:
                     raise Refused(f"job {job.id} is already {job.state}")
-            job = self.get(job.id)
+            job = self.exact(job.id)
         if job.worker is not None:
             from .bell import ring
 
@@ -223,10 +223,10 @@ class Client(Roster):
         Raises Refused for a job that isn't waiting.
         """
         with self._transaction():
-            job = self.get(id)
+            job = self.exact(id)
             if not self._edit(job, changes):
                 raise Refused(f"job {job.id} is {job.state}; only waiting jobs can be changed")
-            chosen = self._choose(self.get(job.id).queue, 1)
+            chosen = self._choose(self.exact(job.id).queue, 1)
         self._ring(chosen)
         return job.id
 
@@ -245,7 +245,7 @@ class Client(Roster):
         With `only_dead`, refuses any job that isn't in the DLQ.
         """
         with self._transaction():
-            job = self.get(id)
+            job = self.exact(id)
             if only_dead and job.state != "dead":
                 raise Refused(f"job {job.id} is not in the DLQ: it is {job.state}")
             if job.unique_key and job.state in FINISHED:
@@ -263,7 +263,7 @@ class Client(Roster):
     def purge(self, id: str, dry_run: bool = False) -> str:
         """Delete a job in the DLQ; returns its id. Raises Refused for any other job, even with `dry_run`."""
         with self._transaction():
-            job = self.get(id)
+            job = self.exact(id)
             if job.state != "dead":
                 raise Refused(f"job {job.id} is not in the DLQ: it is {job.state}")
             if self._one(sql.IS_WAITED_FOR, {"job": job.seq}):

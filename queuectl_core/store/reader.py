@@ -35,6 +35,18 @@ class Reader(Database):
         """The job with exactly this id, or None."""
         return self._find(sql.JOB_BY_ID, id)
 
+    def exact(self, id: str) -> Job:
+        """The job with exactly this id, for changing it. Raises Refused if there is none.
+
+        A prefix won't do: once job1 is pruned, "job1" must not mean job10.
+        """
+        job = self.find(id)
+        if job is None:
+            matches = self._rows(sql.JOBS_BY_PREFIX, {"prefix": id}) if id else []
+            hint = f"; changing a job takes its whole id, such as {matches[0][0]}" if matches else ""
+            raise Refused(f"no such job: {values.quote(id)}{hint}")
+        return job
+
     def get(self, id: str) -> Job:
         """The job with this id, or the only one whose id starts with it. Raises Refused if there isn't exactly one."""
         job = self.find(id)

@@ -22,6 +22,8 @@ class Roster(Reader):
         """Add the row of a worker or a supervisor; returns its id, which is never reused."""
         row = {"role": role, "supervisor": supervisor, "queues": queues, "version": version}
         with self._transaction():
+            if role == "supervisor":
+                self._execute(sql.COUNT_SUPERVISOR)
             cursor = self._execute(sql.REGISTER, {**row, **identity._asdict(), "now": self._clock()})
             return cursor.lastrowid or 0
 

@@ -158,6 +158,8 @@ MIGRATIONS = {
             error       TEXT,
             pid         INTEGER,
             birth       TEXT,
+            -- In the environment of its processes; never the same twice, in any file.
+            token       TEXT,
             dropped     INTEGER NOT NULL DEFAULT 0,
             PRIMARY KEY (job, attempt),
             CHECK ((finished_at IS NULL) = (outcome IS NULL))

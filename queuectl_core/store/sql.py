@@ -211,18 +211,24 @@ CLAIM_RETURNING = _CLAIM % ("(%s)" % CLAIMABLE) + "RETURNING " + JOB_COLUMNS
 CLAIM_SEQ = _CLAIM % ":seq"
 
 BEGIN_ATTEMPT = """
-    INSERT INTO queuectl_attempts (job, attempt, worker, started_at)
-    VALUES (:job, :attempt, :worker, :now)
+    INSERT INTO queuectl_attempts (job, attempt, worker, started_at, token)
+    VALUES (:job, :attempt, :worker, :now, :token)
 """
+TOKEN = "SELECT token FROM queuectl_attempts WHERE job = :job AND attempt = :attempt"
 # This one statement makes every move out of `processing`, guarded by state and owner. An attempt's number is never
-# reused, so a stale worker's settle changes no row.
-SETTLE = """
-    UPDATE queuectl_jobs SET state = :state, ready = :ready, worker = NULL, cancel = 0,
-        run_at = coalesce(:run_at, run_at), finished_at = :finished_at, updated_at = :now,
-        attempts = attempts - :refund, deferrals = deferrals + :deferral,
-        exit_code = :exit_code, error = :error
-    WHERE seq = :job AND %s AND worker = :worker AND last_attempt = :attempt
-""" % guard("succeed")
+# reused, so a stale worker's settle changes no row. A cancel that the worker hadn't seen, but that a user was told of,
+# wins over any move that would let the job run again.
+_CANCELS = "cancel = 1 AND :finished_at IS NULL"
+SETTLE = f"""
+    UPDATE queuectl_jobs SET
+        state = CASE WHEN {_CANCELS} THEN {target('cancel')} ELSE :state END,
+        ready = CASE WHEN {_CANCELS} THEN NULL ELSE :ready END,
+        finished_at = CASE WHEN {_CANCELS} THEN :now ELSE :finished_at END,
+        error = CASE WHEN {_CANCELS} THEN 'cancelled' ELSE :error END,
+        worker = NULL, cancel = 0, run_at = coalesce(:run_at, run_at), updated_at = :now,
+        attempts = attempts - :refund, deferrals = deferrals + :deferral, exit_code = :exit_code
+    WHERE seq = :job AND {guard("succeed")} AND worker = :worker AND last_attempt = :attempt
+"""
 END_ATTEMPT = """
     UPDATE queuectl_attempts SET finished_at = :now, outcome = :outcome, exit_code = :exit_code,
         error = :error, dropped = :dropped
@@ -324,11 +330,13 @@ PAUSED = "SELECT name FROM queuectl_queues WHERE paused = 1 ORDER BY name"
 
 # A worker inherits `wanted` from its supervisor, so a `stop` that arrives while a worker is being replaced reaches the
 # replacement too. Supervisors count down from -1, so users see workers 1, 2, 3 …
+COUNT_SUPERVISOR = """
+    INSERT INTO queuectl_meta (key, value) VALUES ('supervisors', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1
+"""
 REGISTER = """
     INSERT INTO queuectl_workers
         (id, role, supervisor, pid, boot, birth, queues, version, started_at, wanted)
-    VALUES (CASE :role WHEN 'supervisor' THEN (SELECT min(0, coalesce(min(id), 0)) - 1
-                                               FROM queuectl_workers) END,
+    VALUES (CASE :role WHEN 'supervisor' THEN (SELECT -value FROM queuectl_meta WHERE key = 'supervisors') END,
         :role, :supervisor, :pid, :boot, :birth, :queues, :version, :now,
         coalesce((SELECT wanted FROM queuectl_workers WHERE id = :supervisor), 'run'))
 """

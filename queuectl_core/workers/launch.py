@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from ..errors import DatabaseUnusable, QueueError
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 
 def start_foreground(plan: Plan) -> int:
     """Supervise in this process until all workers have stopped; returns the exit code."""
-    _inherit_nothing()
+    _reset_signals()
+    os.environ.pop(TOKEN_VARIABLE, None)
+    # The descriptors stay open here: this process is the command that inherited them. Jobs don't get them.
+    for fd in _descriptors():
+        try:
+            os.set_inheritable(fd, False)
+        except OSError:
+            pass
     return Supervisor(plan, Report(), verbose=True).run()
 
 
@@ -31,13 +39,13 @@ def start_detached(plan: Plan) -> list[tuple[int, int]]:
 
     Returns once all are registered. Raises DatabaseUnusable if that fails.
     """
+    _reset_signals()
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reader)
-        _detach(plan, Report(writer))
+        _detach(plan, writer)
     os.close(writer)
     os.waitpid(child, 0)
     with os.fdopen(reader, "rb") as file:
@@ -75,8 +83,9 @@ def shed_token() -> None:
         os.execv(command[0], [*command, *sys.argv[1:]])
 
 
-def _detach(plan: Plan, report: Report) -> None:
-    """In the first child: fork the supervisor into its own session. Does not return."""
+def _detach(plan: Plan, writer: int) -> None:
+    """In the first child: fork the supervisor into its own session. Does not return. `writer` is for its Report."""
+    report = Report(writer)
     try:
         os.setsid()
         if os.fork():
@@ -85,7 +94,11 @@ def _detach(plan: Plan, report: Report) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        _inherit_nothing()
+        os.environ.pop(TOKEN_VARIABLE, None)
+        # The caller may wait for the end of a pipe, or hold a lock, on any of these.
+        for fd in _descriptors():
+            if fd != writer:
+                _close(fd)
         Supervisor(plan, report, verbose=False).run()
     except QueueError as error:
         report.failed(error)
@@ -95,16 +108,25 @@ def _detach(plan: Plan, report: Report) -> None:
         os._exit(0)
 
 
-def _inherit_nothing() -> None:
-    """Don't pass on the descriptors that we inherited, nor the token of a job that we run in."""
-    os.environ.pop(TOKEN_VARIABLE, None)
+def _reset_signals() -> None:
+    """Undo what our caller blocked or ignored, where that would stop a fleet from working.
+
+    SIGHUP and SIGINT stay ignored if they were: that is what nohup and background jobs of a shell ask for.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _descriptors() -> list[int]:
+    """Our open descriptors but the standard streams, and perhaps some that are closed by now."""
     try:
-        fds = [int(entry) for entry in os.listdir("/dev/fd")]
+        return [int(entry) for entry in os.listdir("/dev/fd") if int(entry) > 2]
     except OSError:
-        fds = list(range(3, 256))
-    for fd in fds:
-        if fd > 2:
-            try:
-                os.set_inheritable(fd, False)
-            except OSError:
-                pass
+        return list(range(3, 256))
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        pass

@@ -292,6 +292,13 @@ def _spawn_by_subprocess(invocation: Invocation, writers: list[int]) -> int:
         stderr=stderr,
         env=invocation.environment,
         start_new_session=True,
+        preexec_fn=_restore_signals,  # noqa: PLW1509  (We have no threads.)
     )
     process.returncode = 0  # We reap it ourselves.
     return process.pid
+
+
+def _restore_signals() -> None:
+    for number in DEFAULT_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -147,7 +147,9 @@ class Supervisor:
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
-            signal.signal(number, self._count)
+            # Under nohup SIGHUP is ignored, in a script's background job SIGINT. They stay ignored.
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._count)
         signal.signal(RESTART_SIGNAL, self._note_restart)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # A no-op handler: SIGCHLD must wake us.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
@@ -255,14 +257,15 @@ class Supervisor:
 
     def _state(self) -> handover.State:
         """What the new code needs to know after a restart."""
+        kept = [slot for slot in self._slots if not slot.is_done and slot.status != 0]
         return handover.State(
-            self._plan,
+            self._plan._replace(size=len(kept)),  # Without the places of workers that stopped by themselves.
             self._id,
             self._began,
             self._verbose,
             self._signals,
             self._passed_on,
-            [slot.pid for slot in self._slots if slot.pid is not None and slot.status is None],
+            [slot.pid for slot in kept if slot.pid is not None and slot.status is None],
         )
 
     def inherit(self, state: handover.State) -> None:
