@@ -61,7 +61,7 @@ class BundleTestCase(QueueTestCase):
 
 
 class SameBytesTest(BundleTestCase):
-    def test_a_checkout_and_a_bundle_and_a_package_make_the_same_file(self):
+    def test_a_checkout_a_bundle_and_a_package_build_the_same_file(self):
         first = self.bundle()
         elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
         self.run_file(sys.executable, first, "bundle", "from-bundle", env=elsewhere)
@@ -75,7 +75,7 @@ class SameBytesTest(BundleTestCase):
             with open(first, "rb") as one, open(self.path(other), "rb") as two:
                 self.assertTrue(one.read() == two.read(), other)
 
-    def test_a_changed_source_changes_file_and_version(self):
+    def test_a_changed_source_changes_the_file_and_its_version(self):
         copy = self.path("copy")
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(copy, "queuectl_core"))
         with open(os.path.join(copy, "queuectl_core", "store", "bell.py"), "a") as file:
@@ -88,7 +88,7 @@ class SameBytesTest(BundleTestCase):
         self.assertEqual(versions[0], versions[1])
         self.assertNotEqual(versions[0], versions[2])
 
-    def test_it_holds_the_source_and_the_bytecode_of_every_module(self):
+    def test_a_bundle_contains_the_source_and_bytecode_of_every_module(self):
         names = set(zipfile.ZipFile(self.bundle()).namelist())
         for folder, _, files in os.walk(os.path.join(ROOT, "queuectl_core")):
             for name in files:
@@ -96,7 +96,7 @@ class SameBytesTest(BundleTestCase):
                     source = os.path.relpath(os.path.join(folder, name), ROOT)
                     self.assertLessEqual({source, source + "c"}, names)
 
-    def test_the_bytecode_is_what_runs(self):
+    def test_a_bundle_runs_from_its_bytecode(self):
         tell = "import queuectl_core.store as store; print(store.__file__)"
         loaded = self.run_file(sys.executable, "-c", tell, env={"PYTHONPATH": self.bundle()})
         self.assertTrue(loaded.stdout.endswith("queuectl_core/store/__init__.pyc\n"), loaded.stdout)
@@ -109,7 +109,7 @@ class AnywhereTest(BundleTestCase):
         self.run_file(*program, "worker", "start", "--drain", "--foreground")
         self.assertEqual(self.run_file(*program, "logs", id).stdout, "it works\n")
 
-    def test_runs_by_itself_under_any_name_and_through_a_link(self):
+    def test_a_bundle_runs_under_any_name_and_through_a_symlink(self):
         python = os.path.join(self.folder, "bin")
         os.mkdir(python)
         os.symlink(sys.executable, os.path.join(python, "python3"))
@@ -119,7 +119,7 @@ class AnywhereTest(BundleTestCase):
         self.try_out(self.path("any other name"))
         self.try_out("./q")
 
-    def test_python_option_is_its_first_line(self):
+    def test_the_python_option_sets_the_first_line(self):
         bundle = self.bundle("queuectl", "--python", sys.executable + " -I")
         with open(bundle, "rb") as file:
             self.assertEqual(file.readline().decode(), f"#!{sys.executable} -I\n")
@@ -127,7 +127,7 @@ class AnywhereTest(BundleTestCase):
         self.run_cli("bundle", self.path("x"), "--python", "a\nb", code=2)
         self.run_cli("bundle", self.path("no/such/folder"), code=1)
 
-    def test_runs_on_every_python_and_tells_one_that_is_too_old(self):
+    def test_a_bundle_runs_on_every_python_and_names_one_that_is_too_old(self):
         bundle = self.bundle()
         pythons = other_pythons()
         if not pythons:
@@ -143,7 +143,7 @@ class AnywhereTest(BundleTestCase):
                         result.stderr, r"^queuectl: needs Python 3\.8 or later; this is [\d.]+\n$"
                     )
 
-    def test_needs_no_writable_home_and_no_writable_folder(self):
+    def test_a_bundle_needs_no_writable_home_or_folder(self):
         folder = self.path("readonly")
         os.mkdir(folder)
         shutil.copy(self.bundle(), folder)
@@ -153,7 +153,7 @@ class AnywhereTest(BundleTestCase):
         self.assertEqual(os.listdir(folder) + os.listdir(self.home), ["queuectl"])
 
     @unittest.skipUnless(IS_ROOT and shutil.which("unshare"), "needs root and unshare, to mount")
-    def test_runs_from_a_read_only_file_system(self):
+    def test_a_bundle_runs_from_a_read_only_file_system(self):
         folder = self.path("mounted")
         os.mkdir(folder)
         script = (
@@ -223,7 +223,7 @@ class UpgradeTest(BundleTestCase):
     def supervisors(self) -> list:
         return self.rows("SELECT id, pid, version FROM queuectl_workers WHERE role = 'supervisor'")
 
-    def test_status_tells_of_workers_of_another_version(self):
+    def test_status_names_workers_of_another_version(self):
         program = self.copy()
         self.run_file(sys.executable, program, "worker", "start")
         self.assertNotIn("restart", self.run_cli("status").stdout)
@@ -291,7 +291,7 @@ class UpgradeTest(BundleTestCase):
         wait_until(lambda: process_is_gone(pid))
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
 
-    def test_a_fleet_whose_program_is_gone_goes_on(self):
+    def test_a_fleet_whose_program_is_gone_keeps_working(self):
         program = self.copy()
         with open(self.path("log"), "wb") as log:
             process = self.start_cli("worker", "start", "--foreground", program=program, stderr=log)

@@ -80,10 +80,10 @@ class BadInputTest(QueueTestCase):
         self.assertEqual(list(self.processes()), [])
         self.audit(["job"])
 
-    def test_an_unknown_state_names_the_nearest_one(self):
+    def test_an_unknown_state_suggests_the_nearest_one(self):
         self.assertIn("did you mean processing", self.run_cli("list", "--state", "procesing", code=2).stderr)
 
-    def test_a_list_of_everything_that_is_wrong_names_the_place(self):
+    def test_every_error_names_the_option_or_field(self):
         for place, *args in (
             ("--state", "list", "--state", "x"),
             ("--limit", "list", "--limit", "x"),
@@ -94,7 +94,7 @@ class BadInputTest(QueueTestCase):
         ):
             self.assertIn(place, self.run_cli(*args, code=2).stderr)
 
-    def test_a_folder_that_cannot_be_written_is_told_in_words(self):
+    def test_an_unwritable_folder_is_reported_clearly(self):
         if IS_ROOT:
             path = "/proc/queuectl/q.db"
         else:
@@ -105,7 +105,7 @@ class BadInputTest(QueueTestCase):
             self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
             self.assertIn(path, result.stderr)
 
-    def test_a_file_that_cannot_be_written_is_told_in_words(self):
+    def test_an_unwritable_file_is_reported_clearly(self):
         if IS_ROOT:
             self.skipTest("root may write everything")
         self.run_cli("enqueue", "true")
@@ -142,19 +142,19 @@ class HelpTest(QueueTestCase):
                 self.assertTrue(action.help, f"{name} {action.dest}")
                 self.assertTrue(action.help != SUPPRESS or action.dest in everywhere, action.dest)
 
-    def test_the_exit_codes_are_told(self):
+    def test_help_explains_the_exit_codes(self):
         text = self.run_cli("--help").stdout
         for code in ("0", "1", "2", "3", "124", "130"):
             self.assertRegex(text, rf"\b{code}\b")
 
-    def test_the_version_is_told(self):
+    def test_version_prints_the_version(self):
         self.assertRegex(self.run_cli("--version").stdout, r"^queuectl \d+\.\d+")
 
-    def test_no_command_shows_the_help_and_is_wrong_usage(self):
+    def test_without_a_command_help_is_shown_and_the_exit_code_is_2(self):
         result = self.run_cli(code=2)
         self.assertIn("usage", result.stdout + result.stderr)
 
-    def test_the_db_is_accepted_before_and_behind_the_command(self):
+    def test_db_is_accepted_before_and_after_the_command(self):
         other = self.path("other.db")
         for args in (
             ["--db", other, "enqueue", "--id", "a", "true"], ["enqueue", "--db", other, "--id", "b", "true"],
@@ -164,7 +164,7 @@ class HelpTest(QueueTestCase):
         self.assertEqual(len(self.run_cli("list", "--db", other, "--json").json), 3)
         self.assertFalse(os.path.exists(self.db))
 
-    def test_an_option_behind_the_dashes_is_not_ours(self):
+    def test_options_after_two_dashes_belong_to_the_job(self):
         id = self.enqueue("--", "echo", "--db", "/nowhere")
         self.assertEqual(self.job(id)["command"], "echo --db /nowhere")
 
@@ -189,7 +189,7 @@ class SurroundingsTest(QueueTestCase):
             self.assertEqual(file.read(16), b"SQLite format 3\0")
         self.audit()
 
-    def test_workers_may_be_started_with_closed_streams(self):
+    def test_workers_can_be_started_with_closed_streams(self):
         line = f"exec {sys.executable} {PROGRAM} worker start 0<&- 1>&- 2>&-"
         process = subprocess.Popen(["/bin/sh", "-c", line], env=self.environment)
         self.assertEqual(process.wait(30), 0)
@@ -199,7 +199,7 @@ class SurroundingsTest(QueueTestCase):
         self.stop_workers()
         self.audit([id])
 
-    def test_without_a_home_the_users_own_is_found_or_it_is_told_in_words(self):
+    def test_without_home_the_users_own_is_found_or_an_error_says_so(self):
         # The user's entry in the password file gives a home, which no test may write to: only look.
         result = self.run_cli("--help", env={"HOME": None, "QUEUECTL_DB": None})
         self.assertTrue(result.stdout)
@@ -209,7 +209,7 @@ class SurroundingsTest(QueueTestCase):
         )
         self.assertIn(result.code, (0, 3))
 
-    def test_any_locale_will_do(self):
+    def test_it_works_in_any_locale(self):
         for locale in ({"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}, {"LC_ALL": "xx_YY.nonsense"},
                        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}):  # fmt: skip
             id = self.enqueue("--", "echo ü作业", env=locale)
@@ -219,7 +219,7 @@ class SurroundingsTest(QueueTestCase):
         self.wait_until_all_finished()
         self.assertEqual(self.run_cli("logs", id, env={"LC_ALL": "C"}).stdout, "ü作业\n")
 
-    def test_it_runs_from_a_folder_that_is_gone(self):
+    def test_it_runs_in_a_deleted_folder(self):
         gone = self.path("gone")
         os.mkdir(gone)
         line = f"cd {gone} && rmdir {gone} && exec {sys.executable} {PROGRAM} "
@@ -235,7 +235,7 @@ class SurroundingsTest(QueueTestCase):
             os.mkdir(gone)
         self.audit()
 
-    def test_many_commands_at_once_are_all_answered(self):
+    def test_many_commands_at_once_all_succeed(self):
         commands = [["enqueue", "true"], ["list", "--json"], ["status"], ["config", "set", "timeout", "5"]]
         started = [
             self.start_cli(*command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -17,7 +17,7 @@ class CandidatesTest(ShellTestCase):
         lines = self.run_cli("completion", "candidates", "--", *words).lines
         return dict(line.split("\t") for line in lines)
 
-    def test_commands_and_their_verbs(self):
+    def test_commands_and_subcommands_are_completed(self):
         self.assertEqual(list(self.offered("li")), ["list"])
         whole = self.offered("")
         self.assertTrue({"enqueue", "worker", "dlq", "ls", "ps"} <= set(whole))
@@ -27,7 +27,7 @@ class CandidatesTest(ShellTestCase):
         self.assertEqual(self.offered("nonsense", ""), {})
         self.assertFalse(os.path.exists(self.db))  # Looking makes none.
 
-    def test_options_and_their_values(self):
+    def test_options_and_their_values_are_completed(self):
         self.assertIn("--max-retries", self.offered("enqueue", "--m"))
         self.assertTrue({"-s", "--state"} <= set(self.offered("ls", "-")))
         self.assertIn("--version", self.offered("--v"))
@@ -38,11 +38,11 @@ class CandidatesTest(ShellTestCase):
         self.assertEqual(self.offered("wait", "--timeout", ""), {})
         self.assertEqual(set(self.offered("completion", "")), set(SCRIPTS))
 
-    def test_files_are_left_to_the_shell(self):
+    def test_file_names_are_left_to_the_shell(self):
         for words in (["enqueue", "--file", ""], ["--db", ""], ["enqueue", ""], ["enqueue", "--", "ls", ""]):
             self.assertEqual(self.run_cli("completion", "candidates", "--", *words, code=1).stdout, "")
 
-    def test_ids_queues_and_keys_as_they_are_now(self):
+    def test_current_ids_queues_and_keys_are_completed(self):
         for id, queue in (("a1", "mail"), ("b1", "mail"), ("b2", "web")):
             self.enqueue("--id", id, "-q", queue, "echo " + id)
         self.run_cli("cancel", "a1")
@@ -60,11 +60,11 @@ class CandidatesTest(ShellTestCase):
         other = self.path("other.db")
         self.assertEqual(self.offered("--db", other, "show", ""), {})
 
-    def test_a_database_that_cannot_be_read_is_no_noise(self):
+    def test_an_unreadable_database_prints_nothing(self):
         self.write("q.db", "no database\n" * 100)
         self.assertEqual(self.run_cli("completion", "candidates", "--", "show", "").stderr, "")
 
-    def test_no_script_for_an_unknown_shell(self):
+    def test_an_unknown_shell_is_refused(self):
         self.run_cli("completion", "tcsh", code=2)
 
 

@@ -26,7 +26,7 @@ class DoctorTest(WorkersTestCase):
         self.assertEqual(len(lines), len(found))
         return found
 
-    def test_a_queue_that_is_well_exits_0(self):
+    def test_a_healthy_queue_exits_0(self):
         self.run_cli("status")
         self.assertEqual(self.wrong(code=0), [])
         self.start_workers("-c", "2")
@@ -34,7 +34,7 @@ class DoctorTest(WorkersTestCase):
         self.wait_until_all_finished()
         self.assertEqual(self.wrong(code=0), [])
 
-    def test_no_queue_is_made_by_looking_for_one(self):
+    def test_looking_for_a_queue_does_not_create_one(self):
         ((check, text, _),) = self.wrong()
         self.assertEqual((check, self.db in text), ("file", True))
         self.assertFalse(os.path.exists(self.db))
@@ -49,14 +49,14 @@ class DoctorTest(WorkersTestCase):
         found = [line for line in told if line.startswith("file") and "restore a backup" in line]
         self.assertTrue(found, told)
 
-    def test_what_others_could_read_is_found(self):
+    def test_files_that_other_users_can_read_are_found(self):
         self.run_cli("status")
         os.chmod(self.db, 0o644)
         (check, text, advice), *_ = self.wrong()  # SQLite makes the log's files like the file.
         self.assertEqual((check, advice), ("access", "chmod go= " + self.db))
         self.assertIn("644", text)
 
-    def test_workers_that_are_gone_and_what_they_left_are_found(self):
+    def test_dead_workers_and_the_jobs_they_left_are_found(self):
         ((worker, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         id = self.busy_job()
@@ -85,7 +85,7 @@ class DoctorTest(WorkersTestCase):
             ],
         )
 
-    def test_a_log_that_a_reader_keeps_from_shrinking_is_found_and_shrinks_when_it_is_gone(self):
+    def test_a_log_kept_large_by_a_reader_is_found_and_shrinks_once_the_reader_is_gone(self):
         store = self.store()
         store.bound_wal()
         reader = sqlite3.connect(self.db, isolation_level=None)
@@ -116,7 +116,7 @@ class DoctorTest(WorkersTestCase):
         self.assertGreater(longest, 100_000, "each one closes")
         self.assertLess(longest, LONG_LOG + 300_000)
 
-    def test_the_fault_of_sqlite_is_known_by_its_versions(self):
+    def test_versions_of_sqlite_with_the_wal_reset_bug_are_known(self):
         for version in ((3, 31, 0), (3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)):
             self.assertTrue(has_wal_reset_bug(version), version)
         for version in ((3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 52, 0), (4, 0, 0)):
@@ -132,7 +132,7 @@ class PlaceTest(unittest.TestCase):
         "tmpfs /mnt tmpfs rw 0 0\n"
     )
 
-    def test_the_file_system_is_that_of_the_nearest_mount_and_of_the_last_one_there(self):
+    def test_the_file_system_is_that_of_the_nearest_and_latest_mount(self):
         for path, kind in (
             ("/q.db", "ext4"),
             ("/homes/q.db", "ext4"),
@@ -143,14 +143,14 @@ class PlaceTest(unittest.TestCase):
             self.assertEqual(file_system(path, self.MOUNTS), kind, path)
         self.assertIsNone(file_system("/q.db", ""))
 
-    def test_network_file_systems_are_refused_in_words(self):
+    def test_network_file_systems_are_refused_with_a_reason(self):
         refuse_network("/home/local disk/q.db", self.MOUNTS)
         with self.assertRaisesRegex(DatabaseUnusable, r"/home/q\.db: .* network file system \(nfs4\)"):
             refuse_network("/home/q.db", self.MOUNTS)
 
 
 class BackupTest(WorkersTestCase):
-    def test_a_copy_made_while_workers_run_is_whole_and_of_one_moment(self):
+    def test_a_backup_made_while_workers_run_is_a_consistent_snapshot(self):
         self.start_workers("-c", "2")
         feeder = self.start_cli("enqueue", "-", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         feeder.stdin.write(b"echo out\n" * 600)
@@ -173,7 +173,7 @@ class BackupTest(WorkersTestCase):
         self.run_cli("--db", copy, "worker", "start", "--drain", "--foreground")
         self.assertEqual(set(self.states()), {"completed"})
 
-    def test_a_file_that_is_there_is_replaced_by_force_only(self):
+    def test_an_existing_file_is_replaced_only_with_force(self):
         id = self.enqueue("true")
         copy = self.write("copy.db", b"precious")
         self.assertIn("--force", self.run_cli("backup", copy, code=1).stderr)
@@ -209,7 +209,7 @@ class BackupTest(WorkersTestCase):
         self.assertEqual([name for name in os.listdir(self.folder) if "copy" in name], ["copy.db"])
         self.audit([id])
 
-    def test_what_cannot_be_written_is_told_and_leaves_nothing(self):
+    def test_a_backup_that_cannot_be_written_is_reported_and_leaves_nothing(self):
         self.enqueue("true")
         result = self.run_cli("backup", self.path("no/such/copy.db"), code=3)
         self.assertEqual(len(result.stderr.splitlines()), 1)

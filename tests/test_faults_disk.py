@@ -58,14 +58,14 @@ class SmallDiskTest(DiskTestCase):
     def remount(self, how: str) -> None:
         subprocess.run(["mount", "-o", "remount," + how, self.disk], check=True)
 
-    def test_a_queue_cannot_be_made_on_a_full_disk_and_can_once_there_is_room(self):
+    def test_a_queue_is_not_created_on_a_full_disk_but_once_there_is_room(self):
         self.fill()
         self.assert_told(self.run_cli("enqueue", "true", code=3))
         self.free()
         id = self.enqueue("true")
         self.audit([id])
 
-    def test_no_enqueue_says_that_it_is_done_when_there_was_no_room_for_it(self):
+    def test_enqueue_never_reports_success_if_there_was_no_room(self):
         ids = [self.enqueue("true")]
         lines = "echo %s\n" % ("x" * 1000) * 100
         for _ in range(100):
@@ -80,7 +80,7 @@ class SmallDiskTest(DiskTestCase):
         self.assertEqual(set(self.jobs()), set(ids))
         self.audit(ids)
 
-    def test_workers_wait_for_room_to_settle_and_to_claim_and_the_fleet_survives(self):
+    def test_workers_wait_for_room_to_settle_and_claim_and_the_fleet_survives(self):
         workers = self.start_workers("-c", "2")
         supervisors = self.supervisors()
         go = self.path("go")
@@ -111,7 +111,7 @@ class SmallDiskTest(DiskTestCase):
         except OSError:
             return False
 
-    def test_a_worker_that_waits_for_room_leaves_at_once_when_it_is_signalled_twice(self):
+    def test_a_worker_waiting_for_room_exits_immediately_when_signaled_twice(self):
         ((_, pid),) = self.start_workers()
         printing = f"until [ -e {self.path('go')} ]; do sleep 0.02; done; head -c 50000 /dev/zero"
         id = self.enqueue("--backoff-base", "0.1", "--", printing)
@@ -128,7 +128,7 @@ class SmallDiskTest(DiskTestCase):
         self.assertEqual([a["outcome"] for a in self.job(id)["history"]], ["lost", "exit"])
         self.audit([id])
 
-    def test_what_is_on_a_read_only_disk_is_told_in_words(self):
+    def test_a_read_only_disk_is_reported_clearly(self):
         id = self.enqueue("--id", "a", "true")
         self.remount("ro")
         for command in WRITING:
@@ -156,7 +156,7 @@ class PermissionsTest(DiskTestCase):
         self.assertEqual((result.returncode, result.stdout), (3, b""), result)
         self.assertEqual(len(result.stderr.splitlines()), 1, result)
 
-    def test_a_read_only_file_or_folder_is_told_in_words(self):
+    def test_a_read_only_file_or_folder_is_reported_clearly(self):
         id = self.enqueue("true")
         self.start_workers("--drain")
         self.wait_until_all_finished()
@@ -175,7 +175,7 @@ class PermissionsTest(DiskTestCase):
             os.chmod(self.folder, 0o700)
         self.audit([id])
 
-    def test_all_files_are_their_owners_alone(self):
+    def test_only_the_owner_can_use_the_files(self):
         self.start_workers()
         self.enqueue("true")
         for name in os.listdir(self.folder):
@@ -184,7 +184,7 @@ class PermissionsTest(DiskTestCase):
 
 
 class GoneTest(DiskTestCase):
-    def test_workers_whose_file_is_removed_leave_and_make_no_other(self):
+    def test_workers_whose_file_is_removed_exit_and_do_not_recreate_it(self):
         """The job that runs is finished first; there is nowhere to tell of it."""
         folders = [self.path("file"), self.path("folder")]
         for folder in folders:
@@ -200,7 +200,7 @@ class GoneTest(DiskTestCase):
         self.assertFalse([folder for folder in folders if os.path.exists(os.path.join(folder, "q.db"))])
         self.assertEqual(self.read("done"), "\n\n")
 
-    def test_a_fleet_goes_over_to_the_backup_that_is_put_in_the_files_place(self):
+    def test_a_fleet_switches_to_a_backup_put_in_place_of_the_file(self):
         self.start_workers("-c", "2")
         id = self.enqueue("--delay", "2s", "true")
         self.run_cli("backup", self.path("copy.db"))
@@ -211,7 +211,7 @@ class GoneTest(DiskTestCase):
         wait_until(lambda: len(self.live()) == 2, message="the fleet did not keep its size")
         self.audit([id])
 
-    def test_file_and_log_alone_hold_all_that_was_acknowledged(self):
+    def test_the_file_and_its_log_contain_everything_acknowledged(self):
         """As a power cut leaves them: no index of the log, and nobody had closed anything."""
         self.store()
         ids = [self.enqueue("true") for _ in range(3)]
@@ -222,7 +222,7 @@ class GoneTest(DiskTestCase):
         self.assertEqual(self.states(), {"completed": 3})
         self.audit(ids)
 
-    def test_files_beside_the_database_may_be_gone_or_stale_while_nobody_uses_it(self):
+    def test_files_next_to_an_unused_database_may_be_missing_or_stale(self):
         ids = [self.enqueue("true") for _ in range(3)]
         self.run_cli("worker", "start", "--drain", "--foreground")
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -254,7 +254,7 @@ class GoneTest(DiskTestCase):
 
 
 class DamageTest(DiskTestCase):
-    def test_a_damaged_or_cut_file_is_told_in_words_and_never_made_anew(self):
+    def test_a_damaged_or_truncated_file_is_reported_and_never_recreated(self):
         self.enqueue_lines(["echo %0200d" % number for number in range(300)])
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         with open(self.db, "rb") as file:

@@ -30,7 +30,7 @@ KILL_POINTS = {
 
 
 class KillPointTest(WorkersTestCase):
-    def test_a_worker_may_die_at_any_point_and_its_job_is_rescued_at_once(self):
+    def test_a_worker_can_die_at_any_point_and_its_job_is_rescued_immediately(self):
         for number, (how, method, _, _) in enumerate(KILL_POINTS.values()):
             db, ran = self.path(f"q{number}.db"), self.path(f"ran{number}")
             self.run_cli("--db", db, "enqueue", "--id", "a", "--backoff-base", "0.1", "--",
@@ -73,7 +73,7 @@ class KillPointTest(WorkersTestCase):
 
 
     @unittest.skipUnless(LINUX, "elsewhere nobody can see that a process is stopped")
-    def test_without_a_supervisor_a_stopped_worker_keeps_no_other_from_rescuing(self):
+    def test_without_a_supervisor_a_stopped_worker_prevents_no_rescue(self):
         (_, oldest), *_ = self.start_workers("-c", "3")
         (supervisor,) = self.supervisors()
         for pid, number in ((supervisor, signal.SIGKILL), (oldest, signal.SIGSTOP)):
@@ -148,7 +148,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.audit([id])
 
     @unittest.skipUnless(LINUX, "only Linux shows the session of a process")
-    def test_an_orphan_that_only_its_session_gives_away_is_ended(self):
+    def test_an_orphan_known_only_by_its_session_is_ended(self):
         """It left its process group, cleared its environment, and lost its parent."""
         self.write("leave.py", self.LEAVE)
         ((_, pid),) = self.start_workers()
@@ -165,7 +165,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.assertTrue(process_is_gone(orphan), "it was left running")
         self.audit(["long"])
 
-    def test_a_stranger_with_the_pid_of_a_lost_command_is_never_signalled(self):
+    def test_an_unrelated_process_with_the_pid_of_a_lost_command_is_never_signaled(self):
         stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
         self.addCleanup(stranger.wait)
         self.addCleanup(stranger.kill)
@@ -180,7 +180,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.assertIsNone(stranger.poll())
         self.audit([id])
 
-    def test_a_worker_that_must_leave_in_the_midst_of_a_job_ends_its_command_first(self):
+    def test_a_worker_that_must_exit_during_a_job_ends_its_command_first(self):
         ((_, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)  # Or it would end what the worker left.
@@ -266,7 +266,7 @@ class FleetTest(WorkersTestCase):
         self.assertLessEqual(max(worker["id"] for worker in self.live()), max(id for id, _ in workers) + 4)
         self.audit([killer, *others])
 
-    def test_a_supervisor_that_is_killed_while_it_replaces_leaves_a_fleet_that_works(self):
+    def test_a_supervisor_killed_while_replacing_a_worker_leaves_a_working_fleet(self):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         killer = self.enqueue("--max-retries", "2", "--backoff-base", "0", "--", "kill -9 $PPID; sleep 60")
@@ -287,7 +287,7 @@ class FleetTest(WorkersTestCase):
 
 
 class SignalTest(WorkersTestCase):
-    def test_five_signals_to_everybody_release_the_job_and_leave_nothing(self):
+    def test_five_signals_to_every_process_release_the_job_and_leave_nothing_running(self):
         self.run_cli("config", "set", "kill-grace", "0.2")
         workers = self.start_workers("-c", "2")
         id = self.busy_job("trap '' TERM; while :; do sleep 0.05; done")
@@ -305,7 +305,7 @@ class SignalTest(WorkersTestCase):
         wait_until(lambda: not self.processes(), message="something was left running")
         self.audit([id])
 
-    def test_a_signal_in_the_midst_of_a_start_leaves_no_half_fleet(self):
+    def test_a_signal_during_a_start_leaves_no_half_started_fleet(self):
         """Whoever was started by then is registered, and `worker stop` finds it."""
         self.run_cli("status")
         for delay in (0.03, 0.08, 0.12, 0.16, 0.2):
@@ -329,7 +329,7 @@ class SignalTest(WorkersTestCase):
         self.audit([id])
 
     @unittest.skipUnless(hasattr(signal, "SIGSTOP"), "needs SIGSTOP")
-    def test_what_a_worker_settles_that_was_taken_for_dead_does_not_count(self):
+    def test_a_settlement_by_a_worker_that_was_taken_for_dead_does_not_count(self):
         ((worker, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)

@@ -53,7 +53,7 @@ class VersionTest(WorkersTestCase):
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs WHERE shade = 'grey'"), [(3,)])
         self.audit([*ids, *(f"new{number}" for number in range(10))])
 
-    def test_a_fleet_whose_schema_is_migrated_under_it_finishes_its_jobs_and_leaves(self):
+    def test_a_fleet_whose_schema_is_migrated_finishes_its_jobs_and_exits(self):
         self.start_workers("-c", "2")
         id = self.busy_job("until [ -e go ]; do sleep 0.02; done; echo done")
         later = self.enqueue("--delay", "0.5", "true")
@@ -73,7 +73,7 @@ class VersionTest(WorkersTestCase):
 
 
 class CrowdTest(WorkersTestCase):
-    def test_many_enqueuers_and_workers_get_by_while_another_program_holds_the_lock(self):
+    def test_many_enqueuers_and_workers_wait_while_another_program_holds_the_lock(self):
         """(The torture has 100 and 16, for 10 seconds.)"""
         self.start_workers("-c", "8")
         foreign = sqlite3.connect(self.db, isolation_level=None)
@@ -122,7 +122,7 @@ class ClockTest(WorkersTestCase):
             self.assertGreaterEqual(attempt.finished_at, attempt.started_at)
         self.assertEqual(self.queue.get(id).state, "completed")
 
-    def test_nobody_alive_is_rescued(self):
+    def test_no_live_worker_is_rescued(self):
         from queuectl_core.workers.rescue import sweep
 
         (id,) = self.queue.enqueue([new_job({"command": "true", "cwd": "/"}, self.now)])
@@ -132,7 +132,7 @@ class ClockTest(WorkersTestCase):
             self.assertEqual(list(sweep(self.queue)), [])
             self.assertEqual(self.queue.get(id).state, "processing")
 
-    def test_nobody_waits_beyond_what_is_due(self):
+    def test_no_job_waits_longer_than_it_must(self):
         self.queue.enqueue([new_job({"command": "true", "cwd": "/", "delay": 60}, self.now)])
         claim = self.queue.claim(self.worker, None)
         self.assertAlmostEqual(claim.next_due, self.now + 60, 3)
@@ -141,7 +141,7 @@ class ClockTest(WorkersTestCase):
 
 
 class StreamTest(WorkersTestCase):
-    def test_a_foreground_fleet_whose_stderr_nobody_reads_works_on(self):
+    def test_a_foreground_fleet_with_an_unread_stderr_keeps_working(self):
         ids = self.enqueue_lines(["true"] * 800)
         reader, writer = os.pipe()
         try:
@@ -156,7 +156,7 @@ class StreamTest(WorkersTestCase):
 
 
 class SecretTest(WorkersTestCase):
-    def test_the_environment_of_jobs_is_in_no_file_but_what_env_named(self):
+    def test_only_variables_given_with_env_are_stored(self):
         self.start_workers(env={"SECRET": "mellon"})
         id = self.enqueue("-e", "NAMED=speak", "--", "[ $SECRET$NAMED = mellonspeak ]")
         self.wait_for_state(id, "completed")
@@ -172,7 +172,7 @@ class SecretTest(WorkersTestCase):
 
 @unittest.skipUnless(shutil.which("strace"), "needs strace")
 class PowerLossTest(WorkersTestCase):
-    def test_an_id_is_printed_only_once_its_job_is_on_the_disk(self):
+    def test_an_id_is_printed_only_after_its_job_is_on_disk(self):
         self.run_cli("status")
         trace = self.path("trace")
         result = subprocess.run(
@@ -227,7 +227,7 @@ class MisbehavingJobTest(WorkersTestCase):
         os.mkdir(self.path("gone"))
         os.mkdir(self.path("doomed"))
 
-    def test_jobs_that_misbehave_harm_only_themselves(self):
+    def test_misbehaving_jobs_harm_only_themselves(self):
         self.run_cli("config", "set", "kill-grace", "0.1")
 
         def enqueue(id: str, *words) -> str:
@@ -259,7 +259,7 @@ class MisbehavingJobTest(WorkersTestCase):
         self.assertTrue(self.run_cli("logs", "binary").stdout_bytes.endswith(b"\xff\0\x1b[31m"))
         self.audit(list(expected))
 
-    def test_hostile_ids_queues_commands_and_output_are_interpreted_by_nobody(self):
+    def test_hostile_ids_queues_commands_and_output_are_never_interpreted(self):
         hostile = [
             "'; DROP TABLE queuectl_jobs; --",
             '"$(touch pwned)`touch pwned`"',

@@ -59,14 +59,14 @@ class LookingTestCase(QueueTestCase):
 
 
 class ListTest(LookingTestCase):
-    def test_it_shows_newest_first_and_all_states_by_default(self):
+    def test_list_shows_all_states_newest_first(self):
         self.one_in_each_state()
         lines = self.run_cli("list").lines
         self.assertEqual([line.split()[0] for line in lines[1:]], ["is-" + s for s in reversed(STATES)])
         self.assertEqual([line.split()[1] for line in lines[1:]], list(reversed(STATES)))
         self.assertIn("exit 2", "\n".join(lines))
 
-    def test_states_and_queues_narrow_it(self):
+    def test_list_filters_by_state_and_queue(self):
         self.one_in_each_state()
         self.run_cli("enqueue", "--id", "other", "-q", "mail", "true")
         for state in STATES:
@@ -81,7 +81,7 @@ class ListTest(LookingTestCase):
         )
         self.assertEqual(self.run_cli("list", "--queue", "nothing", "--json").json, [])
 
-    def test_json_has_every_field_of_a_job_and_nothing_else_on_stdout(self):
+    def test_json_has_every_field_of_a_job_and_is_alone_on_stdout(self):
         self.one_in_each_state()
         jobs = self.run_cli("list", "--json").json
         self.assertEqual(len(jobs), 6)
@@ -98,7 +98,7 @@ class ListTest(LookingTestCase):
         self.assertEqual((by_state["dead"]["exit_code"], by_state["dead"]["error"]), (2, "exit 2"))
         self.assertEqual((by_state["completed"]["exit_code"], by_state["completed"]["error"]), (0, None))
 
-    def test_a_table_has_20_jobs_and_says_on_stderr_what_it_left_out(self):
+    def test_a_table_has_20_jobs_and_stderr_counts_the_rest(self):
         self.fill(25)
         result = self.run_cli("list")
         self.assertEqual(len(result.lines), 1 + 20)
@@ -111,14 +111,14 @@ class ListTest(LookingTestCase):
         self.assertEqual(len(self.run_cli("list", "--json").json), 25)
         self.assertEqual(len(self.run_cli("list", "--json", "-n", "3").json), 3)
 
-    def test_nothing_to_show_is_said_on_stderr(self):
+    def test_an_empty_list_says_so_on_stderr(self):
         for args in (["list"], ["list", "-s", "dead"], ["dlq", "list"], ["worker", "list"]):
             result = self.run_cli(*args)
             self.assertEqual(result.stdout, "")
             self.assertEqual(len(result.stderr.splitlines()), 1)
             self.assertEqual(self.run_cli(*args, "--json").json, [])
 
-    def test_list_into_head_is_quiet(self):
+    def test_list_piped_into_head_is_quiet(self):
         self.fill(20000)
         for options in ([], ["--json"]):
             process = self.start_cli(
@@ -130,7 +130,7 @@ class ListTest(LookingTestCase):
             self.assertEqual(process.stderr.read(), b"")
             self.assertIn(process.returncode, (0, 141, -13))
 
-    def test_a_full_device_is_an_error_and_no_traceback(self):
+    def test_a_full_device_is_an_error_without_a_traceback(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
         self.fill(5)
@@ -140,7 +140,7 @@ class ListTest(LookingTestCase):
         self.assertNotEqual(process.returncode, 0)
         self.assertNotIn(b"Traceback", stderr)
 
-    def test_colours_are_for_terminals_and_no_color_takes_them_away(self):
+    def test_colors_are_for_terminals_and_no_color_disables_them(self):
         self.one_in_each_state()
         self.assertNotIn("\x1b", self.run_cli("list").stdout)
         import pty
@@ -175,7 +175,7 @@ class ListTest(LookingTestCase):
 
 
 class ControlCharactersTest(LookingTestCase):
-    def test_no_raw_control_character_of_anything_is_shown(self):
+    def test_control_characters_are_never_shown_raw(self):
         """Of commands, errors, queues and ids, which foreign SQL may fill with anything."""
         import sqlite3
 
@@ -200,7 +200,7 @@ class ControlCharactersTest(LookingTestCase):
                     raw = [c for c in text if not c.isprintable() and c != "\n"]
                     self.assertEqual(raw, [], text)
 
-    def test_what_is_looked_for_is_found_under_its_raw_name(self):
+    def test_jobs_are_found_by_their_raw_id(self):
         import json
 
         self.run_cli("enqueue", "--id", "Größe/作业", "echo ü")
@@ -212,7 +212,7 @@ class ControlCharactersTest(LookingTestCase):
 
 
 class ShowTest(LookingTestCase):
-    def test_it_shows_all_about_one_job_with_its_attempts(self):
+    def test_show_prints_everything_about_a_job_and_its_attempts(self):
         ids = self.one_in_each_state()
         for state, id in ids.items():
             text = self.run_cli("show", id).stdout
@@ -226,20 +226,20 @@ class ShowTest(LookingTestCase):
         self.assertRegex(attempt["started_at"], ISO)
         self.assertRegex(attempt["finished_at"], ISO)
 
-    def test_an_unknown_job_is_a_no(self):
+    def test_an_unknown_job_exits_1(self):
         result = self.run_cli("show", "nobody", code=1)
         self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
 
 
 class StatusTest(LookingTestCase):
-    def test_an_empty_queue_has_a_status(self):
+    def test_status_of_an_empty_queue_works(self):
         result = self.run_cli("status")
         self.assertTrue(result.stdout)
         found = self.run_cli("status", "--json").json
         self.assertEqual(found["jobs"], dict.fromkeys(STATES, 0))
         self.assertEqual((found["workers"], found["dlq"]), ([], 0))
 
-    def test_it_counts_the_states_and_names_the_dlq(self):
+    def test_status_counts_the_states_and_points_to_the_dlq(self):
         self.one_in_each_state()
         self.run_cli("enqueue", "-q", "mail", "true")
         found = self.run_cli("status", "--json").json
@@ -249,7 +249,7 @@ class StatusTest(LookingTestCase):
         for word in [*(state.upper() for state in STATES), "mail", "dlq list"]:
             self.assertIn(word, text)
 
-    def test_it_shows_what_each_live_worker_runs_and_no_dead_one(self):
+    def test_status_shows_what_live_workers_run_and_no_dead_ones(self):
         workers = self.start_workers("-c", "2", "-q", "mail")
         self.run_cli("enqueue", "--id", "long", "-q", "mail", "sleep 60")
         self.wait_for_state("long", "processing")
@@ -271,13 +271,13 @@ class StatusTest(LookingTestCase):
             text = self.run_cli(*args).stdout
             self.assertRegex(text, r"%d +busy +long" % busy[0]["pid"])
 
-    def test_jobs_that_wait_for_a_worker_are_mentioned(self):
+    def test_status_mentions_jobs_without_a_worker(self):
         self.fill(3)
         self.assertIn("worker start", self.run_cli("status").stderr)
 
 
 class WaitTest(LookingTestCase):
-    def test_it_ends_when_the_job_has_ended_and_passes_on_its_exit_code(self):
+    def test_wait_ends_with_the_job_and_its_exit_code(self):
         self.start_workers()
         for code in (0, 1, 3, 124, 255):
             id = self.enqueue("--max-retries", "0", "--", f"sleep 0.1; exit {code}")
@@ -288,20 +288,20 @@ class WaitTest(LookingTestCase):
         self.run_cli("wait", timed_out, code=1)
         self.run_cli("wait", killed, timed_out, code=1)
 
-    def test_a_retry_is_waited_out(self):
+    def test_wait_continues_across_retries(self):
         self.start_workers()
         id = self.enqueue("--backoff-base", "0.1", "--", "[ $QUEUECTL_ATTEMPT = 2 ]")
         self.run_cli("wait", id)
         self.assertEqual(self.state(id), "completed")
 
-    def test_it_waits_for_all_that_are_unfinished_by_default(self):
+    def test_wait_waits_for_all_unfinished_jobs_by_default(self):
         self.run_cli("wait")
         self.fill(30)
         self.start_workers()
         self.run_cli("wait")
         self.assertEqual(self.states(), {"completed": 30})
 
-    def test_running_out_of_time_exits_124(self):
+    def test_a_wait_that_times_out_exits_124(self):
         id = self.enqueue("true")
         began = time.monotonic()
         result = self.run_cli("wait", id, "--timeout", "200ms", code=124)
@@ -310,13 +310,13 @@ class WaitTest(LookingTestCase):
         self.run_cli("wait", "--timeout", "0", code=124)
         self.run_cli("wait", "--timeout", "x", code=2)
 
-    def test_unknown_and_cancelled_jobs_are_a_no(self):
+    def test_waiting_for_unknown_or_cancelled_jobs_exits_1(self):
         self.assertIn("nobody", self.run_cli("wait", "nobody", code=1).stderr)
         id = self.enqueue("true")
         self.run_cli("cancel", id)
         self.assertIn("cancelled", self.run_cli("wait", id, code=1).stderr)
 
-    def test_an_interrupt_exits_130_without_a_word(self):
+    def test_an_interrupt_exits_130_silently(self):
         import signal
 
         id = self.enqueue("true")

@@ -12,14 +12,14 @@ PAGE = os.path.join(ROOT, "docs", "queuectl.1")
 
 
 class ManualTest(QueueTestCase):
-    def test_the_page_is_what_the_registry_makes(self):
+    def test_the_page_is_generated_from_the_registry(self):
         """By any Python. If this fails: python3 -m tests.commands_document"""
         with open(PAGE, encoding="utf-8") as file:
             self.assertEqual(file.read(), page())
         self.assertEqual(self.run_cli("manual").stdout, page())
 
     @unittest.skipUnless(shutil.which("mandoc"), "mandoc is not installed")
-    def test_mandoc_has_nothing_against_it(self):
+    def test_mandoc_accepts_it(self):
         told = subprocess.run(
             ["mandoc", "-T", "lint", "-W", "warning", PAGE], stdout=subprocess.PIPE, check=False
         ).stdout.decode()

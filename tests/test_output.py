@@ -37,7 +37,7 @@ class KeptTest(OutputTestCase):
         self.assertEqual(len(self.printed()), 2 * len(data))
         self.audit(["job"])
 
-    def test_both_streams_are_kept_in_the_order_they_came(self):
+    def test_both_streams_are_kept_in_order(self):
         self.run_job("for n in 1 2 3 4 5 6; do echo out$n; sleep 0.03; echo err$n >&2; sleep 0.03; done")
         expected = b"".join(b"out%d\nerr%d\n" % (n, n) for n in range(1, 7))
         self.assertEqual(self.printed(), expected)
@@ -80,7 +80,7 @@ class KeptTest(OutputTestCase):
 
 
 class CapTest(OutputTestCase):
-    def test_the_first_and_the_last_part_are_kept_and_what_was_dropped_is_counted(self):
+    def test_the_first_and_last_parts_are_kept_and_dropped_bytes_are_counted(self):
         self.run_cli("config", "set", "output-limit", "2000")
         lines = b"".join(b"line %06d\n" % n for n in range(20000))
         self.write("lines", lines)
@@ -92,7 +92,7 @@ class CapTest(OutputTestCase):
         self.assertEqual(self.job("job")["history"][0]["output_dropped"], dropped)
         self.audit(["job"])
 
-    def test_it_holds_while_a_job_runs_and_prints_slowly(self):
+    def test_the_limit_holds_for_a_job_that_prints_slowly(self):
         self.run_cli("config", "set", "output-limit", "1k")
         self.run_job("i=0; while [ $i -lt 40 ]; do printf '%0100d' $i; sleep 0.02; i=$((i+1)); done")
         out = self.printed()
@@ -100,13 +100,13 @@ class CapTest(OutputTestCase):
         self.assertEqual(out, whole[:512] + whole[-512:])
         self.audit(["job"])
 
-    def test_a_limit_of_nothing_keeps_nothing(self):
+    def test_a_limit_of_zero_keeps_nothing(self):
         self.run_cli("config", "set", "output-limit", "0")
         self.run_job("echo hello")
         self.assertEqual(self.printed(), b"")
         self.assertEqual(self.job("job")["history"][0]["output_dropped"], 6)
 
-    def test_a_flood_blocks_no_job_and_does_not_fill_the_memory(self):
+    def test_a_flood_of_output_blocks_no_job_and_does_not_fill_memory(self):
         self.start_workers()
         ((pid,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'worker'")
         self.run_job("head -c 60000000 /dev/zero; echo end")
@@ -122,7 +122,7 @@ class CapTest(OutputTestCase):
 class BufferTest(unittest.TestCase):
     """Output alone, against the plain definition: the first and the last half."""
 
-    def test_for_any_pieces_flushes_and_limits_the_kept_bytes_are_the_first_and_last_half(self):
+    def test_for_any_chunks_and_limits_the_first_and_last_halves_are_kept(self):
         import random
 
         for seed in range(300):
@@ -158,7 +158,7 @@ class BufferTest(unittest.TestCase):
 
 
 class EndTest(OutputTestCase):
-    def test_how_a_job_ended_is_told_in_words(self):
+    def test_how_a_job_ended_is_explained(self):
         for command, code, words in (
             ("exit 3", 3, "exit 3"),
             ("no-such-command-anywhere", 127, "exit 127 (command not found)"),
@@ -172,7 +172,7 @@ class EndTest(OutputTestCase):
             self.assertEqual((job["exit_code"], job["error"]), (code, words))
         self.audit()
 
-    def test_an_escaped_grandchild_that_holds_the_pipes_does_not_hang_the_worker(self):
+    def test_an_escaped_grandchild_holding_the_pipes_does_not_hang_the_worker(self):
         self.run_job(
             "setsid sh -c 'echo $$ > pid; exec sleep 60' & until [ -s pid ]; do sleep 0.01; done; echo done"
         )
@@ -190,7 +190,7 @@ class EndTest(OutputTestCase):
         self.assertEqual(self.printed(), b"done\n")
         self.audit(["job"])
 
-    def test_a_background_process_that_ignores_sigterm_is_killed_after_the_grace(self):
+    def test_a_background_process_that_ignores_sigterm_is_killed_after_the_grace_period(self):
         self.run_cli("config", "set", "kill-grace", "0.2")
         self.run_job("(trap '' TERM; while :; do sleep 0.05; done) & echo $! > pid")
         self.assertTrue(process_is_gone(int(self.read("pid"))))
@@ -206,7 +206,7 @@ class EndTest(OutputTestCase):
         self.assertEqual(self.printed(), b"begun\n")
         self.audit(["job"])
 
-    def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(self):
+    def test_a_job_that_ignores_sigterm_is_killed_after_its_grace_period(self):
         self.run_cli("config", "set", "kill-grace", "1s")
         self.run_job("trap 'echo asked' TERM; echo $$ > pid; while :; do sleep 0.05; done",
                      "--timeout", "1s", state="dead")  # fmt: skip
@@ -214,7 +214,7 @@ class EndTest(OutputTestCase):
         self.assertIn(b"asked\n", self.printed())
         self.assertEqual(self.job("job")["history"][0]["outcome"], "timeout")
 
-    def test_a_stopped_job_sees_its_end_too(self):
+    def test_a_stopped_job_is_ended_too(self):
         self.run_job("kill -STOP $$", "--timeout", "300ms", state="dead")
         self.assertEqual(self.job("job")["error"], "timed out after 0.3s")
 
@@ -226,7 +226,7 @@ class EndTest(OutputTestCase):
         self.run_job("yes | head -n 1")
         self.assertEqual(self.printed(), b"y\n")
 
-    def test_a_timeout_of_nothing_is_no_timeout(self):
+    def test_a_timeout_of_zero_is_no_timeout(self):
         self.run_job("sleep 0.3; echo done", "--timeout", "0")
         self.assertEqual(self.printed(), b"done\n")
 
@@ -252,7 +252,7 @@ fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
 os.write(1, b"x" * 300000)
 """
 
-    def test_all_that_is_in_the_pipe_when_a_command_ends_is_kept(self):
+    def test_everything_in_the_pipe_when_a_command_ends_is_kept(self):
         self.write("print.py", self.SCRIPT)
         ((_, worker),) = self.start_workers()
         waits = "echo $$ > pid; until [ -e go ]; do sleep 0.02; done"

@@ -19,10 +19,10 @@ def text_of(path: str) -> str:
 
 
 class ReadmeTest(DocumentTestCase):
-    def test_what_it_shows_is_so(self):
+    def test_the_readme_is_true(self):
         self.run_document("README.md")
 
-    def test_every_block_with_commands_is_run_or_says_why_not(self):
+    def test_every_block_of_commands_is_run_or_says_why_not(self):
         languages = {block.language for block in blocks("README.md")}
         self.assertEqual(languages - {*RUN, "text"}, set())
         left_out = [block.text for block in blocks("README.md") if "not run" in block.notes]
@@ -34,11 +34,11 @@ class ReadmeTest(DocumentTestCase):
         self.assertIn("enqueue", first.text)
         self.assertEqual(second.text, "python3 -m unittest\n")
 
-    def test_it_draws_the_lifecycle_as_the_code_does(self):
+    def test_the_readme_draws_the_lifecycle_of_the_code(self):
         drawing = lifecycle.__doc__.split("\n\n")[1]
         self.assertIn(drawing, text_of("README.md"))
 
-    def test_it_names_every_command_and_every_file_of_the_program(self):
+    def test_the_readme_names_every_command_module_and_package(self):
         readme = text_of("README.md")
         rows = [set(re.findall(r"\w+", line)) for line in readme.splitlines() if line.startswith("| `")]
         for name in cli.COMMANDS:
@@ -50,19 +50,19 @@ class ReadmeTest(DocumentTestCase):
             elif os.path.isdir(os.path.join(folder, entry)) and entry != "__pycache__":
                 self.assertIn(f"`{entry}/`", readme)
 
-    def test_it_is_short(self):
+    def test_the_readme_is_short(self):
         self.assertLess(len(text_of("README.md").splitlines()), 250)
 
 
 class DocumentsTest(unittest.TestCase):
-    def test_every_command_and_option_has_its_entry(self):
+    def test_every_command_and_option_is_documented(self):
         self.assertEqual(
             text_of("docs/commands.md"),
             commands_document.document(),
             "write it anew: python3 -m tests.commands_document",
         )
 
-    def test_every_document_is_reached_from_the_readme_and_no_link_is_dead(self):
+    def test_the_readme_leads_to_every_document_and_no_link_is_dead(self):
         documents = [os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, "docs", "*.md"))]
         linked = set()
         for document in ["README.md", "CHANGELOG.md", *documents]:
@@ -85,7 +85,7 @@ class RunnerTest(DocumentTestCase):
             if block.language in RUN:
                 self.run_block(block)
 
-    def test_a_transcript_that_is_true_passes(self):
+    def test_a_true_transcript_passes(self):
         self.run_lines(
             "# Some text",
             "```console",
@@ -121,7 +121,7 @@ class RunnerTest(DocumentTestCase):
             "```",
         )
 
-    def test_what_is_not_true_fails(self):
+    def test_a_false_transcript_fails(self):
         for lines in (
             ["```console", "$ echo one", "two", "```"],
             ["```console", "$ echo one", "```"],
@@ -135,12 +135,12 @@ class RunnerTest(DocumentTestCase):
             with self.assertRaises(AssertionError, msg=lines):
                 self.run_lines(*lines)
 
-    def test_a_block_that_needs_what_is_not_there_is_skipped(self):
+    def test_a_block_with_a_missing_requirement_is_skipped(self):
         for note in ("<!-- needs: no-such-program -->", "<!-- not run: it would take a year -->"):
             with self.assertRaises(unittest.SkipTest):
                 self.run_lines(note, "```sh", "false", "```")
 
-    def test_a_stand_in_comes_first(self):
+    def test_stand_ins_come_first_on_the_path(self):
         self.stand_in("convert", 'echo "converted $1"')
         self.run_lines("<!-- needs: convert -->", "```console", "$ convert a.png", "converted a.png", "```")
 

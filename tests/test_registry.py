@@ -47,7 +47,7 @@ class RegistryTest(unittest.TestCase):
                         self.assertRegex(section, rf"(?m)^(.*, )?{option}\b")
                         self.assertRegex(self.documents, rf"(?<![\w-]){option}(?![\w-])")
 
-    def test_every_alias_and_group_and_key_is_told(self):
+    def test_every_alias_group_and_key_is_documented(self):
         for alias, words in ALIASES.items():
             self.assertIn("{} is {}".format(alias, " ".join(words)), self.manual)
         for group in GROUPS:

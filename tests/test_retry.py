@@ -14,7 +14,7 @@ def epoch(text: str) -> float:
 
 
 class RetryTest(QueueTestCase):
-    def test_the_missions_flow_runs_as_written(self):
+    def test_the_flow_from_the_mission_works_as_written(self):
         self.run_cli("status")
         self.start_workers("--count", "1")
         self.run_cli("config", "set", "backoff-base", "0.3")  # The mission waits 2, 4 and 8 seconds.
@@ -61,7 +61,7 @@ class RetryTest(QueueTestCase):
         self.assertEqual(self.read("ran"), "x\nx\n")
         self.audit(["a", "b"])
 
-    def test_a_failed_job_waits_in_failed_and_says_when_it_runs_again(self):
+    def test_a_failed_job_stays_failed_and_says_when_it_will_be_retried(self):
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "1000", "--", "exit 7")
         self.wait_for_state("a", "failed")
@@ -88,7 +88,7 @@ class RetryTest(QueueTestCase):
         self.assertEqual([a["exit_code"] for a in job["history"]], [1, 1, 0])
         self.audit(["a"])
 
-    def test_settings_of_a_job_do_not_follow_later_changes(self):
+    def test_later_changes_of_settings_do_not_affect_existing_jobs(self):
         self.run_cli("config", "set", "max_retries", "1")
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.01", "--", "exit 1")
         self.run_cli("config", "set", "max_retries", "4")
@@ -106,7 +106,7 @@ class DeadLetterQueueTest(QueueTestCase):
         self.wait_until_all_finished()
         wait_until(lambda: not self.processes())
 
-    def test_it_holds_dead_jobs_only(self):
+    def test_the_dlq_contains_only_dead_jobs(self):
         self.assertEqual(
             [job["id"] for job in self.run_cli("dlq", "list", "--json").json], ["dead2", "dead1", "dead0"]
         )
@@ -114,7 +114,7 @@ class DeadLetterQueueTest(QueueTestCase):
         self.assertIn("Dead letter queue: 3 jobs", self.run_cli("status").stdout)
         self.assertEqual(self.run_cli("status", "--json").json["dlq"], 3)
 
-    def test_retry_runs_the_named_ones_anew(self):
+    def test_dlq_retry_runs_the_given_jobs_again(self):
         self.write("good", "")
         result = self.run_cli("dlq", "retry", "dead0", "dead2")
         self.assertEqual(result.lines, ["dead0", "dead2"])
@@ -125,7 +125,7 @@ class DeadLetterQueueTest(QueueTestCase):
         self.assertEqual(self.state("dead1"), "dead")
         self.audit(self.ids)
 
-    def test_retry_all_runs_all_of_them_anew(self):
+    def test_dlq_retry_all_runs_all_dead_jobs_again(self):
         self.write("good", "")
         self.assertEqual(len(self.run_cli("dlq", "retry", "--all").lines), 3)
         self.start_workers("--drain")
@@ -135,7 +135,7 @@ class DeadLetterQueueTest(QueueTestCase):
         self.assertEqual(result.stdout, "")
         self.audit(self.ids)
 
-    def test_what_is_not_in_it_is_refused_and_the_others_are_done(self):
+    def test_jobs_outside_the_dlq_are_refused_and_the_others_retried(self):
         result = self.run_cli("dlq", "retry", "ok", "dead1", "nobody", code=1)
         self.assertEqual(result.lines, ["dead1"])
         self.assertEqual(len(result.stderr.splitlines()), 2)
@@ -147,7 +147,7 @@ class DeadLetterQueueTest(QueueTestCase):
 
 
 class ReviveTest(QueueTestCase):
-    def test_retry_runs_finished_and_failed_jobs_at_once_and_from_the_start(self):
+    def test_retry_runs_finished_and_failed_jobs_immediately_from_the_start(self):
         self.run_cli("enqueue", "--id", "ok", "true")
         self.run_cli("enqueue", "--id", "gone", "true")
         self.run_cli("enqueue", "--id", "failed", "--backoff-base", "1000", "--", "[ -e good ]")
@@ -161,7 +161,7 @@ class ReviveTest(QueueTestCase):
         self.assertEqual([len(self.job(id)["history"]) for id in ("ok", "gone", "failed")], [2, 1, 2])
         self.audit(["ok", "gone", "failed"])
 
-    def test_what_waits_or_runs_is_not_retried(self):
+    def test_waiting_and_running_jobs_cannot_be_retried(self):
         self.run_cli("enqueue", "--id", "waits", "--delay", "1h", "true")
         self.run_cli("enqueue", "--id", "runs", "sleep 60")
         self.start_workers()
@@ -213,7 +213,7 @@ class CancelTest(QueueTestCase):
         self.assertEqual(self.states(), {"cancelled": 2})
         self.audit(["a", "later"])
 
-    def test_a_job_that_waits_for_its_retry_is_cancelled(self):
+    def test_a_failed_job_can_be_cancelled(self):
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.5", "--", "exit 1")
         self.wait_for_state("a", "failed")
@@ -221,7 +221,7 @@ class CancelTest(QueueTestCase):
         self.assertEqual(self.state("a"), "cancelled")
         self.audit(["a"])
 
-    def test_a_running_job_is_ended_with_its_children_and_cancel_returns_then(self):
+    def test_cancel_returns_once_a_running_job_and_its_children_have_ended(self):
         self.start_workers()
         self.run_cli("config", "set", "kill-grace", "5m")
         self.run_cli("enqueue", "--id", "a", "--", "sleep 60 & echo $! > pid; echo begun; sleep 60")
@@ -237,7 +237,7 @@ class CancelTest(QueueTestCase):
         self.wait_for_state("next", "completed")
         self.audit(["a", "next"])
 
-    def test_a_job_whose_worker_is_gone_is_cancelled_all_the_same(self):
+    def test_a_job_of_a_dead_worker_can_be_cancelled(self):
         ((_, pid),) = self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--", "echo $$ > pid; sleep 60")
         wait_until(lambda: self.read("pid"))
@@ -250,7 +250,7 @@ class CancelTest(QueueTestCase):
         self.assertTrue(process_is_gone(int(self.read("pid"))))
         self.audit(["a"])
 
-    def test_what_is_finished_or_unknown_is_refused_and_the_others_are_done(self):
+    def test_finished_and_unknown_jobs_are_refused_and_the_others_cancelled(self):
         self.run_cli("enqueue", "--id", "a", "true")
         self.run_cli("enqueue", "--id", "b", "true")
         self.run_cli("cancel", "a")
@@ -291,7 +291,7 @@ class ConfigTest(QueueTestCase):
         self.run_cli("config", "unset", "default_max_retries")
         self.assertEqual(self.run_cli("config", "get", "max-retries").stdout, "3\n")
 
-    def test_the_names_of_earlier_implementations_are_the_same_keys(self):
+    def test_key_names_of_earlier_implementations_work(self):
         for old, key in (
             ("default_max_retries", "max-retries"), ("default_base_backoff", "backoff-base"),
             ("max_retries", "max-retries"), ("backoff_base", "backoff-base"),

@@ -51,7 +51,7 @@ class RunnerTest(QueueTestCase):
     def record(self) -> list:
         return self.read("record").split("\0")[:-1]
 
-    def test_the_command_is_the_last_argument_and_token_is_the_mark_of_the_attempt(self):
+    def test_the_command_is_the_last_argument_and_token_is_that_of_the_attempt(self):
         recorder = self.write("the recorder", RECORDER)
         os.chmod(recorder, 0o700)
         command = 'printf "%s\\n" "$QUEUECTL_TOKEN" "a  b" \'c\'; cat; echo oops >&2; exit 7'
@@ -90,7 +90,7 @@ class RunnerTest(QueueTestCase):
         self.wait_for_state("a", "dead")
         self.assertEqual(self.job("a")["error"], "cannot start: no-such-runner: No such file or directory")
 
-    def test_a_runner_that_is_no_command_is_refused_in_one_line(self):
+    def test_a_runner_that_is_not_a_command_is_refused_in_one_line(self):
         for value in (" ", "''", "sh -c 'x", "a\nb"):
             result = self.run_cli("config", "set", "far.runner", value, code=2)
             self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
@@ -137,7 +137,7 @@ class RemoteTest(RemoteTestCase):
         ssh = self.write("ssh.py", SSH)
         self.run_cli("config", "set", "runner", f"{sys.executable} -IS {ssh} {{token}}")
 
-    def test_exit_code_output_and_input_come_through_and_success_asks_for_no_kill(self):
+    def test_exit_code_output_and_input_pass_through_and_success_needs_no_kill(self):
         self.set_kill("touch {}".format(self.path("killed")))
         self.run_cli("enqueue", "--id", "a", "--stdin", "cat; echo err >&2", input=b"in\xff\n")
         self.start_workers("--drain")
@@ -153,7 +153,7 @@ class RemoteTest(RemoteTestCase):
         self.run_cli("cancel", "a")
         self.assertFalse(process_is_gone(pid))
 
-    def test_runner_kill_knows_whose_attempt_it_ends(self):
+    def test_runner_kill_gets_the_attempts_environment(self):
         self.set_kill("env > {}".format(self.path("env")))
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "-q", "Q", "-e", "HOST=h1", "--max-retries", "0", "exit 3")
@@ -164,7 +164,7 @@ class RemoteTest(RemoteTestCase):
             self.assertIn("QUEUECTL_" + expected, lines)
         self.assertIn("HOST=h1", lines, "it needs what the job's own runner was given")
 
-    def test_a_timeout_and_a_cancellation_end_the_remote_part_before_the_job_goes_on(self):
+    def test_a_timeout_or_cancel_ends_the_remote_part_before_the_job_continues(self):
         self.set_kill(SSH_KILL % self.folder)
         self.start_workers()
         self.remote("--timeout", "1s")
@@ -176,7 +176,7 @@ class RemoteTest(RemoteTestCase):
             self.assert_ended_in_time(pid)
         self.audit()
 
-    def test_stop_now_ends_the_remote_part_and_gives_the_job_back(self):
+    def test_stop_now_ends_the_remote_part_and_releases_the_job(self):
         self.set_kill(SSH_KILL % self.folder)
         self.start_workers()
         pid = self.remote()
@@ -210,7 +210,7 @@ class RemoteTest(RemoteTestCase):
         self.stop_workers("--now")
         self.audit()
 
-    def test_a_runner_kill_that_takes_long_keeps_nobody_from_other_work(self):
+    def test_a_slow_runner_kill_holds_up_no_other_job(self):
         self.set_kill(
             f"touch {self.folder}/began; until test -e {self.folder}/go; do sleep 0.01; done; "
             + SSH_KILL % self.folder
@@ -227,7 +227,7 @@ class RemoteTest(RemoteTestCase):
         self.pid(attempt=2)
         self.assert_ended_in_time(pid)
 
-    def test_a_runner_kill_that_fails_keeps_the_job_and_says_so_until_it_is_mended(self):
+    def test_a_failing_runner_kill_holds_the_job_and_says_why_until_it_is_fixed(self):
         self.set_kill("echo no route >&2; exit 4")
         worker = self.start_cli("worker", "start", "--foreground", stderr=subprocess.PIPE)
         pid = self.remote("--max-retries", "0", "--timeout", "1s")
@@ -244,7 +244,7 @@ class RemoteTest(RemoteTestCase):
         self.stop_workers()
         self.assertIn(f"a {words}; trying again", worker.stderr.read().decode())
 
-    def test_stop_now_leaves_a_job_that_cannot_be_ended_to_whoever_comes_next(self):
+    def test_stop_now_leaves_a_job_that_cannot_be_ended_to_the_next_worker(self):
         self.set_kill("exit 4")
         self.start_workers()
         pid = self.remote("--max-retries", "0")
@@ -259,7 +259,7 @@ class RemoteTest(RemoteTestCase):
         self.assert_ended_in_time(pid)
         self.assertEqual(self.job("a")["error"], "worker lost")
 
-    def test_cancel_ends_the_remote_part_where_no_worker_is_left_to_do_it(self):
+    def test_cancel_ends_the_remote_part_if_no_worker_is_left(self):
         self.set_kill(SSH_KILL % self.folder)
         ((_, worker),) = self.start_workers()
         pid = self.remote()

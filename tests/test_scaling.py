@@ -53,10 +53,10 @@ class RecipeTestCase(DocumentTestCase):
 
 
 class ScalingTest(RecipeTestCase):
-    def test_its_blocks_run(self):
+    def test_the_code_blocks_of_the_document_run(self):
         self.run_document(DOCUMENT)
 
-    def test_each_engine_is_called_as_it_wants_to_be(self):
+    def test_each_engine_is_called_correctly(self):
         record = self.path("record")
         for engine in ("kubectl", "docker", "systemd-run"):
             self.stand_in(engine, ENGINE % record)
@@ -102,7 +102,7 @@ class SshTest(RecipeTestCase):
         self.follow("ssh to a set of hosts")
         self.environment["PATH"] = os.path.join(self.home, "bin") + os.pathsep + self.environment["PATH"]
 
-    def test_exit_code_output_and_the_mark_come_through_and_a_retry_goes_to_the_next_host(self):
+    def test_exit_code_output_and_token_pass_through_and_a_retry_goes_to_the_next_host(self):
         job = self.through("hosts", "echo \"$QUEUECTL_JOB_ID 'a  b'\"; exit 7", "--id", "a")
         self.assertEqual((job["state"], job["error"]), ("dead", "exit 7"))
         self.assertEqual(self.run_cli("logs", "a").stdout, "a 'a  b'\n")
@@ -114,7 +114,7 @@ class SshTest(RecipeTestCase):
         environment = dict(self.environment, QUEUECTL_TOKEN=token, QUEUECTL_ATTEMPT=str(attempt))
         return subprocess.check_output(["job-host"], env=environment).decode().strip()
 
-    def test_what_a_lost_connection_leaves_behind_is_ended_by_its_mark(self):
+    def test_processes_left_by_a_lost_connection_are_ended_by_their_token(self):
         environment = dict(self.environment, QUEUECTL_TOKEN="f.1.1", QUEUECTL_ATTEMPT="1")
         line = "echo $$ > {}; sleep 60; sleep 61".format(self.path("pid"))
         words = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "SendEnv=QUEUECTL_*", "h1", line]

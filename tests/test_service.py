@@ -36,7 +36,7 @@ class UnitTest(QueueTestCase):
         self.assertEqual(settings["WantedBy"], "default.target")
         self.assertNotIn("User", settings)
 
-    def test_system_unit_names_its_user_and_takes_privileges_away(self):
+    def test_a_system_unit_names_its_user_and_drops_privileges(self):
         settings = self.settings(self.service("--system", "--run-as", "worker"))
         self.assertEqual(settings["User"], "worker")
         self.assertEqual(settings["NoNewPrivileges"], "yes")
@@ -46,7 +46,7 @@ class UnitTest(QueueTestCase):
         self.run_cli("service", "--env-file", "a\nb", code=2)
 
     @unittest.skipUnless(shutil.which("systemd-analyze"), "needs systemd-analyze (Debian: systemd)")
-    def test_systemd_finds_no_fault_in_it(self):
+    def test_systemd_analyze_accepts_the_unit(self):
         texts = {
             "user.service": self.service(),
             "system.service": self.service("--system", "--run-as", "nobody"),
@@ -83,7 +83,7 @@ class NotifyTest(QueueTestCase):
             "worker", "start", "--foreground", *words, env=env, stderr=subprocess.DEVNULL
         )
 
-    def test_tells_when_it_is_ready_and_when_it_stops(self):
+    def test_it_notifies_systemd_when_it_is_ready_and_when_it_stops(self):
         listener = self.listen(self.path("notify"))
         self.enqueue("--id", "a", "echo ${NOTIFY_SOCKET-none}")
         process = self.start_foreground(self.path("notify"), "-c", "2")
@@ -94,7 +94,7 @@ class NotifyTest(QueueTestCase):
         self.assertEqual(listener.recv(4096), b"STOPPING=1")
         self.assertEqual(process.wait(LONGEST_RUN), 0)
 
-    def test_tells_again_after_a_reload(self):
+    def test_it_notifies_systemd_again_after_a_reload(self):
         listener = self.listen(self.path("notify"))
         process = self.start_foreground(self.path("notify"))
         self.assertIn(b"READY=1", listener.recv(4096))
@@ -102,12 +102,12 @@ class NotifyTest(QueueTestCase):
         self.assertIn(b"READY=1", listener.recv(4096))
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "only Linux has abstract sockets")
-    def test_speaks_to_an_abstract_socket(self):
+    def test_it_can_notify_an_abstract_socket(self):
         listener = self.listen("\0" + self.path("notify"))
         self.start_foreground("@" + self.path("notify"))
         self.assertIn(b"READY=1", listener.recv(4096))
 
-    def test_a_service_manager_that_does_not_listen_is_no_fault(self):
+    def test_a_service_manager_that_does_not_listen_is_ignored(self):
         self.enqueue("true")
         process = self.start_foreground(self.path("nobody"), "--drain")
         self.assertEqual(process.wait(LONGEST_RUN), 0)
@@ -126,7 +126,7 @@ class CronTest(QueueTestCase):
     def live(self) -> int:
         return len(self.run_cli("worker", "list", "--json").json)
 
-    def test_line_survives_a_shell_behind_cron(self):
+    def test_the_crontab_line_survives_crons_shell(self):
         line = crontab(AWKWARD)
         self.assertNotRegex(line, r"(?<!\\)%")
         shell = line[len("* * * * * ") :].replace("\\%", "%")
@@ -193,7 +193,7 @@ class FirstProcessTest(QueueTestCase):
             self.skipTest("this machine lets nobody make a PID namespace")
         return container, first
 
-    def test_reaps_what_jobs_leave_behind(self):
+    def test_it_reaps_orphans_of_jobs(self):
         _, first = self.start_as_first("-c", "2")
         up = "$QUEUECTL_JOB_ID.up"
         orphan = f'touch "{up}"; sleep 0.1; echo >>left'
@@ -204,7 +204,7 @@ class FirstProcessTest(QueueTestCase):
         wait_until(lambda: len(children(first)) == 2, message=lambda: f"left: {children(first)}")
         self.assertEqual(self.states(), {"completed": 4})
 
-    def test_passes_sigterm_on_and_ends_when_the_jobs_are_done(self):
+    def test_it_passes_sigterm_on_and_exits_once_the_jobs_are_done(self):
         container, first = self.start_as_first("-c", "2")
         id = self.enqueue("until [ -e go ]; do sleep 0.02; done")
         self.enqueue("--id", "later", "--delay", "1h", "true")

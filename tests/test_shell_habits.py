@@ -12,7 +12,7 @@ def width(line: str) -> int:
 
 
 class AliasTest(ShellTestCase):
-    def test_words_that_fingers_know(self):
+    def test_aliases_work(self):
         self.sh("queuectl add --id a 'echo hi'; queuectl add --id b true; queuectl ls; queuectl rm b")
         self.assertEqual(self.states(), {"cancelled": 1, "pending": 1})
         self.start_workers()
@@ -20,7 +20,7 @@ class AliasTest(ShellTestCase):
         self.assertEqual(self.sh("queuectl follow a; queuectl log a").stdout, "hi\nhi\n")
         self.assertEqual(self.sh("queuectl clean").stdout, "a\n")
 
-    def test_help_is_a_word_too(self):
+    def test_help_works_as_a_command(self):
         for typed, first in (
             ("help", "usage: queuectl [-h]"),
             ("help ls", "usage: queuectl list"),
@@ -30,7 +30,7 @@ class AliasTest(ShellTestCase):
         ):
             self.assertTrue(self.sh("queuectl " + typed).stdout.startswith(first), typed)
 
-    def test_a_mistyped_command_names_the_nearest(self):
+    def test_a_mistyped_command_suggests_the_nearest(self):
         result = self.sh("queuectl enqeue true", code=2)
         self.assertEqual(result.stderr, "queuectl: no such command: 'enqeue' (did you mean enqueue?)\n")
 
@@ -84,13 +84,13 @@ class LookTest(ShellTestCase):
             for line in re.sub(r"\x1b\[[0-9;]*[mK]", "", shown).replace("\r", "\n").split("\n"):
                 self.assertLessEqual(width(line), 80, command)
 
-    def test_a_wide_column_makes_room_for_the_others(self):
+    def test_the_widest_columns_are_truncated_first(self):
         self.fill()
         shown = self.on_terminal("NO_COLOR=1 queuectl list")
         for piece in ("waits for", "\nd   ", "no worker", "in 100d00h", "exit 3", "convert", "a-rather-l"):
             self.assertIn(piece, shown)
 
-    def test_colours(self):
+    def test_states_are_colored(self):
         self.fill()
         for words, coloured in (
             ("queuectl --color always list", True),
@@ -103,7 +103,7 @@ class LookTest(ShellTestCase):
         self.sh("queuectl --color sometimes list", code=2)
         self.assertNotIn("\x1b", self.sh("queuectl --color always list --json").stdout)
 
-    def test_quiet_says_nothing_but_errors(self):
+    def test_quiet_prints_only_errors(self):
         self.fill()
         for command in ("config set timeout 5", "config unset max-retries", "status", "resume"):
             result = self.sh(f"queuectl --quiet {command}; true")

@@ -26,7 +26,7 @@ class ExactCommandTest(ShellTestCase):
         )
         self.assertEqual(result.stdout, "52\n/bin/sh\n")
 
-    def test_all_bytes_but_nul_arrive(self):
+    def test_all_bytes_except_nul_arrive(self):
         self.start_workers()
         octal = "".join(f"\\{byte:03o}" for byte in range(1, 256))
         result = self.sh(
@@ -55,7 +55,7 @@ class UniqueTest(ShellTestCase):
         self.assertNotEqual(second, first)
         self.assertIn("has its unique key now", self.sh("queuectl retry " + first, code=1).stderr)
 
-    def test_replace_puts_the_new_job_in_the_place_of_the_waiting_one(self):
+    def test_replace_replaces_the_waiting_job(self):
         id = self.sh(
             "echo old | queuectl enqueue --unique k --delay 1h -p 3 -e A=1 --bury-on 2 --stdin -- echo old"
         ).lines[0]
@@ -67,7 +67,7 @@ class UniqueTest(ShellTestCase):
         self.sh("queuectl wait " + id)  # The delay is gone too.
         self.assertEqual(self.run_cli("logs", id).stdout, "")
 
-    def test_replace_leaves_a_job_that_runs_as_it_is(self):
+    def test_replace_leaves_a_running_job_alone(self):
         self.start_workers()
         self.enqueue("--id", "a", "--unique", "k", "sleep 60")
         self.wait_for_state("a", "processing")
@@ -79,7 +79,7 @@ class UniqueTest(ShellTestCase):
 
 
 class SecondThoughtsTest(ShellTestCase):
-    def test_cancel_ends_running_jobs_groups_and_all_side_by_side(self):
+    def test_cancel_ends_running_jobs_and_their_groups_in_parallel(self):
         self.start_workers("-c", "2")
         self.sh(
             """
@@ -100,7 +100,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertEqual(self.states(), {"cancelled": 3})
         self.audit()
 
-    def test_cancel_all_or_a_queue(self):
+    def test_cancel_can_take_all_jobs_or_a_queue(self):
         for id, queue in (("a", "x"), ("b", "default"), ("c", "x")):
             self.enqueue("--id", id, "-q", queue, "true")
         self.assertEqual(self.sh("queuectl cancel --queue x").lines, ["a", "c"])
@@ -109,7 +109,7 @@ class SecondThoughtsTest(ShellTestCase):
         for wrong in ("", "b --all", "b -q x"):
             self.sh("queuectl cancel " + wrong, code=2)
 
-    def test_retry_and_the_dlq_by_id_by_queue_and_all(self):
+    def test_dlq_commands_take_ids_a_queue_or_all(self):
         self.start_workers()
         self.sh("for id in a b c d; do queuectl enqueue --id $id -q q$id --max-retries 0 false; done")
         self.wait_until_all_finished()
@@ -123,7 +123,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.sh("queuectl dlq purge a", code=1)
         self.assertEqual(self.states(), {"pending": 3})
 
-    def test_a_waiting_job_can_be_edited_and_no_other(self):
+    def test_only_waiting_jobs_can_be_edited(self):
         self.sh("queuectl enqueue --id a --delay 1h echo; mkdir sub")
         edit = "queuectl edit a --command 'pwd; exit 3' --priority 5 --bury-on 3 --delay 0"
         self.assertEqual(self.sh(edit + " --cwd sub --timeout 9 -q q").lines, ["a"])
@@ -138,7 +138,7 @@ class SecondThoughtsTest(ShellTestCase):
             self.sh("queuectl edit " + wrong, code=2)
         self.audit(["a"])
 
-    def test_prune_deletes_what_was_asked_and_no_more(self):
+    def test_prune_deletes_exactly_what_was_asked(self):
         self.sh("seq 5 | queuectl enqueue --each true - >ids")
         self.sh("queuectl enqueue --id dead --max-retries 0 false")
         self.sh("queuectl enqueue --id never --delay 1h true; queuectl enqueue --id waiter --after dead true")
@@ -156,7 +156,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertEqual(self.states(), {"pending": 1})
         self.audit(["never"])
 
-    def test_a_cancelled_job_whose_need_was_deleted_can_run_again(self):
+    def test_a_cancelled_job_whose_dependency_was_deleted_can_run_again(self):
         self.sh("queuectl enqueue --id a true; queuectl enqueue --id b --after a true; queuectl cancel a b")
         self.sh("queuectl prune -s cancelled --keep 1")
         self.assertEqual(self.rows("SELECT id FROM queuectl_jobs"), [("b",)])
@@ -164,7 +164,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.sh("queuectl retry b; queuectl wait b")
         self.audit(["b"])
 
-    def test_workers_prune_what_the_configuration_does_not_keep(self):
+    def test_workers_prune_as_configured(self):
         self.sh("queuectl config set keep-completed 0; queuectl config set keep-dead 1h")
         self.sh("seq 20 | queuectl enqueue --each true -; queuectl enqueue --max-retries 0 --id dead false")
         self.start_workers()
@@ -173,7 +173,7 @@ class SecondThoughtsTest(ShellTestCase):
 
 
 class ExitCodesTest(ShellTestCase):
-    def test_codes_that_are_buried_at_once_and_codes_that_alone_are_retried(self):
+    def test_bury_on_and_retry_only_on_decide_by_exit_code(self):
         self.start_workers()
         self.sh(
             """
@@ -194,7 +194,7 @@ class ExitCodesTest(ShellTestCase):
         for wrong in ("0", "256", "5-2", "x", "", "1-"):
             self.sh(f"queuectl enqueue --bury-on '{wrong}' true", code=2)
 
-    def test_exit_75_is_tried_again_without_using_up_a_retry_so_often_and_no_more(self):
+    def test_exit_75_is_retried_for_free_up_to_defer_limit_times(self):
         self.start_workers()
         self.sh(
             """
@@ -212,7 +212,7 @@ class ExitCodesTest(ShellTestCase):
         self.assertIn("exit 75 (not now)", self.sh("queuectl show late").stdout)
         self.audit()
 
-    def test_a_deferred_job_waits_for_its_time_and_says_so(self):
+    def test_a_deferred_job_says_that_it_waits_for_its_time(self):
         self.start_workers()
         self.enqueue("--id", "a", "--backoff-base", "3600", "--", "exit 75")
         wait_until(lambda: self.job("a")["deferrals"] == 1)
@@ -221,7 +221,7 @@ class ExitCodesTest(ShellTestCase):
 
 
 class InterruptTest(ShellTestCase):
-    def test_ctrl_c_of_a_cancel_that_waits_leaves_the_job_cancelled(self):
+    def test_ctrl_c_during_a_cancel_leaves_the_job_cancelled(self):
         self.start_workers()
         self.run_cli("config", "set", "kill-grace", "5m")
         self.enqueue("--id", "a", "trap '' TERM; echo ready; until [ -e go ]; do sleep 0.02; done")

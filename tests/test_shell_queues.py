@@ -10,7 +10,7 @@ class OrderTest(ShellTestCase):
     def order(self) -> list:
         return self.read("order").split()
 
-    def test_a_higher_priority_runs_first_and_equal_ones_in_their_order(self):
+    def test_higher_priority_jobs_run_first_and_equal_ones_in_order(self):
         self.sh(
             """
             for priority in 0 5 -1 5 0; do
@@ -21,7 +21,7 @@ class OrderTest(ShellTestCase):
         )
         self.assertEqual(self.order(), ["2", "4", "1", "5", "3"])
 
-    def test_a_chain_runs_in_its_order_over_several_workers(self):
+    def test_a_chain_runs_in_order_across_workers(self):
         self.start_workers("-c", "2")
         self.sh(
             """
@@ -60,14 +60,14 @@ class OrderTest(ShellTestCase):
         self.assertEqual((self.state("a"), self.state("b")), ("completed", "completed"))
         self.audit()
 
-    def test_a_cancelled_need_keeps_its_dependents_waiting_until_it_is_tried_again(self):
+    def test_dependents_of_a_cancelled_job_wait_until_it_is_retried(self):
         self.sh("queuectl enqueue --id a true; queuectl enqueue --id b --after a true; queuectl cancel a")
         self.assertEqual(self.job("b")["reason"], "waits for a (cancelled)")
         self.start_workers()
         self.sh("queuectl wait b", code=1)
         self.sh("queuectl retry a; queuectl wait b")
 
-    def test_what_has_completed_is_no_reason_to_wait(self):
+    def test_a_completed_dependency_is_already_met(self):
         self.sh("queuectl enqueue --id a true; queuectl worker start --drain; queuectl wait a")
         self.enqueue("--id", "b", "--after", "a", "true")
         self.assertEqual(self.job("b")["reason"], "no worker for its queue")
@@ -81,7 +81,7 @@ class OrderTest(ShellTestCase):
         self.sh("queuectl enqueue --after ' ' true; exit $?", code=2)
         self.assertEqual(self.states(), {})
 
-    def test_a_delay_and_a_time(self):
+    def test_delay_and_run_at_postpone_a_job(self):
         self.start_workers()
         began = time.time()
         self.sh("queuectl enqueue --run-at $(($(date +%s) + 1)) 'date +%s.%N >ran'; queuectl wait")
@@ -95,7 +95,7 @@ class ReasonTest(ShellTestCase):
         self.assertIn(f"reason        {reason}\n", self.run_cli("show", id).stdout)
         return reason
 
-    def test_each_waiting_job_says_why_it_does_not_run(self):
+    def test_each_waiting_job_says_why_it_is_waiting(self):
         self.sh(
             """
             queuectl enqueue --id later --delay 1h true
@@ -122,7 +122,7 @@ class ReasonTest(ShellTestCase):
 
 
 class QueueTest(ShellTestCase):
-    def test_a_limit_holds_over_all_workers(self):
+    def test_a_limit_holds_across_workers(self):
         self.run_cli("config", "set", "narrow.limit", "2")
         self.start_workers("-c", "4")
         self.sh(
@@ -135,7 +135,7 @@ class QueueTest(ShellTestCase):
             most = max(most, now)
         self.assertEqual((most, now), (2, 0))
 
-    def test_a_rate_holds_over_all_workers(self):
+    def test_a_rate_holds_across_workers(self):
         self.run_cli("config", "set", "slow.rate", "5/s")
         self.start_workers("-c", "3")
         self.sh("seq 5 | queuectl enqueue -q slow --each true - | queuectl wait -")
@@ -146,12 +146,12 @@ class QueueTest(ShellTestCase):
             self.sh(f"queuectl config set slow.rate {wrong}", code=2)
         self.sh("queuectl config set rate 5/s", code=2)
 
-    def test_workers_take_the_queues_that_they_were_given(self):
+    def test_workers_take_only_the_queues_they_were_given(self):
         self.sh("for name in a b c; do queuectl enqueue --id $name -q $name true; done")
         self.sh("queuectl worker start -q a -q b; queuectl wait a b")
         self.assertEqual(self.state("c"), "pending")
 
-    def test_settings_of_a_queue_are_defaults_for_its_jobs(self):
+    def test_a_queues_settings_are_defaults_for_its_jobs(self):
         self.sh(
             """
             queuectl config set max-retries 7
@@ -185,7 +185,7 @@ class DrainTest(ShellTestCase):
     def drain(self, *options: str, code: int = 0) -> None:
         self.run_cli("worker", "start", "--foreground", "--drain", *options, code=code)
 
-    def test_it_waits_out_delays_retries_and_needs(self):
+    def test_drain_waits_for_delays_retries_and_dependencies(self):
         self.sh(
             """
             queuectl enqueue --id delayed --delay 300ms true
@@ -196,7 +196,7 @@ class DrainTest(ShellTestCase):
         self.drain("-c", "2")
         self.assertEqual(self.states(), {"completed": 3})
 
-    def test_it_does_not_wait_for_what_cannot_run(self):
+    def test_drain_does_not_wait_for_jobs_that_cannot_run(self):
         self.sh(
             """
             queuectl enqueue --id bad --max-retries 0 false
@@ -211,13 +211,13 @@ class DrainTest(ShellTestCase):
         self.assertEqual(self.states(), {"dead": 1, "pending": 4})
         self.drain("-q", "default")  # Nothing died this time.
 
-    def test_it_does_not_wait_while_everything_is_paused(self):
+    def test_drain_does_not_wait_while_everything_is_paused(self):
         self.sh("queuectl enqueue --id a -q a true; queuectl enqueue --after a -q b true; queuectl pause")
         self.drain()
         self.drain("-q", "b")
         self.assertEqual(self.states(), {"pending": 2})
 
-    def test_it_waits_for_a_need_in_another_queue(self):
+    def test_drain_waits_for_a_dependency_in_another_queue(self):
         self.sh("queuectl enqueue --id a -q a 'sleep 0.3'; queuectl enqueue --id b --after a -q b true")
         self.start_workers("-q", "a")
         self.drain("-q", "b")

@@ -31,7 +31,7 @@ class PipelineTest(ShellTestCase):
         self.assertEqual({job["state"] for job in jobs}, {"completed"})
         self.assertEqual(result.stderr, "")
 
-    def test_many_jobs_come_out_as_they_end_each_once(self):
+    def test_many_jobs_are_printed_once_each_as_they_end(self):
         self.start_workers("-c", "2")
         result = self.sh("seq 300 | sed 's/.*/true &/' | queuectl enqueue - | queuectl wait --json -")
         jobs = [json.loads(line) for line in result.lines]
@@ -46,7 +46,7 @@ class PipelineTest(ShellTestCase):
         self.assertIn("exit 4", result.stderr)
         self.assertEqual(len(result.stderr.splitlines()), 1)
 
-    def test_a_reader_that_leaves_ends_the_writer_with_words_for_nobody(self):
+    def test_a_closed_reader_ends_the_writer_silently(self):
         result = self.sh("{ yes true | queuectl enqueue -; echo $? >code; } | head -n 1")
         self.assertEqual((len(result.lines), result.stderr), (1, ""))
         wait_until(lambda: self.read("code"))
@@ -64,7 +64,7 @@ class PipelineTest(ShellTestCase):
 
 
 class LinesTest(ShellTestCase):
-    def test_each_line_becomes_a_command_with_its_words_quoted(self):
+    def test_each_line_becomes_a_quoted_word_of_the_command(self):
         names = ["a b.jpg", "it's $HOME.tar.gz", '"; exit 3; ".x', "dir/sub dir/p.png", "-n", "ü.txt"]
         each = "printf \"%s|\" {#} {} {.} {/} {//} {/.}"
         self.sh(f"queuectl enqueue --each '{each}' - >ids", input="\n".join(names).encode())
@@ -76,7 +76,7 @@ class LinesTest(ShellTestCase):
             expected = [str(number), name, base, last, folder or ".", os.path.splitext(last)[0], ""]
             self.assertEqual(self.run_cli("logs", id).stdout, "|".join(expected))
 
-    def test_a_template_that_names_nothing_gets_the_line_behind_it(self):
+    def test_a_template_without_a_placeholder_gets_the_line_appended(self):
         (id,) = self.sh("echo 'a b' | queuectl enqueue --each 'ls -l' -").lines
         self.assertEqual(self.job(id)["command"], "ls -l 'a b'")
 
@@ -88,7 +88,7 @@ class LinesTest(ShellTestCase):
         shown = [self.run_cli("logs", id).stdout_bytes for id in result.lines]
         self.assertEqual(shown, names)
 
-    def test_a_key_for_each_line_lets_a_second_scan_add_only_what_is_new(self):
+    def test_a_unique_key_per_line_lets_a_second_scan_add_only_new_lines(self):
         scan = "queuectl enqueue --each 'gzip {}' --unique 'gzip {}' -"
         first = self.sh("printf 'a\\nb\\n' | " + scan).lines
         second = self.sh("printf 'a\\nb\\nc\\n' | " + scan).lines
@@ -96,20 +96,20 @@ class LinesTest(ShellTestCase):
         self.assertEqual(self.states(), {"pending": 3})
         self.sh("printf 'true\\n' | queuectl enqueue --unique k -", code=2)
 
-    def test_options_are_defaults_of_every_line(self):
+    def test_options_are_defaults_for_every_line(self):
         lines = 'true\n{"command": "true", "queue": "own", "timeout": 7}\n'
         ids = self.sh("queuectl enqueue -q given --timeout 5 -e A=b -", input=lines.encode()).lines
         jobs = [self.job(id) for id in ids]
         self.assertEqual([(job["queue"], job["timeout"]) for job in jobs], [("given", 5), ("own", 7)])
         self.assertEqual([job["env"] for job in jobs], [{"A": "b"}] * 2)
 
-    def test_blank_lines_are_left_out_and_other_white_space_is_no_command(self):
+    def test_blank_lines_are_skipped_and_other_white_space_is_not_a_command(self):
         result = self.run_cli("enqueue", "-", input=" \t\r\n\necho one\r\n\u00a0\n".encode(), code=2)
         self.assertEqual(len(result.lines), 1)
         self.assertIn("line 4", result.stderr)
         self.assertEqual(self.job(result.lines[0])["command"], "echo one")
 
-    def test_a_line_that_waits_for_nobody_ends_it_with_its_number(self):
+    def test_a_line_with_an_unknown_dependency_stops_the_stream_and_is_numbered(self):
         lines = 'true\n{"command": "true", "after": ["nobody"]}\ntrue\n'
         result = self.sh("queuectl enqueue -", code=1, input=lines.encode())
         self.assertIn("line 2: no such job: 'nobody'", result.stderr)
@@ -128,7 +128,7 @@ class LinesTest(ShellTestCase):
         self.assertEqual(len(self.sh("seq 5000 | queuectl enqueue --atomic --each : -").lines), 5000)
         self.audit()
 
-    def test_ctrl_c_comes_never_between_a_job_and_its_id(self):
+    def test_ctrl_c_never_comes_between_a_job_and_its_id(self):
         self.environment["PYTHONUNBUFFERED"] = "1"  # Python writes differently then.
         before = set()
         for lines in (1, 500, 3000):
@@ -147,7 +147,7 @@ class LinesTest(ShellTestCase):
 
 
 class WaitTest(ShellTestCase):
-    def test_what_can_never_run_ends_the_wait_at_once(self):
+    def test_a_job_that_can_never_run_ends_the_wait_immediately(self):
         self.start_workers()
         began = time.monotonic()
         self.sh(
@@ -181,7 +181,7 @@ class WaitTest(ShellTestCase):
         except FileNotFoundError:
             return False  # It closed one while we looked.
 
-    def test_a_queue_or_all_that_is_unfinished_now(self):
+    def test_wait_can_take_a_queue_or_all_unfinished_jobs(self):
         self.sh("queuectl enqueue -q mail true; queuectl enqueue -q slow --id slow --delay 1h true")
         self.start_workers()
         self.sh("queuectl wait --queue mail")
@@ -191,11 +191,11 @@ class WaitTest(ShellTestCase):
         self.sh("queuectl wait slow --all", code=2)
         self.sh("true | queuectl wait -")
 
-    def test_time_runs_out_while_ids_may_still_come(self):
+    def test_a_wait_for_ids_from_a_pipe_times_out(self):
         pipes = dict.fromkeys(("stdin", "stderr"), subprocess.PIPE)
         self.assertEqual(self.start_cli("wait", "-", "--timeout", "50ms", **pipes).wait(20), 124)
 
-    def test_a_bar_is_for_terminals(self):
+    def test_the_progress_bar_is_for_terminals(self):
         self.sh("seq 3 | queuectl enqueue --each 'until [ -e go ]; do sleep 0.02; done; true' - >ids")
         self.sh("queuectl enqueue --max-retries 0 false >>ids")
         self.start_workers()
@@ -214,7 +214,7 @@ class WaitTest(ShellTestCase):
 
 
 class DataTest(ShellTestCase):
-    def test_standard_input_goes_through_a_job_unchanged(self):
+    def test_standard_input_reaches_a_job_unchanged(self):
         data = bytes(range(256)) * 1000
         self.start_workers()
         script = "id=$(queuectl enqueue --stdin -- cat) && queuectl wait $id && queuectl logs --stdout $id"
@@ -229,7 +229,7 @@ class DataTest(ShellTestCase):
         self.assertIn("64 MiB", result.stderr)
         self.assertEqual(self.run_cli("list", "--json").json, [])
 
-    def test_a_job_enqueues_jobs_and_reads_what_another_printed(self):
+    def test_a_job_can_enqueue_jobs_and_read_their_output(self):
         self.start_workers()
         self.sh(
             """
@@ -243,7 +243,7 @@ class DataTest(ShellTestCase):
         self.assertEqual(self.run_cli("logs", "third").stdout, "SOME WORDS\n")
         self.assertEqual(self.job("third")["queue"], "next")
 
-    def test_the_two_streams_of_a_job_come_apart(self):
+    def test_a_jobs_streams_can_be_separated(self):
         self.start_workers()
         self.sh("queuectl enqueue --id a -- 'echo out; echo err >&2' && queuectl wait a")
         self.assertEqual(self.sh("queuectl logs --stdout a | tr a-z A-Z").stdout, "OUT\n")
@@ -251,7 +251,7 @@ class DataTest(ShellTestCase):
 
 
 class FollowTest(ShellTestCase):
-    def test_one_job_is_followed_across_its_retries_to_its_end(self):
+    def test_a_job_is_followed_across_its_retries(self):
         self.start_workers()
         process = self.start_sh(
             "exec queuectl logs -f $(queuectl enqueue --backoff-base 0.2 -- 'echo try $QUEUECTL_ATTEMPT;"
@@ -263,7 +263,7 @@ class FollowTest(ShellTestCase):
         self.assertEqual(process.stdout.read(), b"end\ntry 2\nend\n")
         self.assertEqual(process.wait(20), 0)
 
-    def test_everything_that_runs_is_followed_each_line_with_its_job(self):
+    def test_all_running_jobs_are_followed_with_their_id_on_each_line(self):
         self.enqueue("--id", "before", "echo old; until [ -e go ]; do sleep 0.02; done; printf unended")
         self.start_workers("-c", "2")
         self.wait_for_state("before", "processing")
@@ -280,7 +280,7 @@ class FollowTest(ShellTestCase):
         process.send_signal(signal.SIGINT)
         self.assertEqual((process.wait(20), process.stdout.read()), (130, b""))
 
-    def test_it_begins_some_lines_before_the_end(self):
+    def test_following_can_start_with_the_last_lines(self):
         self.start_workers()
         self.sh("queuectl enqueue --id a -- \"printf '1\\n2\\r\\n3\\n4'\" && queuectl wait a")
         for count, shown in ((0, b""), (1, b"4"), (2, b"3\n4"), (3, b"2\r\n3\n4"), (9, b"1\n2\r\n3\n4")):

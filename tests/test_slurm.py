@@ -150,7 +150,7 @@ class SlurmTest(RemoteTestCase):
         self.set_kill(RUNNER_KILL)
         self.addCleanup(self.cluster.run, "scancel", "--user=root")
 
-    def test_exit_code_output_input_and_the_environment_come_through(self):
+    def test_exit_code_output_input_and_environment_pass_through(self):
         self.run_cli("enqueue", "--id", "a", "--stdin", "cat; pwd; echo $WORD $QUEUECTL_JOB_ID",
                      "-e", "WORD=word", "--cwd", self.folder, input=b"in\xff\n")  # fmt: skip
         self.run_cli("enqueue", "--id", "b", "--max-retries", "0", "echo out; echo err >&2; exit 7")
@@ -173,7 +173,7 @@ class SlurmTest(RemoteTestCase):
         self.wait_until_all_finished()
         self.assertEqual(sorted(self.run_cli("logs", id).stdout for id in ("a", "b")), ["n1\n", "n2\n"])
 
-    def test_a_timeout_and_a_cancellation_end_the_step_before_the_job_goes_on(self):
+    def test_a_timeout_or_cancel_ends_the_step_before_the_job_continues(self):
         self.start_workers()
         first = self.remote("--timeout", "1s", "--max-retries", "9")
         self.pid(attempt=2)
@@ -197,7 +197,7 @@ class SlurmTest(RemoteTestCase):
         self.assertEqual(self.state("a"), "pending")
         self.audit()
 
-    def test_jobs_wait_out_a_cluster_that_is_gone_and_none_is_lost(self):
+    def test_jobs_wait_for_a_cluster_that_is_down_and_none_is_lost(self):
         self.cluster.stop_controller()
         ids = [self.enqueue("--backoff-base", "0.5", "echo done") for _ in range(3)]
         self.start_workers("-c", "2")

@@ -90,7 +90,7 @@ class StartTest(WorkersTestCase):
         again = self.start_workers()
         self.assertFalse(set(dict(again)) & set(dict(one + two)), "an id was reused")
 
-    def test_start_holds_nothing_of_the_caller_open(self):
+    def test_start_keeps_none_of_the_callers_streams_open(self):
         """`queuectl worker start | cat` ends although the workers go on."""
         process = self.start_cli("worker", "start", "-c", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         stdout, stderr = process.communicate(timeout=20)
@@ -121,7 +121,7 @@ class StartTest(WorkersTestCase):
                 self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1), result.stderr)
         self.assertEqual(list(self.processes()), [])
 
-    def test_workers_take_jobs_of_their_queues_only(self):
+    def test_workers_take_only_jobs_of_their_queues(self):
         self.start_workers("-q", "mail", "-q", "web")
         for queue in ("other", "mail", "web"):
             self.run_cli("enqueue", "--id", queue, "-q", queue, "true")
@@ -155,7 +155,7 @@ class StartTest(WorkersTestCase):
         middle = len(took) // 2
         self.assertLess(sorted(took)[middle], sorted(commands_took)[middle], (took, commands_took))
 
-    def test_an_idle_worker_costs_next_to_nothing(self):
+    def test_an_idle_worker_uses_almost_no_cpu(self):
         ((_, pid),) = self.start_workers()
         if not os.path.exists("/proc/self/stat"):
             self.skipTest("needs /proc")
@@ -218,7 +218,7 @@ class StopTest(WorkersTestCase):
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
         self.audit(["a", "b", "c"])
 
-    def test_stop_says_what_it_waits_for(self):
+    def test_stop_says_which_jobs_it_is_waiting_for(self):
         ((id, _),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         with open(self.path("told"), "wb") as file:
@@ -231,7 +231,7 @@ class StopTest(WorkersTestCase):
         self.assertEqual(stop.wait(20), 0)
         self.assertEqual(self.state("long"), "completed")
 
-    def test_stop_now_ends_the_jobs_which_are_pending_again_with_their_attempt_refunded(self):
+    def test_stop_now_ends_jobs_and_makes_them_pending_again_with_the_attempt_refunded(self):
         self.start_workers("-c", "2")
         self.busy_job("sleep 60 & sleep 60", "--max-retries", "0")
         result = self.stop_workers("--now")
@@ -246,7 +246,7 @@ class StopTest(WorkersTestCase):
         wait_until(lambda: self.read("long.pid"), message="it did not run again")
         self.audit(["long"])
 
-    def test_stop_now_kills_a_job_that_ignores_sigterm_after_its_grace(self):
+    def test_stop_now_kills_a_job_that_ignores_sigterm_after_its_grace_period(self):
         self.start_workers()
         self.run_cli("config", "set", "kill-grace", "0.2")
         self.busy_job("trap '' TERM; while :; do sleep 0.05; done")
@@ -255,7 +255,7 @@ class StopTest(WorkersTestCase):
         self.assertEqual(self.state("long"), "pending")
         self.audit(["long"])
 
-    def test_no_wait_asks_and_returns(self):
+    def test_no_wait_asks_the_workers_and_returns(self):
         ((id, pid),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         result = self.stop_workers("--no-wait")
@@ -267,7 +267,7 @@ class StopTest(WorkersTestCase):
         self.assertEqual(self.state("long"), "completed")
         self.audit(["long"])
 
-    def test_a_timeout_exits_124_and_says_who_still_runs(self):
+    def test_a_timeout_exits_124_and_names_the_workers_still_running(self):
         ((id, pid),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         result = self.stop_workers("--timeout", "200ms", code=124)
@@ -277,7 +277,7 @@ class StopTest(WorkersTestCase):
         self.wait_for_no_worker([pid])
         self.assertEqual(self.state("long"), "completed")
 
-    def test_stop_after_a_graceful_stop_may_still_say_now(self):
+    def test_a_graceful_stop_can_be_turned_into_stop_now(self):
         self.start_workers()
         self.busy_job()
         self.stop_workers("--no-wait")
@@ -293,7 +293,7 @@ class StopTest(WorkersTestCase):
         self.wait_for_state("a", "completed")
         self.assertEqual([worker["id"] for worker in self.live()], [two[0]])
 
-    def test_a_worker_that_is_not_there_is_named_and_nobody_is_stopped(self):
+    def test_an_unknown_worker_is_named_and_none_is_stopped(self):
         self.start_workers()
         result = self.stop_workers("1", "99", code=1)
         self.assertIn("99", result.stderr)
@@ -301,10 +301,10 @@ class StopTest(WorkersTestCase):
         self.run_cli("worker", "stop", "x", code=2)
         self.run_cli("worker", "stop", "--timeout", "-1", code=2)
 
-    def test_stop_with_no_worker_is_no_error(self):
+    def test_stop_without_workers_is_not_an_error(self):
         self.assertIn("no worker", self.stop_workers().stderr)
 
-    def test_jobs_on_a_stopping_worker_do_not_start_after_it_was_told(self):
+    def test_a_worker_that_was_told_to_stop_starts_no_job(self):
         """200 jobs with a graceful stop in the middle: none lost, none twice."""
         ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> {}; sleep 0.03".format(self.path("ran"))] * 200)
         self.start_workers("-c", "4")
@@ -405,7 +405,7 @@ class SignalTest(WorkersTestCase):
             self.assertEqual(self.job(id)["attempts"], 1)
         self.audit()
 
-    def test_a_signalled_worker_claims_no_other_job(self):
+    def test_a_signaled_worker_claims_no_other_job(self):
         ((_, pid),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         ids = self.enqueue_lines(["sleep 0.1"] * 20)
@@ -446,7 +446,7 @@ class SignalTest(WorkersTestCase):
             self.run_cli("cancel", id)
         self.audit()
 
-    def test_a_signal_to_a_detached_supervisor_is_the_same_graceful_stop(self):
+    def test_a_signal_to_a_background_supervisor_is_a_graceful_stop_too(self):
         ((_, pid),) = self.start_workers()
         self.busy_job("sleep 0.4")
         (supervisor,) = self.supervisors()
@@ -467,7 +467,7 @@ class SignalTest(WorkersTestCase):
 
 
 class ForegroundTest(WorkersTestCase):
-    def test_it_says_what_happens_on_stderr_and_nothing_on_stdout(self):
+    def test_it_logs_to_stderr_and_prints_nothing_to_stdout(self):
         self.run_cli("enqueue", "--id", "a", "exit 3", code=0)
         self.run_cli("config", "set", "backoff-base", "0")
         process = self.start_cli(
@@ -479,7 +479,7 @@ class ForegroundTest(WorkersTestCase):
         self.assertIn(b"worker 1", stderr)
         self.assertNotIn(b"Traceback", stderr)
 
-    def test_drain_exits_0_when_all_went_well_and_1_when_a_job_ended_dead(self):
+    def test_drain_exits_0_if_every_job_succeeded_and_1_if_one_died(self):
         self.run_cli("config", "set", "backoff-base", "0.1")
         for code, exit_code in (("0", 0), ("3", 1), ("0", 0)):
             self.enqueue("--max-retries", "1", "--", "exit " + code)
@@ -489,18 +489,18 @@ class ForegroundTest(WorkersTestCase):
         self.assertEqual(list(self.processes()), [])
         self.audit()
 
-    def test_drain_of_other_queues_does_not_count_this_dead_job(self):
+    def test_drain_ignores_dead_jobs_of_other_queues(self):
         self.enqueue("--max-retries", "0", "-q", "a", "--", "exit 1")
         self.enqueue("-q", "b", "true")
         self.run_cli("worker", "start", "--foreground", "--drain", "-q", "b", code=0)
         self.run_cli("worker", "start", "--foreground", "--drain", "-q", "a", code=1)
 
-    def test_drain_of_nothing_ends_at_once(self):
+    def test_drain_of_an_empty_queue_exits_immediately(self):
         self.run_cli("worker", "start", "--foreground", "--drain")
         self.start_workers("--drain", "-c", "2")
         wait_until(lambda: not self.processes(), message="a drained worker goes on")
 
-    def test_drain_waits_out_delays_and_backoffs(self):
+    def test_drain_waits_for_delays_and_backoffs(self):
         began = time.monotonic()
         self.enqueue("--delay", "500ms", "--max-retries", "1", "--backoff-base", "0.5", "--", "exit 1")
         self.enqueue("echo now")
@@ -509,7 +509,7 @@ class ForegroundTest(WorkersTestCase):
         self.assertEqual(self.states(), {"completed": 1, "dead": 1})
         self.audit()
 
-    def test_drain_of_many_jobs_by_many_workers_leaves_nothing(self):
+    def test_many_workers_drain_many_jobs_completely(self):
         ids = self.enqueue_lines(["true"] * 60)
         self.run_cli("worker", "start", "--foreground", "--drain", "-c", "4")
         self.assertEqual(self.states(), {"completed": 60})
@@ -518,7 +518,7 @@ class ForegroundTest(WorkersTestCase):
 
 
 class EnvironmentTest(WorkersTestCase):
-    def test_an_env_file_reaches_the_jobs_and_is_stored_nowhere(self):
+    def test_an_env_file_reaches_the_jobs_and_is_never_stored(self):
         secret = f"s3cr3t-{os.getpid()}"
         lines = [
             "# comment",
@@ -553,7 +553,7 @@ class EnvironmentTest(WorkersTestCase):
         self.assertIn("line 2", result.stderr)
         self.assertNotIn("hush", result.stderr)
 
-    def test_jobs_get_no_descriptor_of_ours_and_nothing_to_read(self):
+    def test_jobs_inherit_no_descriptors_and_read_an_empty_input(self):
         reader, writer = os.pipe()
         self.addCleanup(os.close, reader)
         self.addCleanup(os.close, writer)
@@ -570,7 +570,7 @@ class EnvironmentTest(WorkersTestCase):
         # `[` of some shells looks through a descriptor of its own.
         self.assertEqual(lines[1:], [])
 
-    def test_a_job_runs_in_a_session_and_group_of_its_own_with_default_signals(self):
+    def test_a_job_has_its_own_session_and_group_and_default_signals(self):
         if not os.path.exists("/proc/self/status"):
             self.skipTest("needs /proc")
         ((_, _pid),) = self.start_workers()
@@ -606,7 +606,7 @@ class RescueTest(WorkersTestCase):
         self.assertNotEqual(replacement["id"], id)
         self.audit(["a"])
 
-    def test_what_a_lost_attempt_left_running_is_ended_before_it_runs_again(self):
+    def test_processes_of_a_lost_attempt_are_ended_before_the_job_runs_again(self):
         ((_, pid),) = self.start_workers()
         # A child in a session of its own, and one that cleared its environment.
         self.busy_job(
@@ -635,7 +635,7 @@ class RescueTest(WorkersTestCase):
         self.wait_for_state("a", "completed")
         self.audit(["killer", "a"])
 
-    def test_workers_whose_supervisor_was_killed_go_on_and_can_be_stopped(self):
+    def test_workers_survive_their_supervisor_and_can_still_be_stopped(self):
         workers = self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
@@ -659,7 +659,7 @@ class RescueTest(WorkersTestCase):
         self.assertEqual([a["outcome"] for a in self.job("long")["history"]], ["lost", "exit"])
         self.audit(["long"])
 
-    def test_the_next_start_rescues_what_a_dead_fleet_left(self):
+    def test_the_next_start_rescues_the_jobs_of_a_dead_fleet(self):
         ((_, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
@@ -674,7 +674,7 @@ class RescueTest(WorkersTestCase):
         self.wait_for_state("long", "completed")
         self.audit(["long"])
 
-    def test_after_a_reboot_jobs_that_ran_are_rescued_and_no_stranger_is_signalled(self):
+    def test_after_a_reboot_running_jobs_are_rescued_and_no_unrelated_process_is_signaled(self):
         """The rows of an earlier boot name PIDs that are others' now."""
         stranger = subprocess.Popen(["sleep", "60"])
         self.addCleanup(stranger.wait)
@@ -692,7 +692,7 @@ class RescueTest(WorkersTestCase):
         self.assertEqual([a["outcome"] for a in self.job("a")["history"]], ["lost", "exit"])
         self.audit(["a"])
 
-    def test_a_reused_pid_is_a_stranger(self):
+    def test_a_process_that_reuses_a_workers_pid_is_left_alone(self):
         stranger = subprocess.Popen(["sleep", "60"])
         self.addCleanup(stranger.wait)
         self.addCleanup(stranger.kill)
@@ -703,7 +703,7 @@ class RescueTest(WorkersTestCase):
         self.stop_workers("--now")
         self.assertIsNone(stranger.poll())
 
-    def test_workers_that_a_job_started_outlive_it(self):
+    def test_workers_started_by_a_job_outlive_it(self):
         """They are no part of the attempt: whoever ends it leaves them and their jobs alone."""
         self.start_workers("-q", "default")
         start = f"{sys.executable} {PROGRAM} worker start -q other"
@@ -716,7 +716,7 @@ class RescueTest(WorkersTestCase):
         self.assertEqual(len(self.job("long")["history"]), 1)
         self.assertEqual(len(self.live()), 2)
 
-    def test_a_live_worker_is_never_rescued_however_long_it_runs(self):
+    def test_a_live_workers_job_is_never_rescued_however_long_it_runs(self):
         self.start_workers("-c", "2")
         self.busy_job("sleep 2.5; echo done")
         self.start_workers("-c", "2")  # It sweeps as it starts.
@@ -724,7 +724,7 @@ class RescueTest(WorkersTestCase):
         self.assertEqual(len(self.job("long")["history"]), 1)
         self.audit(["long"])
 
-    def test_a_stopped_process_of_a_worker_is_alive(self):
+    def test_a_stopped_worker_counts_as_alive(self):
         """SIGSTOP (a debugger, a laptop that sleeps) makes no worker lost."""
         ((_, pid),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done; echo done")
@@ -741,7 +741,7 @@ class RescueTest(WorkersTestCase):
         self.audit(["long"])
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "needs Linux's subreaper")
-    def test_zombies_that_nobody_reaps_hold_up_no_job(self):
+    def test_zombies_that_are_never_reaped_delay_no_job(self):
         """In a container whose first process reaps nothing, orphans stay zombies for ever."""
         script = (
             "import ctypes, subprocess, sys\n"
@@ -822,7 +822,7 @@ class ManyTest(WorkersTestCase):
         self.assertGreater(len(self.rows("SELECT DISTINCT worker FROM queuectl_attempts")), 1)
         self.audit(ids)
 
-    def test_everything_survives_a_stop_and_a_start(self):
+    def test_all_data_survives_a_stop_and_a_start(self):
         self.run_cli("config", "set", "max-retries", "1")
         ids = [
             self.enqueue("--id", "done", "--", "echo output"),
