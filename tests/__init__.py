@@ -6,7 +6,7 @@ import unittest
 
 
 class ResultWithSkips(unittest.TextTestResult):
-    """Also tells why tests were skipped: each reason once, with its count."""
+    """Also prints why tests were skipped: each reason once, with its count."""
 
     def printErrors(self):
         super().printErrors()

@@ -1,6 +1,6 @@
 """Writes docs/commands.md and docs/queuectl.1 from the registry: `python3 -m tests.commands_document`.
 
-Tests compare them with the files, so that no command and no option goes without an entry.
+Tests compare them with the files, so every command and option is documented.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ PATH = os.path.join(ROOT, "docs", "commands.md")
 INTRODUCTION = """\
 # All commands
 
-Made from what `queuectl COMMAND --help` says, by `python3 -m tests.commands_document`.
+Generated from `queuectl COMMAND --help` by `python3 -m tests.commands_document`.
 
-Durations are written 90, 90s, 5m, 2h or 1d; times as ISO 8601 (a bare one is local), an epoch, or +5m.
-Where an id is wanted, so much of its beginning as is unique will do. `--json` prints one JSON value and
-nothing else on stdout.
+Durations are written as 90, 90s, 5m, 2h or 1d; times as ISO 8601 (local unless they have a zone), epoch seconds, or
++5m. `show`, `logs` and `wait` take any unique prefix of an id; commands that change jobs take whole ids. `--json`
+prints one JSON value and nothing else on stdout.
 """
 
 
@@ -43,7 +43,7 @@ def document() -> str:
 
 
 def _options(name: str) -> str:
-    """What a command takes, as a table; "" where it takes nothing. Raises ValueError without help."""
+    """A command's arguments as a table; "" if it has none. Raises ValueError if one has no help."""
     rows = []
     for argument in arguments(name):
         if "--help" in argument.options:

@@ -1,28 +1,28 @@
-"""Runs the code blocks of a Markdown document, so that no document can show what is not so.
+"""Runs the code blocks of a Markdown document, so documents can't show anything that isn't true.
 
-A block is run by the language of its fence, in the order of the document, in one shell session
-whose HOME is empty at first, with `queuectl` and `python3` on PATH:
+Blocks run in the order of the document, in one shell session whose HOME is empty at first, with `queuectl` and
+`python3` on PATH. The language of the fence says how:
 
-    console    commands behind "$ " (their further lines behind "> "); all other lines are what the
+    console    commands after "$ " (continued after "> "); all other lines are what the
                commands print, on stdout and stderr alike, and are compared
     sh         commands; each must succeed (in the checkout, where they call queuectl.py)
     python     a program; it must succeed, and can import queuectl_core
 
-Any other language is not run. In what a console block shows, these may differ from what comes:
+Other languages are not run. In the output of a console block, these may differ:
 
-    ids        8 letters and digits, such as 4k7rm2xp: any made-up id, but the same one wherever the
+    ids        8 letters and digits, such as 4k7rm2xp: any generated id, but the same one wherever the
                document shows it, in commands too
     PIDs       numbers of 5 to 7 digits
     times      dates, times of day, durations (350ms, 4s, 2m05s), rates
     blanks     the width of columns
     …          alone on a line: any lines; at the end of a line: the rest of it
 
-A comment before a fence, invisible to readers, says what else there is to know of the block:
+A comment before a fence, invisible to readers, can say more about the block:
 
     <!-- not run: REASON -->
-    <!-- needs: PROGRAM … -->      skipped where one of them is not installed
-    <!-- only if: COMMAND -->      skipped where this fails
-    <!-- before: COMMANDS -->      run first: what a reader has and a test has not
+    <!-- needs: PROGRAM … -->      skipped if one of them is not installed
+    <!-- only if: COMMAND -->      skipped if this fails
+    <!-- before: COMMANDS -->      run first: what a reader has but the test doesn't
 
 `DocumentTestCase.stand_in` puts a program on the document's PATH.
 """
@@ -43,9 +43,9 @@ from tests.harness import LONGEST_RUN, ROOT
 from tests.shell import ShellTestCase
 
 RUN = ("console", "sh", "python")
-MARK = "\x1e"  # ASCII's record separator: around the exit code, behind what a command printed.
+MARK = "\x1e"  # ASCII's record separator: around the exit code, after a command's output.
 
-# One fenced block: `section` is the heading above it, `notes` the comments before it, by their word.
+# A fenced block: `section` is the heading above it, `notes` are the comments before it, by keyword.
 Block = namedtuple("Block", "path line section language text notes")
 
 _PIECE = re.compile(
@@ -55,7 +55,7 @@ _PIECE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-# What a document cannot know beforehand, and what it may be instead.
+# What a document can't know in advance, and what may be there instead.
 _ID = r"[0-9a-hjkmnp-tv-z]{8}"
 _DURATION = r"(?:\d+ms|\d+s|\d+m\d\ds|\d+h\d\dm|\d+d\d\dh)"
 _VOLATILE = re.compile(
@@ -102,7 +102,7 @@ def blocks(path: str) -> list:
 
 
 def commands(block: Block) -> list:
-    """The commands of a console block, each with what is shown of its output: (command, output)."""
+    """The commands of a console block, each with the output shown: (command, output)."""
     found = []
     for line in block.text.splitlines(keepends=True):
         if line.startswith("$ "):
@@ -117,11 +117,11 @@ def commands(block: Block) -> list:
 
 
 class DocumentTestCase(ShellTestCase):
-    """A test that follows a document, as its reader would."""
+    """A test that follows a document as a reader would."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.here = os.path.join(self.home, "demo")  # Where the reader stands.
+        self.here = os.path.join(self.home, "demo")  # The reader's working directory.
         os.mkdir(self.here)
         del self.environment["QUEUECTL_DB"]
         self.environment.update(PYTHONPATH=ROOT, TZ="UTC", LC_ALL="C")
@@ -140,7 +140,7 @@ class DocumentTestCase(ShellTestCase):
         self.assertGreater(ran, 0, f"nothing is run of {path}: {section}")
 
     def run_block(self, block: Block) -> None:
-        """Run one block, and hold what it prints against what it shows."""
+        """Run one block, and compare its output with what the document shows."""
         if "not run" in block.notes:
             self.skipTest("%s:%d: %s" % (block.path, block.line, block.notes["not run"]))
         for program in block.notes.get("needs", "").split():
@@ -214,7 +214,7 @@ class DocumentTestCase(ShellTestCase):
         return int(code), printed
 
     def _read(self, command: str) -> str:
-        """All that comes until the second mark."""
+        """Everything up to the second mark."""
         until, data = time.monotonic() + LONGEST_RUN, b""
         stream = self._shell.stdout.fileno()
         while data.count(MARK.encode()) < 2:
@@ -222,7 +222,7 @@ class DocumentTestCase(ShellTestCase):
             piece = os.read(stream, 65536) if select.select([stream], [], [], max(0, left))[0] else b""
             if not piece:
                 self._shell.kill()
-                self._shell = None  # What follows is to have its own.
+                self._shell = None  # The next block starts a new one.
                 self.fail("it did not end: {}\n{}".format(command, data.decode("utf-8", "replace")))
             data += piece
         return data.decode("utf-8", "replace")

@@ -1,8 +1,8 @@
-"""What the tests share: a queue of their own with real processes, and the audit of a queue.
+"""What the tests share: a queue per test with real processes, and the audit of a queue.
 
-Every test owns a short temporary folder with its database, its HOME and its environment, and ends
-the processes that it started, no others: they carry the folder's name in their environment. So the
-tests of several checkouts can run beside each other and beside a queue that is in use.
+Every test owns a temporary folder with its database, its HOME and its environment. It ends the processes that it
+started and no others: they have the folder's name in their environment. So several checkouts can run their tests at
+once, next to a queue that is in use.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from queuectl_core.workers.identity import TOKEN_VARIABLE, birth, own_identity
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "queuectl.py")
-# What a test does not hand on: what would change what it sees, or (the last) make each of some two
-# thousand starts compile the program anew.
+# Variables that tests don't pass on: they would change the output or (the last one) have each of about 2,000 starts
+# compile the program again.
 DROPPED = ("NO_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
-MARK = "QUEUECTL_TEST"  # In the environment of all that a test starts; its value is the folder.
-LONGEST_RUN = 60  # seconds that a command may take before it is a failure
+MARK = "QUEUECTL_TEST"  # In the environment of everything that a test starts; the value is its folder.
+LONGEST_RUN = 60  # Seconds that a command may take before the test fails.
 IS_ROOT = os.geteuid() == 0
 
 
@@ -53,7 +53,7 @@ Result = namedtuple("Result", "code stdout_bytes stderr_bytes")
 
 
 class CommandResult(Result):
-    """What a command printed and how it ended; as text, and as the bytes that it was."""
+    """What a command printed, as text and as bytes, and its exit code."""
 
     @property
     def stdout(self) -> str:
@@ -70,14 +70,14 @@ class CommandResult(Result):
 
     @property
     def json(self):
-        """stdout, which must be JSON and nothing else."""
+        """stdout parsed as JSON."""
         return json.loads(self.stdout)
 
 
 def wait_until(condition, timeout: float = 20, message: object = "the condition did not come true"):
     """Poll `condition()` until it is true and return its value; fail after `timeout` seconds.
 
-    `message` is a text, or a function that makes one when it is needed.
+    `message` is a string, or a function that returns one.
     """
     until = time.monotonic() + timeout
     while True:
@@ -99,7 +99,7 @@ def sleep_to_see_nothing_happen(seconds: float) -> None:
 
 
 def shown_on(terminal: int) -> bytes:
-    """All that is written to a pseudo-terminal until nobody has it open; `terminal` is our side of it."""
+    """Everything written to a pseudo-terminal until no process has it open. `terminal` is our side of it."""
     shown = b""
     try:
         while True:
@@ -113,19 +113,19 @@ def shown_on(terminal: int) -> bytes:
         os.close(terminal)
 
 
-# For jobs: true while the process $pid runs. (`kill -0` is true of zombies too, and init may reap late.)
+# For jobs: true while process $pid is running. (`kill -0` also succeeds for zombies, and init may reap late.)
 RUNS = "ps -o stat= -p $pid | grep -q '^[^Z]'"
 
 
 def process_is_gone(pid: int) -> bool:
-    """Whether no process of this PID runs; a zombie does not."""
+    """Whether no process with this PID is running; zombies don't count."""
     return birth(pid) is None
 
 
 def processes_with(variable: str, starts_with: str, ends: bool = False) -> dict:
-    """Running processes whose environment holds this variable: {pid: its value}.
+    """Running processes with this variable in their environment: {pid: its value}.
 
-    Its value must start with `starts_with` or, with `ends`, be that.
+    Its value must start with `starts_with`, or equal it if `ends`.
     """
     mark = (f"{variable}={starts_with}").encode()
     found = {}
@@ -145,7 +145,7 @@ def _environments():
                     with open(f"/proc/{entry}/environ", "rb") as file:
                         yield int(entry), file.read().split(b"\0")
                 except OSError:
-                    pass  # It ended, or is somebody else's.
+                    pass  # It has ended, or belongs to another user.
         return
     show = "-E" if sys.platform == "darwin" else "-e"
     listing = subprocess.run(
@@ -157,7 +157,7 @@ def _environments():
 
 
 class QueueTestCase(unittest.TestCase):
-    """A test with a queue of its own."""
+    """A test with its own queue."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -180,9 +180,9 @@ class QueueTestCase(unittest.TestCase):
     def run_cli(
         self, *args, input=None, code: int = 0, env: dict | None = None, cwd: str | None = None
     ) -> CommandResult:
-        """Run a command to its end; `code` is the exit code that it must have (None: any).
+        """Run a command to its end; `code` is the expected exit code (None: any).
 
-        `env` adds to the environment; a value of None takes a variable away.
+        `env` adds to the environment; a value of None removes a variable.
         """
         if isinstance(input, str):
             input = input.encode("utf-8", "surrogateescape")
@@ -211,7 +211,7 @@ class QueueTestCase(unittest.TestCase):
     def start_cli(
         self, *args, env: dict | None = None, cwd: str | None = None, program: str = PROGRAM, **options
     ) -> subprocess.Popen:
-        """Start a command and return its Popen, whose streams are bytes. The rest is Popen's."""
+        """Start a command; returns its Popen, with binary streams. `options` are Popen's."""
         environment = dict(self.environment)
         for name, value in (env or {}).items():
             if value is None:
@@ -243,7 +243,7 @@ class QueueTestCase(unittest.TestCase):
         return id
 
     def enqueue_lines(self, lines, *args) -> list:
-        """Enqueue many jobs, a text each; returns their ids."""
+        """Enqueue a job per line; returns their ids."""
         return self.run_cli("enqueue", *args, "-", input="".join(line + "\n" for line in lines)).lines
 
     def stop_workers(self, *args, **options) -> CommandResult:
@@ -261,7 +261,7 @@ class QueueTestCase(unittest.TestCase):
         return self.run_cli("show", id, "--json").json
 
     def rows(self, statement: str, *parameters) -> list:
-        """Rows straight from the file, by a connection of their own."""
+        """Rows straight from the file, over a separate connection."""
         connection = sqlite3.connect(self.db, timeout=20, isolation_level=None)
         try:
             return connection.execute(statement, parameters).fetchall()
@@ -281,7 +281,7 @@ class QueueTestCase(unittest.TestCase):
         return self.rows("SELECT state FROM queuectl_jobs WHERE id = ?", id)[0][0]
 
     def states(self) -> dict:
-        """How many jobs are in each state that has any, straight from the file."""
+        """How many jobs are in each state, straight from the file."""
         return dict(self.rows("SELECT state, count(*) FROM queuectl_jobs GROUP BY state"))
 
     def wait_for_state(self, id: str, *states: str, timeout: float = 20) -> str:
@@ -293,7 +293,7 @@ class QueueTestCase(unittest.TestCase):
         )
 
     def wait_until_all_finished(self, timeout: float = 30) -> None:
-        """Wait until no job waits or runs."""
+        """Wait until all jobs are finished."""
         wait_until(lambda: set(self.states()) <= set(FINISHED), timeout, lambda: f"left: {self.states()}")
 
     def store(self, **options) -> Store:
@@ -307,11 +307,11 @@ class QueueTestCase(unittest.TestCase):
         return [store.get(id) for (id,) in self.rows("SELECT id FROM queuectl_jobs ORDER BY seq")]
 
     def register_worker(self, store: Store, queues: str | None = None) -> int:
-        """Add a worker's row that stands for this process, as if it were one; returns its id."""
+        """Register this process as a worker; returns its id."""
         return store.register("worker", None, own_identity(), queues, "test")
 
     def audit(self, ids=None) -> None:
-        """Hold the queue against what must be true of any queue; `ids` were acknowledged."""
+        """Check everything that must be true of any queue; `ids` were acknowledged."""
         audit(self.db, ids)
 
     def path(self, name: str) -> str:
@@ -327,7 +327,7 @@ class QueueTestCase(unittest.TestCase):
             return ""
 
     def write(self, name: str, text) -> str:
-        """Make a file in the test's folder; returns its path."""
+        """Write a file in the test's folder; returns its path."""
         with open(self.path(name), "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode())
         return self.path(name)
@@ -335,7 +335,7 @@ class QueueTestCase(unittest.TestCase):
     # --- the end ---------------------------------------------------------------------------------
 
     def processes(self) -> dict:
-        """The running processes that this test started, and theirs: {pid: the test's folder}."""
+        """The running processes that this test started, and their children: {pid: the test's folder}."""
         return processes_with(MARK, self.folder, ends=True)
 
     def _clean_up(self) -> None:
@@ -354,7 +354,7 @@ class QueueTestCase(unittest.TestCase):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _nothing_is_left(self) -> bool:
-        """Kill what this test started; True when nothing of it ran any more."""
+        """Kill what this test started; True if nothing was left running."""
         left = self.processes()
         for pid in left:
             try:
@@ -371,7 +371,7 @@ def _word(value):
 # --- the audit -----------------------------------------------------------------------------------
 
 FAILURES = ("exit", "signal", "timeout", "lost", "unstarted")
-# How the last attempt may have ended, by the state that the job is in now.
+# How the last attempt can have ended, by the job's state.
 LAST_OUTCOMES = {
     "completed": ("exit",),
     "failed": FAILURES,
@@ -382,9 +382,9 @@ LAST_OUTCOMES = {
 
 
 def audit(store_or_db, ids=None) -> None:
-    """Hold a queue against all that must be true of any queue at any moment.
+    """Check everything that must be true of any queue at any time. Raises AssertionError.
 
-    `ids` are those that were acknowledged: each must be there once. Raises AssertionError.
+    `ids` were acknowledged, so each must exist once.
     """
     path = getattr(store_or_db, "path", store_or_db)
     connection = sqlite3.connect(path, timeout=20, isolation_level=None)
@@ -461,7 +461,7 @@ def _audit_job(job, attempts) -> None:
 
 
 def _buries_early(job) -> bool:
-    """Whether the job says of some exit codes that no retry is worth it."""
+    """Whether some exit codes bury the job before its retries are used up."""
     return job["bury_on"] is not None or job["retry_only_on"] is not None
 
 
@@ -481,7 +481,7 @@ def _audit_counts(connection, jobs) -> None:
 
 
 def _audit_processes(connection) -> None:
-    """Nothing that an attempt started may run unless its job is still in that attempt."""
+    """No process of an attempt may be running once that attempt has ended."""
 
     def strays() -> list:
         found = processes_with(TOKEN_VARIABLE, "")

@@ -1,8 +1,8 @@
-"""Runs the files of the suite side by side: they wait more than they work.
+"""Runs the files of the suite in parallel: they wait more than they work.
 
-`python3 -m unittest` finds them through `load_tests` in tests/__init__.py. Each file's tests run in
-a forked process, in their order; what became of them is told to the parent, which reports it as
-unittest does. A file that is named (`python3 -m unittest tests.test_store`) runs as usual.
+`python3 -m unittest` finds them through `load_tests` in tests/__init__.py. Each file's tests run
+in a forked process, in order. The parent gets the results and reports them as unittest does. A single file
+(`python3 -m unittest tests.test_store`) runs as usual.
 
 Only unittest's progress may reach the terminal: a test fails if it, or anything it starts, prints.
 """
@@ -19,12 +19,12 @@ import traceback
 import unittest
 
 AT_ONCE = 2 * (os.cpu_count() or 2)
-# These begin first, so that none of them is left to run alone at the end.
+# These start first, so none of them is left to run alone at the end.
 LONGEST = ("tests.test_workers", "tests.test_runner", "tests.test_slurm")
 
 
 class ParallelSuite(unittest.TestSuite):
-    """A suite of suites, each run in a process of its own, AT_ONCE at a time."""
+    """A suite of suites, each run in its own process, AT_ONCE at a time."""
 
     def run(self, result, debug=False):
         """Run all and report to `result`."""
@@ -61,9 +61,9 @@ def _unnamed_file() -> int:
 
 
 def _fork(suite, printed: int) -> tuple[int, int]:
-    """Run a suite in a child; returns its PID and the pipe on which it tells the outcome.
+    """Run a suite in a child; returns its PID and the pipe that it reports to.
 
-    stdout and stderr of the child, and of all that it starts, go to the file `printed`.
+    stdout and stderr of the child, and of everything that it starts, go to the file `printed`.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -90,7 +90,7 @@ def _fork(suite, printed: int) -> tuple[int, int]:
 
 
 class _Record(unittest.TestResult):
-    """Keeps what is reported, in a form that can be sent: (name, method, a text or None)."""
+    """Records results in a form that can be sent: (name, method, text or None)."""
 
     def __init__(self, printed: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _Record(unittest.TestResult):
 
 
 class _Told(unittest.TestCase):
-    """A test that ran in a child, by its name."""
+    """A test that ran in a child, with only its name."""
 
     def __init__(self, name: str) -> None:
         super().__init__("runTest")
@@ -154,7 +154,7 @@ class InAnotherProcess(Exception):
 
 
 def _name(suite) -> str:
-    """The module of a file's tests, of which there is one at least."""
+    """The module of a file's tests; there is at least one."""
     while isinstance(suite, unittest.TestSuite):
         suite = next(part for part in suite if part.countTestCases())
     return type(suite).__module__

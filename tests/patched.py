@@ -1,7 +1,7 @@
-"""Runs the command line with a part of it patched: `python3 -c` of what `patched` returns.
+"""Runs the command line with a part of it patched.
 
-So a test can have a worker die inside a transaction, or meet another version of the schema, and the
-product needs no seam for that.
+So a test can make a worker die inside a transaction, or meet another version of the schema, without any hooks in the
+product.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ main.main()
 def patched(patch: str, *words) -> list:
     """The command line that runs `queuectl WORDS …` after the statements of `patch`.
 
-    `kill_before(METHOD, MARKER)` and `kill_after` have the first process that calls that method of
-    Store kill itself there; the file MARKER says that it did.
+    With `kill_before(METHOD, MARKER)` or `kill_after`, the first process that calls that method of Store kills itself,
+    after creating the file MARKER.
     """
     return [sys.executable, "-c", SCRIPT % (ROOT, patch, [str(word) for word in words])]

@@ -1,4 +1,4 @@
-"""A queue as the shell sees it: `queuectl` and stand-ins on PATH, pipelines, a terminal."""
+"""A queue as shell users see it: `queuectl` and stand-ins on PATH, pipelines, a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness import LONGEST_RUN, PROGRAM, CommandResult, QueueTestCase, sh
 
 
 class ShellTestCase(QueueTestCase):
-    """A test that speaks to /bin/sh."""
+    """A test that runs scripts in /bin/sh."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -26,7 +26,7 @@ class ShellTestCase(QueueTestCase):
         self.stand_in("queuectl", f'exec {python} {program} "$@"')
 
     def stand_in(self, name: str, script: str) -> None:
-        """Put a program on PATH, before any of that name: `script` is its text for /bin/sh."""
+        """Put a program at the front of PATH; `script` is its text for /bin/sh."""
         path = os.path.join(self.programs, name)
         with open(path, "w", encoding="utf-8") as file:
             file.write(f"#!/bin/sh\n{script}\n")
@@ -41,7 +41,7 @@ class ShellTestCase(QueueTestCase):
         return process
 
     def sh(self, script: str, code: int = 0, input: bytes = b"") -> CommandResult:
-        """Run a script to its end; `code` is the exit code that it must have."""
+        """Run a script to its end; `code` is the expected exit code."""
         process = self.start_sh(
             script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -53,7 +53,7 @@ class ShellTestCase(QueueTestCase):
         return result
 
     def on_terminal(self, script: str, code: int = 0, columns: int = 80) -> str:
-        """What a script shows on a terminal, which is its stdout and its stderr."""
+        """What a script prints to a terminal, which is its stdout and stderr."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = self.start_sh("export TERM=xterm; " + script, stdin=theirs, stdout=theirs, stderr=theirs)

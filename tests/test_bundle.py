@@ -164,7 +164,7 @@ class AnywhereTest(BundleTestCase):
         words = ("sh", folder, self.bundle(), sys.executable)
         result = self.run_file("unshare", "--mount", "sh", "-c", script, *words, code=None)
         if "mount:" in result.stderr:
-            self.skipTest("this machine lets nobody mount")
+            self.skipTest("not allowed to mount")
         self.assertEqual(result.code, 0, result)
         self.assertEqual(self.state("here"), "completed")
 
@@ -202,7 +202,7 @@ class UpgradeTest(BundleTestCase):
             wait_until(
                 lambda: any(os.path.realpath(os.path.join(fd, n)) == self.db for n in os.listdir(fd))
             )
-        self.write("new", "this is no zip")
+        self.write("new", "not a zip file")
         os.rename(self.path("new"), bundle)
         self.run_cli("cancel", "a")
         stdout, _ = wait.communicate(timeout=LONGEST_RUN)

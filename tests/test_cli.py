@@ -131,7 +131,7 @@ class HelpTest(QueueTestCase):
 
         from queuectl_core.cli.parser import parser_for
 
-        everywhere = set()  # Those that stand before the command are hidden behind it.
+        everywhere = set()  # Options before the command are hidden after it.
         for name in COMMANDS:
             parser = parser_for(name.split())
             everywhere.update(action.dest for action in parser._actions)

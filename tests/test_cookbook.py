@@ -9,7 +9,7 @@ STAND_INS = {
     "convert": '[ -f "$1" ] && : >"$4"',
     # curl --fail --silent -o OUT URL
     "curl": 'echo "page of $5" >"$4"',
-    # There is no network at the first try.
+    # The network is down on the first attempt.
     "ping": "[ -e network ] || { : >network; exit 1; }",
     "rclone": '[ "$1 $3" = "copy remote:backup" ] && [ -f "$2" ]',
     # mail -s SUBJECT TO

@@ -102,12 +102,12 @@ class DoctorTest(WorkersTestCase):
         self.assertEqual([check for check, _, _ in self.wrong()], ["log"])
         self.assertIn("doctor", self.run_cli("status").stderr)
         reader.execute("COMMIT")
-        write(4)  # The first moves all into the file, the next begins the log anew.
+        write(4)  # The first copies everything into the file, the next starts the log from scratch.
         self.assertLessEqual(store.wal_size(), SMALL_WAL + 1024 * 1024)
         self.assertEqual(self.wrong(code=0), [])
 
     def test_a_loop_of_enqueues_leaves_a_short_log_to_read(self):
-        """With nobody else there, each process would have to read all that was ever written."""
+        """Without other processes, each one would have to read everything that was ever written."""
         longest = 0
         for _ in range(12):
             self.enqueue("--", ": " + 100_000 * "x")
@@ -181,7 +181,7 @@ class BackupTest(WorkersTestCase):
         self.run_cli("backup", "--force", copy)
         self.assertEqual(sorted(self.run_cli("--db", copy, "list", "--json").json[0].items()),
                          sorted(self.jobs()[id].items()))  # fmt: skip
-        reader = sqlite3.connect(copy)  # While it is used, a log is beside it.
+        reader = sqlite3.connect(copy)  # While it is in use, its log is next to it.
         self.addCleanup(reader.close)
         reader.execute("SELECT * FROM queuectl_jobs").fetchall()
         self.assertIn("in use", self.run_cli("backup", "--force", copy, code=1).stderr)

@@ -1,4 +1,4 @@
-"""The disk is full, read-only, gone, damaged: told in words, waited out, and nothing made up."""
+"""The disk is full or read-only, the file is gone or damaged: it is reported, and nothing is lost."""
 
 import os
 import random
@@ -30,8 +30,8 @@ class SmallDiskTest(DiskTestCase):
         os.mkdir(self.disk)
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "small", self.disk], check=False)
         if mounted.returncode:
-            self.skipTest("mounting is not allowed here")
-        # Before the folder is removed, and after all that runs there has been ended: see _clean_up.
+            self.skipTest("not allowed to mount")
+        # After everything that runs there has ended, and before the folder is removed; see _clean_up.
         self.db = self.environment["QUEUECTL_DB"] = os.path.join(self.disk, "q.db")
 
     def _clean_up(self) -> None:
@@ -43,7 +43,7 @@ class SmallDiskTest(DiskTestCase):
             super()._clean_up()
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Fill the disk completely."""
         with open(os.path.join(self.disk, "filler"), "ab", buffering=0) as file:
             for size in (65536, 4096, 1):
                 try:
@@ -90,9 +90,9 @@ class SmallDiskTest(DiskTestCase):
         wait_until(lambda: self.states().get("processing") == 2)
         holder = {worker["job"]: worker["pid"] for worker in self.live()}
         self.fill()
-        os.kill(holder["b"], signal.SIGKILL)  # Its supervisor cannot settle that now.
+        os.kill(holder["b"], signal.SIGKILL)  # Its supervisor can't settle that now.
         self.write("go", "")
-        wait_until(lambda: not any(map(self.runs_shell, self.processes())), message="the jobs go on")
+        wait_until(lambda: not any(map(self.runs_shell, self.processes())), message="the jobs are still running")
         self.assertEqual(self.states(), {"processing": 2, "pending": 3})
         for pid in [holder["a"], *supervisors]:
             self.assertFalse(process_is_gone(pid), "it did not wait")
@@ -118,10 +118,10 @@ class SmallDiskTest(DiskTestCase):
         self.wait_for_state(id, "processing")
         self.fill()
         self.write("go", "")
-        wait_until(lambda: not any(map(self.runs_shell, self.processes())), message="the job goes on")
+        wait_until(lambda: not any(map(self.runs_shell, self.processes())), message="the job is still running")
         os.kill(pid, signal.SIGTERM)
-        os.kill(pid, signal.SIGINT)  # Not SIGTERM again: pending signals of a kind are merged.
-        wait_until(lambda: process_is_gone(pid), message="it still waits for room")
+        os.kill(pid, signal.SIGINT)  # Not SIGTERM again: pending signals with the same number merge.
+        wait_until(lambda: process_is_gone(pid), message="it is still waiting for room")
         self.assertEqual(self.states(), {"processing": 1})
         self.free()
         self.wait_for_state(id, "completed")
@@ -133,16 +133,16 @@ class SmallDiskTest(DiskTestCase):
         self.remount("ro")
         for command in WRITING:
             self.assert_told(self.run_cli(*command, code=3))
-        self.assertIn(self.run_cli("list", code=None).code, (0, 3))  # It may have to make the log's index.
+        self.assertIn(self.run_cli("list", code=None).code, (0, 3))  # It may need to create the log's index.
         self.assert_told(self.run_cli("--db", os.path.join(self.disk, "new", "q.db"), "list", code=3))
         self.remount("rw")
         self.audit([id])
 
 
-@unittest.skipUnless(not IS_ROOT or shutil.which("setpriv"), "root may write everything")
+@unittest.skipUnless(not IS_ROOT or shutil.which("setpriv"), "root can write everything")
 class PermissionsTest(DiskTestCase):
     def run_powerless(self, *words) -> subprocess.CompletedProcess:
-        """Run a command as one for whom permissions count."""
+        """Run a command as a user who is subject to permissions."""
         powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if IS_ROOT else []
         return subprocess.run(
             [*powerless, sys.executable, PROGRAM, *words],
@@ -152,7 +152,7 @@ class PermissionsTest(DiskTestCase):
     def assert_refused(self, *words) -> None:
         result = self.run_powerless(*words)
         if b"setpriv" in result.stderr:
-            self.skipTest("root cannot give up its powers here")
+            self.skipTest("root cannot drop its capabilities here")
         self.assertEqual((result.returncode, result.stdout), (3, b""), result)
         self.assertEqual(len(result.stderr.splitlines()), 1, result)
 
@@ -185,7 +185,7 @@ class PermissionsTest(DiskTestCase):
 
 class GoneTest(DiskTestCase):
     def test_workers_whose_file_is_removed_exit_and_do_not_recreate_it(self):
-        """The job that runs is finished first; there is nowhere to tell of it."""
+        """The running job finishes first, though its end can't be recorded."""
         folders = [self.path("file"), self.path("folder")]
         for folder in folders:
             os.mkdir(folder)
@@ -196,7 +196,7 @@ class GoneTest(DiskTestCase):
         os.unlink(os.path.join(folders[0], "q.db"))
         shutil.rmtree(folders[1])
         self.write("go", "")
-        wait_until(lambda: not self.processes(), message="they did not leave")
+        wait_until(lambda: not self.processes(), message="they did not exit")
         self.assertFalse([folder for folder in folders if os.path.exists(os.path.join(folder, "q.db"))])
         self.assertEqual(self.read("done"), "\n\n")
 
@@ -212,7 +212,7 @@ class GoneTest(DiskTestCase):
         self.audit([id])
 
     def test_the_file_and_its_log_contain_everything_acknowledged(self):
-        """As a power cut leaves them: no index of the log, and nobody had closed anything."""
+        """As after a power cut: the log has no index, and no process closed anything."""
         self.store()
         ids = [self.enqueue("true") for _ in range(3)]
         for ending in ("", "-wal"):

@@ -1,4 +1,4 @@
-"""Workers, supervisors and whole fleets are killed: nothing is lost, nothing runs twice at once."""
+"""Workers, supervisors and whole fleets are killed: nothing is lost, and nothing runs twice at once."""
 
 import os
 import shutil
@@ -16,8 +16,7 @@ from tests.test_workers import WorkersTestCase
 
 LINUX = sys.platform.startswith("linux")
 
-# Where a worker dies: the method of Store, before or after it; then how the attempts end and how
-# often the command is started in all.
+# Where a worker dies: before or after a method of Store; then how the attempts end, and how often the command starts.
 KILL_POINTS = {
     "inside the claim": ("kill_after", "_claim", ["exit"], 1),
     "between claim and spawn": ("kill_before", "token", ["lost", "exit"], 1),
@@ -72,18 +71,18 @@ class KillPointTest(WorkersTestCase):
         self.audit(["long"])
 
 
-    @unittest.skipUnless(LINUX, "elsewhere nobody can see that a process is stopped")
+    @unittest.skipUnless(LINUX, "only Linux shows that a process is stopped")
     def test_without_a_supervisor_a_stopped_worker_prevents_no_rescue(self):
         (_, oldest), *_ = self.start_workers("-c", "3")
         (supervisor,) = self.supervisors()
         for pid, number in ((supervisor, signal.SIGKILL), (oldest, signal.SIGSTOP)):
             os.kill(pid, number)
         try:
-            self.enqueue_lines(["true"] * 2)  # One of them wakes the oldest in vain.
+            self.enqueue_lines(["true"] * 2)  # One of them wakes the oldest worker in vain.
             self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
             (victim,) = [worker["pid"] for worker in self.live() if worker["job"]]
             os.kill(victim, signal.SIGKILL)
-            self.wait_for_state("long", "completed")  # Otherwise nobody rescues it before SIGCONT.
+            self.wait_for_state("long", "completed")  # Otherwise no worker rescues it before SIGCONT.
         finally:
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
@@ -96,7 +95,7 @@ class KillPointTest(WorkersTestCase):
         self.busy_job("sleep 60", "--max-retries", "0", id="lost")
         os.kill(self.owner("lost"), signal.SIGKILL)
         self.wait_for_state("lost", "dead")
-        # The surviving worker did it, without leaving its own job.
+        # The surviving worker rescued it while running its own job.
         self.assertEqual(self.state("long"), "processing")
         self.assertFalse(process_is_gone(self.pid_of("long")))
         self.assertTrue(process_is_gone(self.pid_of("lost")))
@@ -104,7 +103,7 @@ class KillPointTest(WorkersTestCase):
 
 
 class OrphanTest(WorkersTestCase):
-    # The second attempt looks for what the first one left.
+    # The second attempt looks for processes of the first.
     SCRIPT = r"""
         if [ -e pids ]; then
             for pid in $(cat pids); do
@@ -140,7 +139,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
     def test_orphans_are_ended_before_the_job_runs_again_however_they_escaped(self):
         ((_, pid),) = self.start_workers()
         id = self.enqueue("--backoff-base", "0.05", "--", self.SCRIPT)
-        wait_until(lambda: self.read("pids").count("\n") == 6, message="they were not started")
+        wait_until(lambda: self.read("pids").count("\n") == 6, message="not all were started")
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_attempts WHERE pid IS NOT NULL"))
         os.kill(pid, signal.SIGKILL)
         self.wait_for_state(id, "completed")
@@ -149,7 +148,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
 
     @unittest.skipUnless(LINUX, "only Linux shows the session of a process")
     def test_an_orphan_known_only_by_its_session_is_ended(self):
-        """It left its process group, cleared its environment, and lost its parent."""
+        """It has left its process group, cleared its environment and lost its parent."""
         self.write("leave.py", self.LEAVE)
         ((_, pid),) = self.start_workers()
         self.busy_job(f"{sys.executable} leave.py; sleep 60", "--max-retries", "0")
@@ -183,15 +182,15 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
     def test_a_worker_that_must_exit_during_a_job_ends_its_command_first(self):
         ((_, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
-        os.kill(supervisor, signal.SIGKILL)  # Or it would end what the worker left.
+        os.kill(supervisor, signal.SIGKILL)  # Otherwise it would end what the worker left.
         self.busy_job("setsid sleep 60 & echo $! >escaped; until [ -e go ]; do sleep 0.02; done;"
                       " echo now; sleep 60",
                       "--max-retries", "0")  # fmt: skip
         wait_until(lambda: self.read("escaped").endswith("\n"))
-        # Unlike a full disk or a lock, this is not waited out: the next output cannot be stored.
+        # Unlike a full disk or a lock, this error isn't retried: the next output can't be stored.
         self.rows("ALTER TABLE queuectl_output RENAME TO elsewhere")
         self.write("go", "")
-        wait_until(lambda: process_is_gone(pid), message="the worker did not leave")
+        wait_until(lambda: process_is_gone(pid), message="the worker did not exit")
         self.assertTrue(process_is_gone(self.pid_of("long")), "the command was left running")
         self.assertTrue(process_is_gone(int(self.read("escaped"))), "what left its session was left running")
         self.rows("ALTER TABLE elsewhere RENAME TO queuectl_output")
@@ -242,7 +241,7 @@ class FleetTest(WorkersTestCase):
         command = "if [ -e $QUEUECTL_JOB_ID ]; then exit 0; fi; touch $QUEUECTL_JOB_ID; sleep 60"
         ids = self.enqueue_lines([command] * 3, "--backoff-base", "0.1")
         wait_until(lambda: all(os.path.exists(self.path(id)) for id in ids))
-        wait_until(self._nothing_is_left)  # It kills what is.
+        wait_until(self._nothing_is_left)  # It kills everything that is left.
         status = self.run_cli("status")
         self.assertIn("No workers are running.", status.stdout)
         self.assertIn("3 jobs were left behind by dead workers", status.stderr)
@@ -250,7 +249,7 @@ class FleetTest(WorkersTestCase):
         self.wait_until_all_finished()
         ((settled_at,),) = self.rows("SELECT max(finished_at) FROM queuectl_attempts WHERE outcome = 'lost'")
         ((began,),) = self.rows("SELECT min(started_at) FROM queuectl_workers")
-        self.assertLess(settled_at, began)  # By `worker start` itself, not by a worker's first look.
+        self.assertLess(settled_at, began)  # By `worker start` itself, before any worker looks.
         self.assertEqual(self.states(), {"completed": 3})
         self.audit(ids)
 
@@ -262,7 +261,7 @@ class FleetTest(WorkersTestCase):
         self.wait_until_all_finished()
         wait_until(lambda: len(self.live()) == 2, message="the fleet did not keep its size")
         self.assertEqual([a["outcome"] for a in self.job(killer)["history"]], ["lost"] * 4)
-        # Four died, and four replaced them: never a storm.
+        # Four died and four replaced them.
         self.assertLessEqual(max(worker["id"] for worker in self.live()), max(id for id, _ in workers) + 4)
         self.audit([killer, *others])
 
@@ -270,7 +269,7 @@ class FleetTest(WorkersTestCase):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         killer = self.enqueue("--max-retries", "2", "--backoff-base", "0", "--", "kill -9 $PPID; sleep 60")
-        # By then it waits for a fraction of a second before it starts another.
+        # Now it waits a fraction of a second before it starts another.
         lost = "SELECT 1 FROM queuectl_attempts WHERE outcome = 'lost' AND attempt = 2"
         wait_until(lambda: self.rows(lost))
         os.kill(supervisor, signal.SIGKILL)
@@ -298,7 +297,7 @@ class SignalTest(WorkersTestCase):
                     os.kill(pid, signal.SIGTERM)
                 except ProcessLookupError:
                     pass
-            time.sleep(0.05)  # Pending signals of a kind merge into one.
+            time.sleep(0.05)  # Pending signals with the same number merge into one.
         self.wait_for_no_worker(everybody)
         job = self.job(id)
         self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
@@ -306,14 +305,14 @@ class SignalTest(WorkersTestCase):
         self.audit([id])
 
     def test_a_signal_during_a_start_leaves_no_half_started_fleet(self):
-        """Whoever was started by then is registered, and `worker stop` finds it."""
+        """Every worker that was started is registered, so `worker stop` finds it."""
         self.run_cli("status")
         for delay in (0.03, 0.08, 0.12, 0.16, 0.2):
             process = self.start_cli(
                 "worker", "start", "-c", "2",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
-            time.sleep(delay)  # When the signal comes is what varies.
+            time.sleep(delay)  # The time of the signal is what varies.
             try:
                 os.killpg(process.pid, signal.SIGTERM)
             except ProcessLookupError:
@@ -333,13 +332,13 @@ class SignalTest(WorkersTestCase):
         ((worker, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
-        # The first attempt would succeed after the second has begun.
+        # The first attempt would succeed after the second has started.
         self.busy_job("if [ -e again ]; then exit 3; fi; touch again; until [ -e go ]; do sleep 0.02; done",
                       "--max-retries", "1", "--backoff-base", "0.1")  # fmt: skip
         os.kill(pid, signal.SIGSTOP)
         try:
             self.write("go", "")
-            wait_until(lambda: process_is_gone(self.pid_of("long")), message="the command goes on")
+            wait_until(lambda: process_is_gone(self.pid_of("long")), message="the command is still running")
             self.rows("UPDATE queuectl_workers SET birth = '1' WHERE id = ?", worker)
             self.start_workers()
             self.wait_for_state("long", "dead")
@@ -353,7 +352,7 @@ class SignalTest(WorkersTestCase):
 
 @unittest.skipUnless(LINUX and shutil.which("unshare"), "needs Linux's PID namespaces")
 class NamespaceTest(WorkersTestCase):
-    """One fleet in a PID namespace of its own, as in a container, and one outside, on the same queue."""
+    """A fleet in its own PID namespace, as in a container, and one outside, on the same queue."""
 
     UNSHARE = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
 
@@ -361,7 +360,7 @@ class NamespaceTest(WorkersTestCase):
         super().setUp()
         trial = subprocess.run([*self.UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False)
         if trial.returncode:
-            self.skipTest("making a PID namespace is not allowed here")
+            self.skipTest("not allowed to create a PID namespace")
         self.run_cli("status")
 
     def start_inside(self, *words) -> subprocess.Popen:
@@ -395,7 +394,7 @@ class NamespaceTest(WorkersTestCase):
         self.busy_job("sleep 60", "-q", "inside", "--max-retries", "0")
         container.kill()
         container.wait()
-        wait_until(lambda: not self.processes(), message="something in the namespace still runs")
+        wait_until(lambda: not self.processes(), message="something in the namespace is still running")
         self.assertEqual(self.state("long"), "processing")
         self.start_workers("-q", "outside")
         self.assertEqual(self.state("long"), "dead")

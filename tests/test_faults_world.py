@@ -1,4 +1,4 @@
-"""A hostile world: other versions, crowds, clocks that step, streams nobody reads, jobs that misbehave."""
+"""A hostile world: other versions, crowds, clocks that jump, unread streams, misbehaving jobs."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
-# What a later version of the program would bring along.
+# What a later version of the program would bring.
 NEXT_VERSION = """
 sql.SCHEMA_VERSION = %d
 schema.MIGRATIONS[%d] = (
@@ -59,10 +59,10 @@ class VersionTest(WorkersTestCase):
         later = self.enqueue("--delay", "0.5", "true")
         self.run_next("status")
         self.run_cli("enqueue", "true", code=3)
-        wait_until(lambda: len(self.workers()) == 1, message="the idle worker did not leave")
+        wait_until(lambda: len(self.workers()) == 1, message="the idle worker did not exit")
         self.write("go", "")
         self.wait_for_state(id, "completed")
-        wait_until(lambda: not self.processes(), message="the old fleet did not leave")
+        wait_until(lambda: not self.processes(), message="the old fleet did not exit")
         self.assertEqual(self.state(later), "pending")
         self.run_next("worker", "start", "--drain", "--foreground")
         self.assertEqual(self.states(), {"completed": 2})
@@ -74,7 +74,7 @@ class VersionTest(WorkersTestCase):
 
 class CrowdTest(WorkersTestCase):
     def test_many_enqueuers_and_workers_wait_while_another_program_holds_the_lock(self):
-        """(The torture has 100 and 16, for 10 seconds.)"""
+        """The torture test has 100 and 16, for 10 seconds."""
         self.start_workers("-c", "8")
         foreign = sqlite3.connect(self.db, isolation_level=None)
         self.addCleanup(foreign.close)
@@ -87,7 +87,7 @@ class CrowdTest(WorkersTestCase):
             self.start_cli("status", "--json", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for _ in range(10)
         ]
-        for process in readers:  # They need not wait for the lock.
+        for process in readers:  # Readers don't wait for the lock.
             self.assertEqual((process.communicate(timeout=60)[1], process.returncode), (b"", 0))
         foreign.execute("COMMIT")
         ids = []
@@ -101,7 +101,7 @@ class CrowdTest(WorkersTestCase):
 
 
 class ClockTest(WorkersTestCase):
-    """The store's clock is an argument: it is set back 12 hours, and forward a day."""
+    """The store's clock is an argument. It is set back 12 hours and forward a day."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -181,13 +181,13 @@ class PowerLossTest(WorkersTestCase):
             env=self.environment, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         if b"ptrace" in result.stderr.lower():
-            self.skipTest("tracing is not allowed here")
+            self.skipTest("not allowed to trace processes")
         id = result.stdout.decode().strip()
         with open(trace) as file:
             calls = [line for line in file if "-wal>" in line or id in line]
         (printed,) = [number for number, line in enumerate(calls) if "write(1" in line]
         to_log = [(number, line) for number, line in enumerate(calls[:printed]) if "-wal>" in line]
-        # (Some builds of SQLite seek and write.)
+        # Some builds of SQLite seek and write.
         written = [number for number, line in to_log if "write" in line.split("(")[0]]
         synced = [number for number, line in to_log if "sync(" in line]
         self.assertTrue(written and synced, calls)
@@ -202,13 +202,13 @@ class PowerLossTest(WorkersTestCase):
             env=self.environment, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         if b"ptrace" in result.stderr.lower():
-            self.skipTest("tracing is not allowed here")
+            self.skipTest("not allowed to trace processes")
         self.assertEqual(result.returncode, 0, result.stderr)
         with open(trace) as file:
             calls = list(file)
 
         def numbers(call: str, place: str) -> list:
-            """The line numbers of the calls that match a regular expression and mention a place."""
+            """The line numbers of calls that match a regular expression and mention a path."""
             return [n for n, line in enumerate(calls) if re.search(call, line) and place in line]
 
         (named,) = numbers(r"\blink(at)?\(", f'"{copy}"')

@@ -1,4 +1,4 @@
-"""What jobs print, and how they end: bytes, order, streams, the cap, timeouts, and what escapes."""
+"""What jobs print and how they end: bytes, order, streams, limits, timeouts, and escaped processes."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ LINUX = sys.platform.startswith("linux")
 
 class OutputTestCase(QueueTestCase):
     def run_job(self, command, *options, state="completed", id="job") -> None:
-        """Enqueue a job, work, and wait for its end."""
+        """Enqueue a job, start a worker, and wait for the job to end."""
         options = ("--max-retries", "0", *options)
         self.run_cli("enqueue", "--id", id, *options, "--", command)
         if not self.processes():
@@ -120,7 +120,7 @@ class CapTest(OutputTestCase):
 
 
 class BufferTest(unittest.TestCase):
-    """Output alone, against the plain definition: the first and the last half."""
+    """Output compared with its definition: the first and the last half."""
 
     def test_for_any_chunks_and_limits_the_first_and_last_halves_are_kept(self):
         import random
@@ -178,13 +178,13 @@ class EndTest(OutputTestCase):
         )
         self.assertEqual(self.printed(), b"done\n")
         pid = int(self.read("pid"))
-        self.assertFalse(process_is_gone(pid))  # It escaped on purpose: a daemon may be started so.
+        self.assertFalse(process_is_gone(pid))  # It escaped on purpose, as a daemon does.
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid))
         self.audit(["job"])
 
     def test_a_background_process_of_the_group_is_ended_with_the_job(self):
-        self.run_cli("config", "set", "kill-grace", "60")  # run_job gives up after 20 s: SIGTERM has to do.
+        self.run_cli("config", "set", "kill-grace", "60")  # run_job gives up after 20 s, so SIGTERM must do.
         self.run_job("sleep 60 & echo $! > pid; echo done")
         self.assertTrue(process_is_gone(int(self.read("pid"))))
         self.assertEqual(self.printed(), b"done\n")
@@ -245,7 +245,7 @@ class EndTest(OutputTestCase):
 
 @unittest.skipUnless(LINUX, "needs a pipe that can be made larger")
 class LateReaderTest(OutputTestCase):
-    # More than one read takes in.
+    # More than one read returns.
     SCRIPT = """
 import fcntl, os
 fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ

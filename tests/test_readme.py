@@ -1,4 +1,4 @@
-"""The documents are true: what they show is run, and what there is to know is in them."""
+"""The documents are true and complete: what they show is executed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DocumentsTest(unittest.TestCase):
         self.assertEqual(
             text_of("docs/commands.md"),
             commands_document.document(),
-            "write it anew: python3 -m tests.commands_document",
+            "outdated; run: python3 -m tests.commands_document",
         )
 
     def test_the_readme_leads_to_every_document_and_no_link_is_dead(self):

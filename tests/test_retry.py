@@ -1,4 +1,4 @@
-"""Retry, backoff, the dead letter queue, revival, cancelling, and the configuration of these."""
+"""Retries, backoff, the dead letter queue, revival, cancellation, and their configuration."""
 
 import os
 import signal

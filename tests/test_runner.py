@@ -1,6 +1,6 @@
 """Runners: jobs run under a queue's own prefix, and what it started elsewhere is ended for certain.
 
-The stand-in for ssh keeps what it runs out of reach: in another session, child of nobody, without
+The stand-in for ssh keeps what it runs out of reach: in another session, orphaned, without
 a mark in its environment. Ended, it leaves that running, as a dropped connection does.
 """
 
@@ -219,7 +219,7 @@ class RemoteTest(RemoteTestCase):
         pid = self.remote()
         os.kill(self.owner("a"), signal.SIGKILL)
         wait_until(lambda: os.path.exists(self.path("began")), message="no runner-kill was started")
-        for id in ("b", "c"):  # The one worker looks after the runner-kill while it runs these.
+        for id in ("b", "c"):  # The one worker drives the runner-kill while it runs these.
             self.run_cli("enqueue", "--id", id, "sleep 0.5")
             self.wait_for_state(id, "completed")
         self.assertFalse(process_is_gone(pid))

@@ -12,7 +12,7 @@ from tests.harness import process_is_gone, wait_until
 
 DOCUMENT = "docs/scaling.md"
 SSHD = shutil.which("sshd", path=test_slurm.PATH)
-# Notes how it is called; what is to run something runs its last word.
+# Records how it was called; an engine that runs something runs its last word.
 ENGINE = """
 echo "${0##*/} $*" >> %s
 case $1 in run | --user) for last; do :; done; exec /bin/sh -c "$last" ;; esac

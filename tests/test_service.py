@@ -190,7 +190,7 @@ class FirstProcessTest(QueueTestCase):
         try:
             (first,) = wait_until(lambda: children(container.pid) or container.poll() is not None)
         except TypeError:
-            self.skipTest("this machine lets nobody make a PID namespace")
+            self.skipTest("not allowed to create a PID namespace")
         return container, first
 
     def test_it_reaps_orphans_of_jobs(self):

@@ -12,7 +12,7 @@ from tests.shell import ShellTestCase
 
 class PipelineTest(ShellTestCase):
     def test_a_producer_and_a_consumer_work_at_the_same_time(self):
-        """The producer goes on only when the consumer has seen the end of its first job."""
+        """The producer continues only once the consumer has seen its first job end."""
         self.start_workers("-c", "2")
         result = self.sh(
             """

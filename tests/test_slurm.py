@@ -1,8 +1,7 @@
 """Jobs on a real Slurm cluster: its controller and two nodes, on this machine's loopback.
 
-Everything of the cluster is in a temporary folder, with ports and a munge daemon of its own. The
-nodes are this machine, but to queuectl they are elsewhere: RUNNER gives the jobs another mark than
-the one by which it would find their processes here.
+The whole cluster is in a temporary folder, with its own ports and munge daemon. Its nodes are this machine, but to
+queuectl they are remote: RUNNER hides the token by which it would find the jobs' processes here.
 """
 
 import os
@@ -55,7 +54,7 @@ RUNNER_KILL = (
 
 
 class Cluster:
-    """The daemons of a cluster, in a folder of their own."""
+    """The daemons of a cluster, in their own folder."""
 
     def __init__(self) -> None:
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix="q-slurm-"))
@@ -74,7 +73,7 @@ class Cluster:
     def start(self) -> None:
         """Start all; returns when both nodes are idle."""
         files = ("socket", "key-file", "pid-file", "log-file", "seed-file")
-        # --force: it has doubts about a folder that is open to nobody else.
+        # --force: munge complains about a folder that other users can't read.
         own = ["--{}={}/munge.{}".format(file, self.folder, file.partition("-")[0]) for file in files]
         self._start("munge", "munged", "--foreground", "--force", *own)
         self.start_controller()
@@ -104,7 +103,7 @@ class Cluster:
         for daemon in self._daemons.values():
             daemon.kill()
             daemon.wait()
-        for pid in processes_with("SLURM_CONF", self.conf, ends=True):  # What ran a job's step.
+        for pid in processes_with("SLURM_CONF", self.conf, ends=True):  # Processes of job steps.
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -120,7 +119,7 @@ class Cluster:
 
 
 def free_ports(count: int) -> list:
-    """TCP ports that nobody listens on."""
+    """Unused TCP ports."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))

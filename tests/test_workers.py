@@ -436,7 +436,7 @@ class SignalTest(WorkersTestCase):
             process = self.foreground("-c", "2")
             id = self.busy_job("sleep 60", id=f"job{number}")
             process.send_signal(number)
-            wait_until(lambda: len(self.live()) == 1, message="the idle one goes on")
+            wait_until(lambda: len(self.live()) == 1, message="the idle worker is still there")
             self.assertIsNone(process.poll())
             self.assertEqual((self.live()[0]["state"], self.state(id)), ("stopping", "processing"))
             process.send_signal(number)
@@ -498,7 +498,7 @@ class ForegroundTest(WorkersTestCase):
     def test_drain_of_an_empty_queue_exits_immediately(self):
         self.run_cli("worker", "start", "--foreground", "--drain")
         self.start_workers("--drain", "-c", "2")
-        wait_until(lambda: not self.processes(), message="a drained worker goes on")
+        wait_until(lambda: not self.processes(), message="a drained worker is still running")
 
     def test_drain_waits_for_delays_and_backoffs(self):
         began = time.monotonic()
@@ -704,7 +704,7 @@ class RescueTest(WorkersTestCase):
         self.assertIsNone(stranger.poll())
 
     def test_workers_started_by_a_job_outlive_it(self):
-        """They are no part of the attempt: whoever ends it leaves them and their jobs alone."""
+        """They don't belong to the attempt, so ending it leaves them and their jobs alone."""
         self.start_workers("-q", "default")
         start = f"{sys.executable} {PROGRAM} worker start -q other"
         self.run_cli("enqueue", "--id", "starter", "--", start + "; touch started; sleep 60")
