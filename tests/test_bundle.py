@@ -1,4 +1,4 @@
-"""One file for any server: the bundle runs like the checkout it was made from, wherever it is put."""
+"""The bundle: one file that runs anywhere like the checkout it was made from."""
 
 import glob
 import json
@@ -24,7 +24,7 @@ PYENV = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
 
 
 def other_pythons() -> dict:
-    """The Pythons on this machine but ours, by (major, minor); those that cannot run it too."""
+    """The other Pythons on this machine, by (major, minor), including unsupported ones."""
     found = {}
     paths = glob.glob("/usr/bin/python[23].[0-9]*") + glob.glob(PYENV + "/versions/*/bin/python[23].[0-9]*")
     for path in sorted(paths):
@@ -37,13 +37,13 @@ def other_pythons() -> dict:
 
 class BundleTestCase(QueueTestCase):
     def bundle(self, name: str = "queuectl", *options) -> str:
-        """Make a bundle in the test's folder; returns its path."""
+        """Write a bundle to the test's folder; returns its path."""
         result = self.run_cli("bundle", self.path(name), *options)
         self.assertEqual(result.lines, [self.path(name)])
         return self.path(name)
 
     def run_file(self, *words, code=0, env=(), cwd=None) -> CommandResult:
-        """Run a program as a shell does; `env` adds to the test's environment."""
+        """Run a program as a shell would; `env` adds to the test's environment."""
         process = subprocess.run(
             words,
             env={**self.environment, **dict(env)},
@@ -104,7 +104,7 @@ class SameBytesTest(BundleTestCase):
 
 class AnywhereTest(BundleTestCase):
     def try_out(self, *program) -> None:
-        """One job's way through the program `program`."""
+        """Run one job with `program`."""
         id = self.run_file(*program, "enqueue", "--", "echo", "it works").lines[0]
         self.run_file(*program, "worker", "start", "--drain", "--foreground")
         self.assertEqual(self.run_file(*program, "logs", id).stdout, "it works\n")
@@ -173,7 +173,7 @@ class UpgradeTest(BundleTestCase):
     def test_replacing_the_file_breaks_no_running_worker(self):
         bundle = self.bundle()
         self.run_file(sys.executable, bundle, "worker", "start", "-c", "2")
-        # Another zip, with all in other places: what is loaded from it now is garbage.
+        # Another zip with different offsets: loading a module from it now would yield garbage.
         with zipfile.ZipFile(self.path("new"), "w") as archive:
             archive.writestr("__main__.py", "raise SystemExit('the new one')\n" * 1000)
         os.rename(self.path("new"), bundle)
@@ -198,7 +198,7 @@ class UpgradeTest(BundleTestCase):
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         wait = self.start_cli("wait", "--json", "a", program=bundle, **streams)
         fd = f"/proc/{wait.pid}/fd"
-        if os.path.isdir("/proc/self/fd"):  # Once it has the database open it waits.
+        if os.path.isdir("/proc/self/fd"):  # It is waiting once it has the database open.
             wait_until(
                 lambda: any(os.path.realpath(os.path.join(fd, n)) == self.db for n in os.listdir(fd))
             )
@@ -209,14 +209,14 @@ class UpgradeTest(BundleTestCase):
         self.assertEqual((wait.returncode, json.loads(stdout)["state"]), (1, "cancelled"))
 
     def copy(self) -> str:
-        """Make a copy of the program; returns the path of its queuectl.py."""
+        """Copy the program; returns the path of its queuectl.py."""
         copy = self.path("copy")
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(copy, "queuectl_core"))
         shutil.copy(os.path.join(ROOT, "queuectl.py"), copy)
         return os.path.join(copy, "queuectl.py")
 
     def change(self) -> None:
-        """Make the copy another version."""
+        """Change the version of the copy."""
         with open(self.path("copy/queuectl_core/store/bell.py"), "a") as file:
             file.write("# Changed.\n")
 
@@ -308,7 +308,7 @@ class UpgradeTest(BundleTestCase):
         result = self.run_cli("worker", "restart")
         self.assertEqual(len([line for line in result.lines if "started" in line]), 2)
         self.assertEqual(len(self.run_cli("worker", "list", "--json").json), 2)
-        # As soon as the supervisor handles anything else, it would fill free places.
+        # Anything that wakes the supervisor would have it fill free places.
         ((_, pid, _),) = self.supervisors()
         os.kill(pid, signal.SIGCHLD)
         self.enqueue("--id", "a", "true")

@@ -1,4 +1,4 @@
-"""The command line as a contract: exit codes, one line on stderr, help, and odd surroundings."""
+"""The command line's contract: exit codes, one line on stderr, help, and odd environments."""
 
 import itertools
 import os
@@ -200,7 +200,7 @@ class SurroundingsTest(QueueTestCase):
         self.audit([id])
 
     def test_without_home_the_users_own_is_found_or_an_error_says_so(self):
-        # The user's entry in the password file gives a home, which no test may write to: only look.
+        # The password file names the user's real home, so the test must only read.
         result = self.run_cli("--help", env={"HOME": None, "QUEUECTL_DB": None})
         self.assertTrue(result.stdout)
         self.run_cli("enqueue", "true", env={"HOME": None})

@@ -1,4 +1,4 @@
-"""Completion: what is offered, and that real shells show it."""
+"""Completion: the candidates, and that real shells show them."""
 
 import os
 import pty
@@ -13,7 +13,7 @@ from tests.shell import ShellTestCase
 
 class CandidatesTest(ShellTestCase):
     def offered(self, *words: str) -> dict:
-        """What is offered for the last of these words: {word: description}."""
+        """The candidates for the last of these words: {word: description}."""
         lines = self.run_cli("completion", "candidates", "--", *words).lines
         return dict(line.split("\t") for line in lines)
 
@@ -25,7 +25,7 @@ class CandidatesTest(ShellTestCase):
         self.assertEqual(set(self.offered("dlq", "")), {"list", "retry", "purge"})
         self.assertEqual(set(self.offered("--quiet", "config", "s")), {"set"})
         self.assertEqual(self.offered("nonsense", ""), {})
-        self.assertFalse(os.path.exists(self.db))  # Looking makes none.
+        self.assertFalse(os.path.exists(self.db))  # Completing doesn't create one.
 
     def test_options_and_their_values_are_completed(self):
         self.assertIn("--max-retries", self.offered("enqueue", "--m"))
@@ -33,7 +33,7 @@ class CandidatesTest(ShellTestCase):
         self.assertIn("--version", self.offered("--v"))
         self.assertEqual(set(self.offered("list", "--state", "d")), {"dead"})
         self.assertEqual(set(self.offered("list", "--state=d")), {"--state=dead"})
-        self.assertEqual(set(self.offered("list", "--state", "=", "d")), {"dead"})  # As bash splits it.
+        self.assertEqual(set(self.offered("list", "--state", "=", "d")), {"dead"})  # Split as bash does.
         self.assertEqual(set(self.offered("--color", "")), {"auto", "always", "never"})
         self.assertEqual(self.offered("wait", "--timeout", ""), {})
         self.assertEqual(set(self.offered("completion", "")), set(SCRIPTS))
@@ -122,7 +122,7 @@ class RealShellTest(ShellTestCase):
             self.assertEqual(offered, expected, line)
 
     def typed(self, shell: list, setup: str, keys: str, expected: str) -> None:
-        """Type into an interactive shell until it shows what is expected."""
+        """Type into an interactive shell until it shows the expected text."""
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.folder)

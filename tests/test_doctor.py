@@ -1,4 +1,4 @@
-"""`doctor` finds what is wrong and says what to do; `backup` copies a queue that is in use."""
+"""`doctor` finds problems and says how to fix them; `backup` copies a queue in use."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.test_workers import WorkersTestCase
 
 class DoctorTest(WorkersTestCase):
     def wrong(self, code=1) -> list:
-        """(check, text, advice) of what `doctor` finds wrong, once both of its forms agree."""
+        """(check, text, advice) of each problem that `doctor` finds, after checking that table and JSON agree."""
         told = self.run_cli("doctor", "--json", code=code).json
         found = [(f["check"], f["text"], f["advice"]) for f in told["findings"] if f["level"] == "wrong"]
         self.assertEqual(told["well"], not found)
@@ -52,7 +52,7 @@ class DoctorTest(WorkersTestCase):
     def test_files_that_other_users_can_read_are_found(self):
         self.run_cli("status")
         os.chmod(self.db, 0o644)
-        (check, text, advice), *_ = self.wrong()  # SQLite makes the log's files like the file.
+        (check, text, advice), *_ = self.wrong()  # SQLite gives the log the file's mode.
         self.assertEqual((check, advice), ("access", "chmod go= " + self.db))
         self.assertIn("644", text)
 
@@ -169,7 +169,7 @@ class BackupTest(WorkersTestCase):
             self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
             self.db = copy
             self.audit()
-        # Nobody runs what was running there: it is rescued, and the copy is a queue like any other.
+        # The running jobs have no worker in the copy, so they are rescued there.
         self.run_cli("--db", copy, "worker", "start", "--drain", "--foreground")
         self.assertEqual(set(self.states()), {"completed"})
 

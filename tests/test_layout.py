@@ -190,7 +190,7 @@ class ImportsTest(unittest.TestCase):
 
 
 class LoadedTest(QueueTestCase):
-    """What a command has in sys.modules, in a process of its own."""
+    """What a command has in sys.modules, in its own process."""
 
     def loaded_by(self, *words) -> set:
         """The modules that a command has loaded when it ends."""
@@ -235,7 +235,7 @@ class LoadedTest(QueueTestCase):
             self.assertIn("queuectl_core.store.client", loaded)
             self.assertEqual(loaded & heavy, set(), words)
 
-    def test_looking_loads_no_worker(self):
+    def test_read_only_commands_load_no_worker_code(self):
         workers = ("worker", "worker_process", "rescue", "runner", "process")
         heavy = {f"queuectl_core.workers.{name}" for name in workers}
         heavy |= {f"queuectl_core.store.{name}" for name in ("claims", "client", "schema")}
@@ -244,7 +244,7 @@ class LoadedTest(QueueTestCase):
             self.assertEqual(self.loaded_by(*words) & (heavy | {"subprocess"}), set(), words)
 
     def test_a_worker_has_imported_everything_before_its_first_claim(self):
-        """A file that is replaced or gone on disk breaks no worker that runs."""
+        """Replacing or deleting the program's files breaks no running worker."""
         copy = self.path("copy")
         shutil.copytree(PACKAGE, os.path.join(copy, "queuectl_core"))
         shutil.copy(os.path.join(ROOT, "queuectl.py"), copy)

@@ -1,4 +1,4 @@
-"""The manual page is made from the registry, and reads without a complaint."""
+"""The man page is generated from the registry, and formatters accept it."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ PAGE = os.path.join(ROOT, "docs", "queuectl.1")
 
 class ManualTest(QueueTestCase):
     def test_the_page_is_generated_from_the_registry(self):
-        """By any Python. If this fails: python3 -m tests.commands_document"""
+        """On any Python. If this fails, run: python3 -m tests.commands_document"""
         with open(PAGE, encoding="utf-8") as file:
             self.assertEqual(file.read(), page())
         self.assertEqual(self.run_cli("manual").stdout, page())
@@ -23,7 +23,7 @@ class ManualTest(QueueTestCase):
         told = subprocess.run(
             ["mandoc", "-T", "lint", "-W", "warning", PAGE], stdout=subprocess.PIPE, check=False
         ).stdout.decode()
-        # A date would have to be changed by hand; the version says as much.
+        # No date: it would have to be changed by hand.
         self.assertEqual([line for line in told.splitlines() if "missing date" not in line], [])
 
     @unittest.skipUnless(shutil.which("man") and shutil.which("groff"), "man is not installed")

@@ -75,7 +75,7 @@ class DocumentsTest(unittest.TestCase):
 
 
 class RunnerTest(DocumentTestCase):
-    """What runs the documents notices what is not so."""
+    """The runner of documents notices anything that isn't true."""
 
     def document(self, *lines: str) -> str:
         return self.write("document.md", "".join(line + "\n" for line in lines))

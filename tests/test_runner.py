@@ -1,7 +1,7 @@
-"""Runners: jobs run under a queue's own prefix, and what it started elsewhere is ended for certain.
+"""Runners: jobs run under a queue's own prefix, and what they started elsewhere is reliably ended.
 
 The stand-in for ssh keeps what it runs out of reach: in another session, orphaned, without
-a mark in its environment. Ended, it leaves that running, as a dropped connection does.
+a token in its environment. When it is ended, that keeps running, as after a dropped connection.
 """
 
 import os
@@ -36,7 +36,7 @@ os.wait()
 answer = os.read(reader, 100)
 os._exit(int(answer or 255))
 """
-# In this folder: ends the remote group of the attempt, if it has begun, and waits until it is gone.
+# Run in this folder: ends the attempt's remote group, if it has started, and waits until it is gone.
 SSH_KILL = (
     "cd %s; test ! -e $QUEUECTL_TOKEN || kill -KILL -$(cat $QUEUECTL_TOKEN) 2>/dev/null;"
     f" for pid in $(cat pids); do while {RUNS}; do sleep 0.01; done; done"
@@ -55,7 +55,7 @@ class RunnerTest(QueueTestCase):
         recorder = self.write("the recorder", RECORDER)
         os.chmod(recorder, 0o700)
         command = 'printf "%s\\n" "$QUEUECTL_TOKEN" "a  b" \'c\'; cat; echo oops >&2; exit 7'
-        # Before its queue has a runner: that is not copied into jobs.
+        # Enqueued before its queue has a runner: runners aren't copied into jobs.
         self.run_cli(
             "enqueue", "--id", "a", "-q", "far", "--max-retries", "0", "--stdin", command, input=b"in\xff\0"
         )
@@ -101,9 +101,9 @@ class RunnerTest(QueueTestCase):
 
 
 class RemoteTestCase(QueueTestCase):
-    """A test of jobs that run elsewhere, and say of themselves whether two run at once."""
+    """A test of jobs that run elsewhere and report if two attempts run at once."""
 
-    # Says of each earlier attempt that still runs: "twice".
+    # Reports "twice" for each earlier attempt that is still running.
     COMMAND = (
         f"cd %s; touch pids; for pid in $(cat pids); do {RUNS} && echo $pid >> twice; done;"
         " echo $$ >> pids; exec sleep 60"
@@ -113,14 +113,14 @@ class RemoteTestCase(QueueTestCase):
         self.run_cli("config", "set", "runner-kill", line)
 
     def remote(self, *options, id="a", attempt=1) -> int:
-        """Enqueue a long job; returns the PID of its remote part once that runs."""
+        """Enqueue a long job; returns the PID of its remote part once it is running."""
         self.run_cli(
             "enqueue", "--id", id, "--backoff-base", "0", *options, "--", self.COMMAND % self.folder
         )
         return self.pid(attempt)
 
     def pid(self, attempt: int) -> int:
-        """The PID of the remote part of an attempt, once it runs."""
+        """The PID of an attempt's remote part, once it is running."""
         wait_until(lambda: self.read("pids").count("\n") >= attempt, message=f"no attempt {attempt}")
         return int(self.read("pids").split()[attempt - 1])
 
@@ -130,7 +130,7 @@ class RemoteTestCase(QueueTestCase):
 
 
 class RemoteTest(RemoteTestCase):
-    """Jobs on a machine that a lost connection leaves to itself."""
+    """Jobs on a machine that keeps running them after a lost connection."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -147,7 +147,7 @@ class RemoteTest(RemoteTestCase):
         self.assertFalse(os.path.exists(self.path("killed")))
 
     def test_without_a_runner_kill_remote_work_outlives_its_runner(self):
-        """What the other tests are held against: the stand-in does what it is for."""
+        """The control: the stand-in does what the other tests rely on."""
         self.start_workers()
         pid = self.remote()
         self.run_cli("cancel", "a")
@@ -251,7 +251,7 @@ class RemoteTest(RemoteTestCase):
         self.stop_workers("--now")
         self.assertEqual(self.state("a"), "processing")
         self.assertFalse(process_is_gone(pid))
-        # A new worker asks again, and no command settles the job on its way.
+        # A new worker tries again, and no command settles the job in between.
         self.start_workers()
         wait_until(lambda: "exit 4" in str(self.job("a")["error"]), message=lambda: self.job("a"))
         self.set_kill(SSH_KILL % self.folder)

@@ -1,4 +1,4 @@
-"""docs/scaling.md is true: its recipes are set word for word, and jobs run through their runners."""
+"""docs/scaling.md is true: its recipes are configured literally, and jobs run through their runners."""
 
 import os
 import re
@@ -40,12 +40,12 @@ Host h1 h2
 
 class RecipeTestCase(DocumentTestCase):
     def follow(self, section: str) -> None:
-        """Run a section, and from then on the tests' own queue is its reader's."""
+        """Run a section; from then on the test uses its reader's queue."""
         self.run_document(DOCUMENT, section)
         self.db = os.path.join(self.home, ".local/state/queuectl/queue.db")
 
     def through(self, queue: str, command: str, *options) -> dict:
-        """The job that `command` was, run once in a queue."""
+        """Run `command` once in a queue; returns its job."""
         id = self.enqueue("-q", queue, "--max-retries", "0", *options, "--", command)
         self.start_workers("--drain")
         self.wait_for_state(id, "completed", "dead")
@@ -82,12 +82,12 @@ class ScalingTest(RecipeTestCase):
 
 @unittest.skipUnless(SSHD, "needs sshd (Debian's package openssh-server)")
 class SshTest(RecipeTestCase):
-    """The recipe on a real sshd, which stands for two hosts."""
+    """The recipe on a real sshd that plays two hosts."""
 
     def setUp(self) -> None:
         super().setUp()
         if os.geteuid() == 0:
-            os.makedirs("/run/sshd", exist_ok=True)  # Where it goes to drop its privileges.
+            os.makedirs("/run/sshd", exist_ok=True)  # sshd drops its privileges there.
         for key in ("host", "user"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.path(key)], check=True)
         (port,) = test_slurm.free_ports(1)

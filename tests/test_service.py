@@ -1,4 +1,4 @@
-"""queuectl as a part of a system: systemd, cron, and the first process of a container."""
+"""queuectl as part of a system: systemd, cron, and PID 1 of a container."""
 
 import os
 import re
@@ -61,14 +61,14 @@ class UnitTest(QueueTestCase):
                 check=False,
                 timeout=LONGEST_RUN,
             )
-            # Of what is wrong with this machine's own units it tells too.
+            # It also reports problems with this machine's own units.
             told = [line for line in result.stderr.decode().splitlines() if name in line]
             self.assertEqual(told, [])
             self.assertEqual(result.returncode, 0, result.stderr)
 
 
 class NotifyTest(QueueTestCase):
-    """sd_notify(3), with the test in the place of systemd."""
+    """sd_notify(3), with the test in the role of systemd."""
 
     def listen(self, address: str) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -115,7 +115,7 @@ class NotifyTest(QueueTestCase):
 
 class CronTest(QueueTestCase):
     def cron(self) -> None:
-        """Do what cron does with the line that `service --cron` prints."""
+        """Run the line that `service --cron` prints as cron would."""
         line = self.run_cli("service", "--cron", "-c", "2").stdout
         self.assertTrue(line.startswith("* * * * * "))
         command = line[len("* * * * * ") :].rstrip("\n").replace("\\%", "%")
@@ -175,10 +175,10 @@ class CronTest(QueueTestCase):
     IS_ROOT and shutil.which("unshare") and os.path.isdir("/proc/self"), "needs root and unshare"
 )
 class FirstProcessTest(QueueTestCase):
-    """As PID 1 of a PID namespace of its own, which is what a container makes of it."""
+    """As PID 1 of its own PID namespace, as in a container."""
 
     def start_as_first(self, *words) -> tuple:
-        """Returns the Popen of unshare, and the PID of its child as it is called out here."""
+        """The Popen of unshare, and the PID of its child as seen from outside."""
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
         container = subprocess.Popen(
             [*unshare, sys.executable, PROGRAM, "worker", "start", "--foreground", *words],
@@ -220,7 +220,7 @@ class FirstProcessTest(QueueTestCase):
 
 
 def children(pid: int) -> list:
-    """The children of a process, zombies too."""
+    """The children of a process, including zombies."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]

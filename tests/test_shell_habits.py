@@ -1,4 +1,4 @@
-"""What fingers know, and what eyes see: aliases, prefixes, colours, tables, help."""
+"""Habits of shell users: aliases, prefixes, colors, tables, help."""
 
 import re
 import unicodedata

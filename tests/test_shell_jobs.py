@@ -1,4 +1,4 @@
-"""Single jobs through the shell: exact commands, unique keys, second thoughts, exit codes."""
+"""Single jobs from the shell: exact commands, unique keys, changes, exit codes."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ class UniqueTest(ShellTestCase):
         self.assertEqual((job["command"], job["priority"], job["env"]), ("cat", 0, {}))
         self.assertEqual((job["bury_on"], job["stdin"]), (None, None))
         self.start_workers()
-        self.sh("queuectl wait " + id)  # The delay is gone too.
+        self.sh("queuectl wait " + id)  # The delay was replaced too.
         self.assertEqual(self.run_cli("logs", id).stdout, "")
 
     def test_replace_leaves_a_running_job_alone(self):
@@ -94,7 +94,7 @@ class SecondThoughtsTest(ShellTestCase):
             wait_until(lambda id=id: "ready" in self.run_cli("logs", id).stdout)
         result = self.sh("queuectl rm 1 2 3 nobody", code=1)
         (first,), (second,), _ = self.rows("SELECT finished_at FROM queuectl_jobs ORDER BY id")
-        self.assertLess(abs(first - second), 3)  # Not one kill-grace after the other.
+        self.assertLess(abs(first - second), 3)  # Not one grace period after the other.
         self.assertEqual(sorted(result.lines), ["1", "2", "3"])
         self.assertIn("no such job: 'nobody'", result.stderr)
         self.assertEqual(self.states(), {"cancelled": 3})
@@ -148,7 +148,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertEqual(self.sh("queuectl prune --older-than 1h").stdout, "")
         self.assertEqual(self.sh("queuectl prune --keep 3").lines, ids[:2])
         self.assertEqual(self.sh("queuectl clean").lines, ids[2:])
-        self.assertEqual(self.sh("queuectl prune -s dead").stdout, "")  # One waits for it.
+        self.assertEqual(self.sh("queuectl prune -s dead").stdout, "")  # Another job waits for it.
         self.assertIn("cancel them first", self.sh("queuectl dlq purge dead", code=1).stderr)
         self.sh("queuectl cancel waiter")
         self.assertEqual(self.sh("queuectl prune -s dead -s cancelled").lines, ["dead", "waiter"])
@@ -231,7 +231,7 @@ class InterruptTest(ShellTestCase):
         process.send_signal(2)
         stdout, stderr = process.communicate(timeout=20)
         self.assertEqual((process.returncode, stdout), (130, b""))
-        self.assertRegex(stderr, rb"\A(waiting for job a to end; .*\n)?\Z")  # Said after a second.
+        self.assertRegex(stderr, rb"\A(waiting for job a to end; .*\n)?\Z")  # Printed after a second.
         self.write("go", "")
         self.wait_for_state("a", "cancelled")
         self.assertEqual(json.loads(self.sh("queuectl show a --json").stdout)["state"], "cancelled")

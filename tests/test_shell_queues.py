@@ -1,4 +1,4 @@
-"""Order, time and queues through the shell."""
+"""Order, time and queues from the shell."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Streams through the shell: jobs in, ends and output out, data through jobs."""
+"""Streams in the shell: jobs in, results and output out, data through jobs."""
 
 import json
 import os
@@ -50,7 +50,7 @@ class PipelineTest(ShellTestCase):
         result = self.sh("{ yes true | queuectl enqueue -; echo $? >code; } | head -n 1")
         self.assertEqual((len(result.lines), result.stderr), (1, ""))
         wait_until(lambda: self.read("code"))
-        self.assertEqual(self.read("code"), "141\n")  # Not all of it was enqueued.
+        self.assertEqual(self.read("code"), "141\n")  # Some lines were not enqueued.
         self.audit(result.lines)
 
     def test_the_fan_in_of_a_pipeline_waits_for_all_of_its_jobs(self):
@@ -129,7 +129,7 @@ class LinesTest(ShellTestCase):
         self.audit()
 
     def test_ctrl_c_never_comes_between_a_job_and_its_id(self):
-        self.environment["PYTHONUNBUFFERED"] = "1"  # Python writes differently then.
+        self.environment["PYTHONUNBUFFERED"] = "1"  # This changes how Python writes.
         before = set()
         for lines in (1, 500, 3000):
             pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -179,7 +179,7 @@ class WaitTest(ShellTestCase):
         try:
             return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
         except FileNotFoundError:
-            return False  # It closed one while we looked.
+            return False  # It closed one while we were looking.
 
     def test_wait_can_take_a_queue_or_all_unfinished_jobs(self):
         self.sh("queuectl enqueue -q mail true; queuectl enqueue -q slow --id slow --delay 1h true")
@@ -199,10 +199,10 @@ class WaitTest(ShellTestCase):
         self.sh("seq 3 | queuectl enqueue --each 'until [ -e go ]; do sleep 0.02; done; true' - >ids")
         self.sh("queuectl enqueue --max-retries 0 false >>ids")
         self.start_workers()
-        # A second is plenty to draw the bar, and nothing out here can see that it is drawn.
+        # A second is plenty to draw the bar, and nothing here can see when it is drawn.
         shown = self.on_terminal("(sleep 1; touch go) & queuectl wait - <ids", code=1)
         self.assertRegex(shown, r"\[[#.]+\] \d/4 done, 0 failed, ")
-        self.assertTrue(shown.endswith("\x1b[K"), shown)  # Nothing of it is left.
+        self.assertTrue(shown.endswith("\x1b[K"), shown)  # The line is cleared.
         self.assertIn(" is dead: exit 1\n", shown)
         for line in shown.replace("\n", "\r").split("\r"):
             self.assertLessEqual(len(line.replace("\x1b[K", "")), 80)

@@ -1,4 +1,4 @@
-"""Real workers on real jobs: starting, stopping, killing, rescuing, draining, waking."""
+"""Real workers and jobs: starting, stopping, killing, rescuing, draining and waking."""
 
 import collections
 import os
@@ -44,13 +44,13 @@ class WorkersTestCase(QueueTestCase):
         return [pid for (pid,) in self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")]
 
     def busy_job(self, command="sleep 60", *options, id="long") -> str:
-        """Enqueue a job and wait until it runs."""
+        """Enqueue a job and wait until it is running."""
         self.run_cli("enqueue", "--id", id, *options, "--", f"echo $$ > {self.path(id)}.pid; {command}")
         wait_until(lambda: self.read(id + ".pid").endswith("\n"), message=f"{id} did not start")
         return id
 
     def pid_of(self, id: str) -> int:
-        """The PID of the shell of a job that busy_job started."""
+        """The PID of the shell of a job started by busy_job."""
         return int(self.read(id + ".pid"))
 
     def foreground(self, *args, **options) -> subprocess.Popen:
@@ -64,7 +64,7 @@ class WorkersTestCase(QueueTestCase):
                 return True
             try:
                 return len(self.rows("SELECT 1 FROM queuectl_workers WHERE role = 'worker'")) >= count
-            except Exception:  # Neither file nor table yet.
+            except Exception:  # The file or its tables don't exist yet.
                 return False
 
         wait_until(is_up, message="no worker was registered")
@@ -91,7 +91,7 @@ class StartTest(WorkersTestCase):
         self.assertFalse(set(dict(again)) & set(dict(one + two)), "an id was reused")
 
     def test_start_keeps_none_of_the_callers_streams_open(self):
-        """`queuectl worker start | cat` ends although the workers go on."""
+        """`queuectl worker start | cat` ends although the workers keep running."""
         process = self.start_cli("worker", "start", "-c", "2", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         stdout, stderr = process.communicate(timeout=20)
         self.assertEqual((process.returncode, stderr), (0, b""))
@@ -151,7 +151,7 @@ class StartTest(WorkersTestCase):
             (id,) = store.enqueue([jobspec.new_job({"command": "true"}, began)])
             self.wait_for_state(id, "completed")
             took.append(store.get(id).started_at - began)
-        # Faster than a whole command that commits as much, measured alternately: the load is the same.
+        # Faster than a whole command that commits as much, measured alternately under the same load.
         middle = len(took) // 2
         self.assertLess(sorted(took)[middle], sorted(commands_took)[middle], (took, commands_took))
 
@@ -180,11 +180,11 @@ class StartTest(WorkersTestCase):
         id = self.enqueue("--cwd", self.path("disk"), "touch ran")
         self.wait_for_state(id, "completed")
         self.assertEqual(os.listdir(self.path("disk")), ["ran"])
-        # Now a file system mounted there could be unmounted.
+        # A file system mounted there could now be unmounted.
         wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == "/", message="the worker is still there")
 
     def test_start_refuses_a_queue_on_a_network_file_system(self):
-        id = self.enqueue("true")  # The file exists by now: creating one there is always refused.
+        id = self.enqueue("true")  # Create the file first: creating one there is always refused.
         patch = "from queuectl_core.store import filesystem\nfilesystem.file_system = lambda *_: 'nfs4'"
         for options in ([], ["--foreground", "--drain"], ["--top-up"]):
             with self.subTest(options=options):
@@ -305,7 +305,7 @@ class StopTest(WorkersTestCase):
         self.assertIn("no worker", self.stop_workers().stderr)
 
     def test_a_worker_that_was_told_to_stop_starts_no_job(self):
-        """200 jobs with a graceful stop in the middle: none lost, none twice."""
+        """A graceful stop in the middle of 200 jobs: none is lost, and none runs twice."""
         ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> {}; sleep 0.03".format(self.path("ran"))] * 200)
         self.start_workers("-c", "4")
         wait_until(lambda: self.read("ran").count("\n") >= 40, message="they do not run")
@@ -324,10 +324,10 @@ class StopTest(WorkersTestCase):
 
 
 class InheritedTest(WorkersTestCase):
-    """Whatever the caller left in signals and descriptors, a fleet works and holds nothing of the caller's."""
+    """Whatever signals and descriptors the caller passes down, a fleet works and keeps nothing of the caller's."""
 
     def wrapped(self, setup: str, *words: str) -> list[str]:
-        """The words that run queuectl after the statements `setup`, in the same process."""
+        """The command line that runs queuectl after the statements `setup`, in the same process."""
         script = f"import os, signal, sys\n{setup}\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
         return [sys.executable, "-c", script, PROGRAM, *words]
 
@@ -410,7 +410,7 @@ class SignalTest(WorkersTestCase):
         self.busy_job("until [ -e go ]; do sleep 0.02; done")
         ids = self.enqueue_lines(["sleep 0.1"] * 20)
         os.kill(pid, signal.SIGTERM)
-        self.write("go", "")  # The job ends after the signal was sent, so the worker sees the signal first.
+        self.write("go", "")  # The job ends after the signal is sent, so the worker sees the signal first.
         self.wait_for_no_worker([pid])
         self.assertEqual(self.states(), {"completed": 1, "pending": 20})
         self.audit(["long", *ids])
@@ -420,7 +420,7 @@ class SignalTest(WorkersTestCase):
             ((_, pid),) = self.start_workers("-q", f"q{first}")
             id = self.busy_job("sleep 60", "-q", f"q{first}", id=f"job{first}")
             os.kill(pid, first)
-            # Two pending signals of a kind merge into one, and a worker that got the first shows no sign of
+            # Two pending signals with the same number merge into one, and a worker that got the first shows no sign of
             # it: it just finishes its job.
             sleep_to_see_nothing_happen(0.5)
             self.assertEqual(self.state(id), "processing")
@@ -458,7 +458,7 @@ class SignalTest(WorkersTestCase):
     def test_ctrl_c_in_a_terminal_never_reaches_the_job(self):
         process = self.foreground(start_new_session=True)
         self.busy_job("sleep 0.5; echo finished")
-        os.killpg(process.pid, signal.SIGINT)  # As a terminal does: to the whole group.
+        os.killpg(process.pid, signal.SIGINT)  # A terminal signals the whole group.
         self.assertEqual(process.wait(20), 0)
         self.assertEqual(self.state("long"), "completed")
         self.assertEqual(self.run_cli("logs", "long").stdout, "finished\n")
@@ -567,7 +567,7 @@ class EnvironmentTest(WorkersTestCase):
         self.wait_for_state(id, "completed")
         lines = self.run_cli("logs", id).lines
         self.assertEqual(lines[0].strip(), "0")
-        # `[` of some shells looks through a descriptor of its own.
+        # Some shells' `[` opens a descriptor itself.
         self.assertEqual(lines[1:], [])
 
     def test_a_job_has_its_own_session_and_group_and_default_signals(self):
@@ -580,14 +580,14 @@ class EnvironmentTest(WorkersTestCase):
         self.assertEqual(lines[1].split(), [lines[0]] * 3)
         self.assertEqual(len(lines), 4)
         for line in lines[2:]:
-            # Above 31 are the C library's own, which came from whoever started the tests.
+            # Signals above 31 are inherited from the process that started the tests.
             self.assertEqual(int(line.split()[1], 16) & 0x7FFFFFFF, 0, line)
 
 
 class RescueTest(WorkersTestCase):
     def test_a_killed_worker_is_replaced_and_its_job_runs_again_and_never_twice_at_once(self):
         ((id, pid),) = self.start_workers()
-        # Whoever finds that an earlier attempt still runs says so.
+        # An attempt reports any earlier attempt that is still running.
         command = (
             f"touch pids; for pid in $(cat pids); do {RUNS} && echo $pid >> overlap; done; echo $$ >> pids;"
             " echo start >> ran; [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done"
@@ -608,7 +608,7 @@ class RescueTest(WorkersTestCase):
 
     def test_processes_of_a_lost_attempt_are_ended_before_the_job_runs_again(self):
         ((_, pid),) = self.start_workers()
-        # A child in a session of its own, and one that cleared its environment.
+        # A child in its own session, and one that cleared its environment.
         self.busy_job(
             "setsid sh -c 'echo $$ > escaped.pid; sleep 60' &"
             " env -i sh -c 'echo $$ > bare.pid; exec sleep 60' & sleep 60",
@@ -666,7 +666,7 @@ class RescueTest(WorkersTestCase):
         os.kill(supervisor, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))
-        # Looking only reports.
+        # Read-only commands only report.
         self.assertEqual(self.run_cli("status", "--json").json["workers"], [])
         self.run_cli("list")
         self.assertEqual(self.state("long"), "processing")
@@ -675,7 +675,7 @@ class RescueTest(WorkersTestCase):
         self.audit(["long"])
 
     def test_after_a_reboot_running_jobs_are_rescued_and_no_unrelated_process_is_signaled(self):
-        """The rows of an earlier boot name PIDs that are others' now."""
+        """Rows from an earlier boot name PIDs that other processes have now."""
         stranger = subprocess.Popen(["sleep", "60"])
         self.addCleanup(stranger.wait)
         self.addCleanup(stranger.kill)
@@ -719,13 +719,13 @@ class RescueTest(WorkersTestCase):
     def test_a_live_workers_job_is_never_rescued_however_long_it_runs(self):
         self.start_workers("-c", "2")
         self.busy_job("sleep 2.5; echo done")
-        self.start_workers("-c", "2")  # It sweeps as it starts.
+        self.start_workers("-c", "2")  # `worker start` sweeps.
         self.wait_for_state("long", "completed")
         self.assertEqual(len(self.job("long")["history"]), 1)
         self.audit(["long"])
 
     def test_a_stopped_worker_counts_as_alive(self):
-        """SIGSTOP (a debugger, a laptop that sleeps) makes no worker lost."""
+        """A worker that is stopped by SIGSTOP, a debugger or a sleeping laptop isn't lost."""
         ((_, pid),) = self.start_workers()
         self.busy_job("until [ -e go ]; do sleep 0.02; done; echo done")
         os.kill(pid, signal.SIGSTOP)
@@ -742,14 +742,14 @@ class RescueTest(WorkersTestCase):
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "needs Linux's subreaper")
     def test_zombies_that_are_never_reaped_delay_no_job(self):
-        """In a container whose first process reaps nothing, orphans stay zombies for ever."""
+        """In a container whose PID 1 reaps nothing, orphans stay zombies forever."""
         script = (
             "import ctypes, subprocess, sys\n"
             "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"  # PR_SET_CHILD_SUBREAPER
             f"child = subprocess.Popen([sys.executable, {PROGRAM!r}, 'worker', 'start', '--foreground', '--drain'])\n"
             "sys.exit(child.wait())\n"
         )
-        # A worker that waited for the zombie would wait out the kill-grace, and process.wait would fail.
+        # A worker waiting for the zombie would wait for the whole kill-grace, and process.wait would fail.
         self.run_cli("config", "set", "kill-grace", "5m")
         self.run_cli("enqueue", "--id", "a", "--", "sleep 60 & echo done")
         process = subprocess.Popen(
@@ -848,7 +848,7 @@ class ManyTest(WorkersTestCase):
         self.audit(ids)
 
     def test_workers_killed_at_random_lose_no_job_and_overlap_none(self):
-        """Each job takes a lock of its own while it runs; a second holder would be seen."""
+        """Each job holds its own lock while it runs, so a second holder would be noticed."""
         command = "mkdir d$QUEUECTL_JOB_ID.$QUEUECTL_ATTEMPT; sleep 0.03; echo $QUEUECTL_JOB_ID >> ran;"
         ids = self.enqueue_lines([command] * 60, "--backoff-base", "0.01", "--max-retries", "20")
         self.start_workers("-c", "3")

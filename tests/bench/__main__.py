@@ -1,6 +1,6 @@
 """`python3 -m tests.bench [--json] [--long] [NAME …]`: measure, and print one table.
 
-Peers that are not installed are named as missing. BENCH_PYTHON names a Python that has huey, rq and redis.
+Peers that aren't installed are listed as missing. BENCH_PYTHON is a Python with huey, rq and redis.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .measure import Row
 
 
 def main() -> None:
-    """Run the benchmarks that the command line names, or all."""
+    """Run the benchmarks named on the command line, or all."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__.split("\n\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="of: {}".format(", ".join(BENCHES)))
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")

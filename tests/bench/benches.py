@@ -1,4 +1,4 @@
-"""The benchmarks themselves: each returns the rows of the table that it fills."""
+"""The benchmarks. Each returns rows of the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MILLION = 1_000_000
 
 
 def dispatch() -> list[Row]:
-    """Jobs `true` drained by two workers, all promises kept, beside each peer in turn."""
+    """`true` jobs drained by two workers, with all guarantees, compared with each peer in turn."""
 
     def rate() -> float:
         with queue() as ours:
@@ -39,7 +39,7 @@ def dispatch() -> list[Row]:
 
 
 def startup() -> list[Row]:
-    """Whole one-shot commands beside the bare interpreter."""
+    """Whole commands compared with the bare interpreter."""
     with queue() as ours:
         ours.add(10)
         commands = {
@@ -87,7 +87,7 @@ def batch() -> list[Row]:
 
 
 def latency() -> list[Row]:
-    """From enqueue's return to the job's first instruction, the worker idle."""
+    """From enqueue's return to the job's first instruction, with an idle worker."""
     waits = []
     with queue() as ours:
         fifo = os.path.join(ours.folder, "fifo")
@@ -109,7 +109,7 @@ def latency() -> list[Row]:
 
 
 def idle() -> list[Row]:
-    """What fleets cost that have nothing to do."""
+    """What idle fleets cost."""
     rows = []
     for count, cpu_goal, memory_goal in ((4, "<= 0.5", "<= 30"), (64, "<= 2", "<= 250")):
         with queue() as ours:
@@ -124,7 +124,7 @@ def idle() -> list[Row]:
 
 
 def depth() -> list[Row]:
-    """Dispatch with much in the file, beside a small queue."""
+    """Dispatch with a large file, compared with a small queue."""
 
     def rate(prepare) -> float:
         with queue() as ours:
@@ -140,14 +140,14 @@ def depth() -> list[Row]:
         ours.add_finished(MILLION)
 
     def waiting(ours) -> None:
-        """600,000 jobs of a higher priority that cannot run."""
+        """600,000 higher-priority jobs that can't run."""
         ours.add(1, "sleep 600", id="blocker", queue="other")
         ours.run("pause", "paused")
         ours.run("config", "set", "limited.limit", "1")
         ours.add(150_000, priority=9, run_at=time.time() + 86400)
         ours.add(150_000, priority=9, queue="paused")
         ours.add(150_000, priority=9, queue="limited", command="sleep 600")
-        ours.run("worker", "start", "-c", "1", "-q", "limited")  # It takes the one that may run.
+        ours.run("worker", "start", "-c", "1", "-q", "limited")  # It takes the one that can run.
         ours.run("pause", "other")
         ours.add(150_000, priority=9, after="blocker")
 
@@ -161,7 +161,7 @@ def depth() -> list[Row]:
 
 
 def looking() -> list[Row]:
-    """One-shot commands with a million jobs in the file, beside a small queue."""
+    """Commands with a million jobs in the file, compared with a small queue."""
     commands = {
         "status": ["status"],
         "list": ["list"],
@@ -188,7 +188,7 @@ def looking() -> list[Row]:
 
 
 def sleepers() -> list[Row]:
-    """64 workers on jobs that sleep for 0.1 s; the ideal is 640 a second."""
+    """64 workers on jobs that sleep for 0.1 s; the ideal is 640 per second."""
     with queue() as ours:
         ours.add(6400, "sleep 0.1")
         ours.add(1, "true", id="last")
@@ -233,7 +233,7 @@ def waiting() -> list[Row]:
 
 
 def ten_million() -> list[Row]:
-    """Ten million jobs enqueued in batches: claims at the end beside claims at the start."""
+    """Ten million jobs enqueued in batches: claims at the end compared with claims at the start."""
     with queue() as ours:
         ours.add(2000)
         start = 2000 / ours.drain(2)

@@ -1,4 +1,4 @@
-"""How things are measured: whole processes, in turn, medians; a table of what came out."""
+"""Measuring: whole processes, run alternately, medians, and a table of the results."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.join(CHECKOUT, "queuectl.py")
 
-# One line of the table: what was measured, the figure and its unit, beside what (a peer or the same
-# thing in other circumstances) and its figure (None: it is missing here), ours/theirs, the goal in words.
+# A line of the table: what was measured, the figure and its unit, what it is compared with (a peer, or the same thing
+# in other circumstances) and its figure (None if it is missing here), the ratio, and the goal.
 Row = namedtuple("Row", "what figure unit beside other ratio goal")
 
 
@@ -28,7 +28,7 @@ def row(
 
 
 class Queue:
-    """A queue in a folder of its own, driven by its command line."""
+    """A queue in its own folder, driven by the command line."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Queue:
         return [sys.executable, PROGRAM, *words]
 
     def run(self, *words: str, **options) -> subprocess.CompletedProcess:
-        """Run a command to its end; what it prints is kept."""
+        """Run a command to its end; returns its output."""
         options.setdefault("stdout", subprocess.PIPE)
         return subprocess.run(
             self.argv(*words), env=self.environment, stderr=subprocess.PIPE, check=True, **options
@@ -54,11 +54,11 @@ class Queue:
             return [worker.pid for worker in store.workers()]
 
     def stop(self) -> None:
-        """Stop all workers, at once."""
+        """Stop all workers now."""
         self.run("worker", "stop", "--now")
 
     def drain(self, count: int) -> float:
-        """Run all that is queued with this many workers; returns the seconds it took."""
+        """Run all queued jobs with this many workers; returns the seconds it took."""
         return seconds(
             self.argv("worker", "start", "-c", str(count), "--drain", "--foreground"), self.environment
         )
@@ -70,7 +70,7 @@ class Queue:
         return Store(self.database, **options)
 
     def add(self, count: int, command: str = "true", **fields) -> None:
-        """Enqueue many jobs of one kind, by the store: fast."""
+        """Enqueue many identical jobs through the store, which is fast."""
         from queuectl_core.jobspec import new_job
 
         job = new_job({"command": command, "cwd": self.folder, **fields}, time.time())
@@ -79,7 +79,7 @@ class Queue:
                 store.enqueue([job] * min(10000, count - start))
 
     def add_finished(self, count: int) -> None:
-        """Put completed jobs with an attempt each into the file, as a long life would."""
+        """Add completed jobs with one attempt each, as in an old file."""
         with self.store() as store:
             store._execute("PRAGMA synchronous = OFF")
             for start in range(0, count, 100000):
@@ -105,7 +105,7 @@ FINISHED_ATTEMPTS = """
 
 @contextmanager
 def queue():
-    """A Queue that is gone at the end, with its workers."""
+    """A Queue that is removed at the end, with its workers."""
     folder = tempfile.mkdtemp(prefix="queuectl-bench-")
     made = Queue(folder)
     try:
@@ -117,7 +117,7 @@ def queue():
 
 
 def seconds(argv: list[str], environment: dict[str, str] | None = None) -> float:
-    """How long a whole process takes; its output is thrown away."""
+    """How long a whole process takes; its output is discarded."""
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     began = time.perf_counter()
     subprocess.run(argv, env=environment, check=True, **quiet)
@@ -136,12 +136,12 @@ def in_turn(runs: int, *measures) -> list[float]:
 
 
 def percentile(figures: list[float], share: float) -> float:
-    """The figure that this share (0 to 1) of all is not above."""
+    """The quantile of figures at this share (0 to 1)."""
     return sorted(figures)[min(len(figures) - 1, int(len(figures) * share))]
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """CPU time that these processes have used so far (Linux; to the nanosecond, not in ticks)."""
+    """CPU seconds used by these processes so far (Linux; to the nanosecond, not in ticks)."""
     used = 0
     for pid in pids:
         with open(f"/proc/{pid}/schedstat") as file:
@@ -150,7 +150,7 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def memory(pids: list[int], kind: str = "Pss") -> float:
-    """MB of memory of these processes, by smaps_rollup (Linux); shared pages count by their share."""
+    """MB of memory of these processes, from smaps_rollup (Linux); shared pages count proportionally."""
     total = 0
     for pid in pids:
         with open(f"/proc/{pid}/smaps_rollup") as file:

@@ -1,7 +1,7 @@
 """What users would pick instead. Each peer runs a number of `true` jobs, two at a time.
 
-A peer is a function of (folder, number of jobs) that returns the seconds from the first job's start to the
-last one's end, queueing left out where the tool allows it; it raises Missing where the tool is not installed.
+A peer is a function of (folder, number of jobs) that returns the seconds from the first job's start to the last one's
+end, without queueing if the tool allows that. It raises Missing if the tool isn't installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-PEERS_PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)  # One that has huey, rq and redis.
+PEERS_PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)  # A Python with huey, rq and redis.
 
 
 class Missing(Exception):
@@ -60,8 +60,8 @@ def parallel(folder: str, count: int) -> float:
 
 
 def task_spooler(folder: str, count: int) -> float:
-    """tsp with two slots, which keeps each output in a file; it starts jobs while they are queued, so
-    queueing is inside.
+    """tsp with two slots, which keeps each output in a file. It starts jobs while they are queued, so this
+    includes queueing.
     """
     tsp = _program("tsp", "ts")
     own = {"TS_SOCKET": os.path.join(folder, "tsp"), "TMPDIR": folder, "TS_MAXFINISHED": "100"}
@@ -82,7 +82,7 @@ def task_spooler(folder: str, count: int) -> float:
 
 
 def nq(folder: str, count: int) -> float:
-    """nq, which runs one at a time; queueing is inside."""
+    """nq, which runs one at a time; includes queueing."""
     program = _program("nq")
     environment = {**os.environ, "NQDIR": os.path.join(folder, "nq")}
     command = f"for i in $(seq {count}); do {program} -q true; done >/dev/null; {program} -w"
@@ -100,7 +100,7 @@ def run(command):
 
 
 def huey(folder: str, count: int) -> float:
-    """huey on SQLite with two processes; a task runs sh -c true by subprocess."""
+    """huey on SQLite with two processes; a task runs sh -c true with subprocess."""
     _module("huey")
     path = os.path.join(folder, "huey.db")
     with open(os.path.join(folder, "hueytasks.py"), "w") as file:
@@ -127,7 +127,7 @@ def huey(folder: str, count: int) -> float:
 
 
 def rq(folder: str, count: int) -> float:
-    """RQ on a Redis of its own with two workers; a job runs sh -c true by subprocess."""
+    """RQ on its own Redis with two workers; a job runs sh -c true with subprocess."""
     _module("rq")
     server = _program("redis-server")
     socket = os.path.join(folder, "redis.sock")
@@ -157,7 +157,7 @@ def rq(folder: str, count: int) -> float:
         redis.wait()
 
 
-# How many jobs each is given: enough for a steady rate, few enough for the slow ones.
+# How many jobs each gets: enough for a steady rate, few enough for the slow ones.
 PEERS = {
     "xargs -P2": (xargs, 4000),
     "task-spooler": (task_spooler, 600),

@@ -2,18 +2,16 @@
 
     python3 -m tests.torture --seconds 60 [--seed 7]
 
-Clients enqueue, look, cancel, retry, pause and are killed themselves now and then; a killer ends
-workers, supervisors or everything, stops workers for a while, and starts new ones. At the end all
-is left to finish, and then must hold:
+Clients enqueue, list, cancel, retry and pause, and are sometimes killed themselves. A killer ends workers, supervisors
+or everything, stops workers for a while, and starts new ones. At the end everything may finish, and then:
 
-    lost         each id that an enqueue printed is there, and finished as its kind of job must;
-    overlapping  each attempt takes a lock that its processes inherit, all of them, also those that
-                 escaped: a second attempt that finds it held says so;
-    audit        all that tests.harness.audit asks of any queue.
+    lost         each id that an enqueue printed exists, and finished as its kind of job must;
+    overlapping  each attempt takes a lock that all of its processes inherit, including those that
+                 escaped; an attempt that finds it held says so;
+    audit        everything that tests.harness.audit checks.
 
-The seed makes the choices the same again, not the moments at which they meet. A recovery is timed
-from the SIGKILL (or, where nobody was left to notice, from the `worker start` after it) to the
-moment at which the lost attempt was settled, as the database tells it. Exits 1 if anything is wrong.
+A seed repeats the choices, but not their timing. A recovery is timed from the SIGKILL (or, if no process was left to
+notice it, from the next `worker start`) until the database shows the lost attempt as settled. Exits 1 on any failure.
 """
 
 from __future__ import annotations
@@ -39,14 +37,14 @@ from tests.harness import MARK, PROGRAM, audit, processes_with, wait_until
 
 CLIENTS = 3
 WORKERS = 4
-LONG = 60  # Seconds of torture that a crowd comes before.
+LONG = 60  # A run of at least this many seconds starts with a crowd.
 LONGEST_COMMAND = 70  # seconds
-LARGEST_BACKLOG = 300  # jobs; workers that are killed all the time do not get through more in LONGEST_END
-LONGEST_END = 120  # seconds that everything may take to finish once nothing is killed any more
+LARGEST_BACKLOG = 300  # Jobs. Workers that are constantly killed can't finish more within LONGEST_END.
+LONGEST_END = 120  # Seconds in which everything must finish once the killing stops.
 LOCKED = "exec 9>>locks/$QUEUECTL_JOB_ID; flock -n 9 || echo $QUEUECTL_JOB_ID >>overlaps; "
 
-# What a job does, and in which states it may end if nobody cancels it; a job whose worker is lost
-# once too often may always end dead.
+# What a job does, and the states in which it may end unless it is cancelled. A job whose worker is lost once too often
+# may always end dead.
 KINDS = {
     "quick": ("true", ("completed",)),
     "slow": ("sleep 0.3", ("completed",)),
@@ -55,11 +53,11 @@ KINDS = {
     "flaky": ("[ -e flag.$QUEUECTL_JOB_ID ] || { touch flag.$QUEUECTL_JOB_ID; exit 1; }", ("completed",)),
     "killer": ("kill -9 $PPID; sleep 60", ("dead",)),
     "stubborn": ("trap '' TERM; sleep 0.2", ("completed",)),
-    # They hold the lock until somebody ends them: the worker with the group, or a rescuer.
+    # They hold the lock until the worker ends their group, or a rescuer ends them.
     "parent": ("sleep 60 & sleep 0.2", ("completed",)),
     "escaping": ("setsid sleep 0.5 & sleep 0.2; kill -9 $PPID; sleep 60", ("dead",)),
 }
-# Those that kill their workers are rare: a fleet whose workers die young is slowed down on purpose.
+# Jobs that kill their workers are rare: supervisors slow down fleets whose workers die young.
 WEIGHTS = [1 if kind in ("killer", "escaping") else 20 for kind in KINDS]
 
 Kill = namedtuple("Kill", "worker at who_recovers")
@@ -85,7 +83,7 @@ class Torture:
     # --- commands --------------------------------------------------------------------------------
 
     def run(self, *words: str, input: bytes = b"", kill_after: float | None = None) -> bytes:
-        """Run a command, which is killed if it still runs after `kill_after` seconds; returns its stdout."""
+        """Run a command, killing it after `kill_after` seconds; returns its stdout."""
         process = subprocess.Popen(
             [sys.executable, PROGRAM, *words],
             env=self.environment,
@@ -106,7 +104,7 @@ class Torture:
                 if kill_after is None:
                     self.problems.append("did not end: {}".format(" ".join(words)))
                 self.signals["clients"] += kill_after is not None
-            # 1 is an answer: the job is not there any more, or in another state by now.
+            # 1 is fine: the job is gone, or in another state by now.
             elif process.returncode not in (0, 1, 124) or b"Traceback" in stderr:
                 self.problems.append("%s: exit %d: %.500r" % (" ".join(words), process.returncode, stderr))
         return stdout
@@ -120,7 +118,7 @@ class Torture:
         lines = [json.dumps(self.job(kind, choose)) for kind in kinds]
         kill_after = choose.uniform(0.03, 0.15) if choose.random() < 0.1 else None
         printed = self.run("enqueue", "-", input="\n".join(lines).encode() + b"\n", kill_after=kill_after)
-        # What was printed is acknowledged, also by one that was killed then; a part of a line is not.
+        # Whole lines are acknowledged ids, even if the command was killed afterwards.
         with self.lock:
             self.acknowledged.update(zip(printed.decode().split("\n")[:-1], kinds))
 
@@ -190,7 +188,7 @@ class Torture:
     # --- kills -----------------------------------------------------------------------------------
 
     def fleet(self) -> list:
-        """The rows of the processes that run."""
+        """The rows of running processes."""
         with Store(self.db) as store:
             return [row for row in store.workers() if birth(row.pid) == row.birth]
 
@@ -261,7 +259,7 @@ class Torture:
             thread.join()
 
     def finish(self) -> None:
-        """Let everything end that can, and stop."""
+        """Let everything finish that can, then stop."""
         self.run("resume")
         self.run("worker", "start", "-c", str(WORKERS))
         with Store(self.db) as store:
@@ -274,11 +272,11 @@ class Torture:
         wait_until(lambda: not self.left(), 20, lambda: f"left running: {self.left()}")
 
     def left(self) -> dict:
-        """Processes of ours that run."""
+        """Our running processes."""
         return processes_with(MARK, self.folder, ends=True)
 
     def check(self) -> None:
-        """Raises AssertionError, or adds to `problems`, where something does not hold."""
+        """Raises AssertionError, or adds to `problems`, if a check fails."""
         audit(self.db, self.acknowledged)
         with Store(self.db) as store:
             jobs = {job.id: job for job in store.get_many(list(self.acknowledged))}

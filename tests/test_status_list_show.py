@@ -21,7 +21,7 @@ NASTY = "a\x1b[31mred\x1b[0m\x07\tb\rc\u202ed\u2028e\x9bf\x7f"
 
 class LookingTestCase(QueueTestCase):
     def fill(self, count: int, command="true", **fields) -> list:
-        """Enqueue jobs in this process, which is quicker."""
+        """Enqueue jobs in this process, which is faster."""
         with self.store() as store:
             return store.enqueue([jobspec.new_job({"command": command, **fields}, time.time())] * count)
 
@@ -176,7 +176,7 @@ class ListTest(LookingTestCase):
 
 class ControlCharactersTest(LookingTestCase):
     def test_control_characters_are_never_shown_raw(self):
-        """Of commands, errors, queues and ids, which foreign SQL may fill with anything."""
+        """Other programs can store anything in commands, errors, queues and ids."""
         import sqlite3
 
         self.store().close()
@@ -321,7 +321,7 @@ class WaitTest(LookingTestCase):
 
         id = self.enqueue("true")
         process = self.start_cli("wait", id, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        # It opens the database before it waits: it holds it open then.
+        # It has the database open once it waits.
         wait_until(lambda: _holds(process.pid, self.db))
         process.send_signal(signal.SIGINT)
         _stdout, stderr = process.communicate(timeout=20)
