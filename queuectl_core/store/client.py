@@ -90,7 +90,10 @@ class Client(Roster):
         """Insert a job that may have extras; returns its id. `row` is its row without them."""
         id: str = row[0]
         fields: Row = job
-        row = (*row[:-1], *fields[_EXTRA_COLUMNS], row[-1])
+        now = row[-1]
+        *extras, run_at = fields[_EXTRA_COLUMNS]
+        run_at = now if run_at is None else run_at
+        row = (*row[:-3], *extras, run_at, now, now, int(run_at <= now))
         if job.unique_key:
             holder = self._holder_of(job.unique_key)
             if holder:
@@ -116,7 +119,6 @@ class Client(Roster):
             return
         old = self.exact(id)
         fields = dict(zip(_FIELDS, row))
-        fields["run_at"] = fields["run_at"] or self._clock()
         self._edit(old, {name: fields[name] for name in EDITABLE})
         self._set_input(old.seq, job.stdin)
 
@@ -333,7 +335,7 @@ class Client(Roster):
 
 
 def _row(job: NewJob, new_id: str, defaults: Row, now: float) -> Row:
-    """The parameters of sql.ENQUEUE_PLAIN: the job's fields, with the gaps filled in, then the time."""
+    """The parameters of sql.ENQUEUE_PLAIN: the job's fields, with the gaps filled in, and its times."""
     fields: Row = job
     resolved = fields[_SETTINGS]
     if resolved == _NO_SETTINGS:  # The fast path: true of most jobs.
@@ -348,6 +350,8 @@ def _row(job: NewJob, new_id: str, defaults: Row, now: float) -> Row:
         command if command.isascii() else values.storable(command),
         cwd if cwd is None or cwd.isascii() else values.storable(cwd),
         *resolved,
+        now,
+        now,
         now,
     )
 
