@@ -59,7 +59,7 @@ class DoctorTest(WorkersTestCase):
     def test_dead_workers_and_the_jobs_they_left_are_found(self):
         ((worker, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
-        id = self.busy_job()
+        id = self.start_job()
         for process in (supervisor, pid):
             os.kill(process, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))

@@ -88,7 +88,7 @@ class SmallDiskTest(DiskTestCase):
         ids = [self.enqueue("--id", id, "--backoff-base", "0.1", "--", printing) for id in "ab"]
         ids += [self.enqueue("echo later") for _ in range(3)]
         wait_until(lambda: self.states().get("processing") == 2)
-        holder = {worker["job"]: worker["pid"] for worker in self.live()}
+        holder = {worker["job"]: worker["pid"] for worker in self.live_workers()}
         self.fill()
         os.kill(holder["b"], signal.SIGKILL)  # Its supervisor can't settle that now.
         self.write("go", "")
@@ -101,7 +101,7 @@ class SmallDiskTest(DiskTestCase):
         self.assertEqual(self.states(), {"completed": 5})
         self.assertEqual(len(self.run_cli("logs", "a").stdout), 50000)
         self.assertEqual([a["outcome"] for a in self.job("b")["history"]], ["lost", "exit"])
-        wait_until(lambda: len(self.live()) == len(workers), message="the fleet did not keep its size")
+        wait_until(lambda: len(self.live_workers()) == len(workers), message="the fleet did not keep its size")
         self.audit(ids)
 
     def runs_shell(self, pid: int) -> bool:
@@ -208,7 +208,7 @@ class GoneTest(DiskTestCase):
             os.unlink(self.db + ending)
         os.replace(self.path("copy.db"), self.db)
         self.wait_for_state(id, "completed")
-        wait_until(lambda: len(self.live()) == 2, message="the fleet did not keep its size")
+        wait_until(lambda: len(self.live_workers()) == 2, message="the fleet did not keep its size")
         self.audit([id])
 
     def test_the_file_and_its_log_contain_everything_acknowledged(self):

@@ -57,8 +57,8 @@ class KillPointTest(WorkersTestCase):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
-        self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
-        (victim,) = [worker["pid"] for worker in self.live() if worker["job"]]
+        self.start_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+        (victim,) = [worker["pid"] for worker in self.live_workers() if worker["job"]]
         self.enqueue_lines(["sleep 0.02"] * 1000)
         os.kill(victim, signal.SIGKILL)
         killed_at = time.time()
@@ -79,8 +79,8 @@ class KillPointTest(WorkersTestCase):
             os.kill(pid, number)
         try:
             self.enqueue_lines(["true"] * 2)  # One of them wakes the oldest worker in vain.
-            self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
-            (victim,) = [worker["pid"] for worker in self.live() if worker["job"]]
+            self.start_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+            (victim,) = [worker["pid"] for worker in self.live_workers() if worker["job"]]
             os.kill(victim, signal.SIGKILL)
             self.wait_for_state("long", "completed")  # Otherwise no worker rescues it before SIGCONT.
         finally:
@@ -91,14 +91,14 @@ class KillPointTest(WorkersTestCase):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
-        self.busy_job(id="long")
-        self.busy_job("sleep 60", "--max-retries", "0", id="lost")
+        self.start_job(id="long")
+        self.start_job("sleep 60", "--max-retries", "0", id="lost")
         os.kill(self.owner("lost"), signal.SIGKILL)
         self.wait_for_state("lost", "dead")
         # The surviving worker rescued it while running its own job.
         self.assertEqual(self.state("long"), "processing")
-        self.assertFalse(process_is_gone(self.pid_of("long")))
-        self.assertTrue(process_is_gone(self.pid_of("lost")))
+        self.assertFalse(process_is_gone(self.job_pid("long")))
+        self.assertTrue(process_is_gone(self.job_pid("lost")))
         self.audit(["long", "lost"])
 
 
@@ -151,11 +151,11 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         """It has left its process group, cleared its environment and lost its parent."""
         self.write("leave.py", self.LEAVE)
         ((_, pid),) = self.start_workers()
-        self.busy_job(f"{sys.executable} leave.py; sleep 60", "--max-retries", "0")
+        self.start_job(f"{sys.executable} leave.py; sleep 60", "--max-retries", "0")
         wait_until(lambda: self.read("left").endswith("\n"), message="it did not leave")
         orphan = int(self.read("left"))
         self.addCleanup(send, identity_of(orphan), signal.SIGKILL)
-        shell = self.pid_of("long")
+        shell = self.job_pid("long")
         self.assertEqual(os.getsid(orphan), shell)
         self.assertNotEqual(os.getpgid(orphan), shell)
         self.assertNotIn(orphan, self.processes(), "it has an environment")
@@ -165,25 +165,25 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.audit(["long"])
 
     def test_an_unrelated_process_with_the_pid_of_a_lost_command_is_never_signaled(self):
-        stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
-        self.addCleanup(stranger.wait)
-        self.addCleanup(stranger.kill)
+        bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
         gone = subprocess.Popen(["true"])
         gone.wait()
         store = self.store()
         id = self.enqueue("--backoff-base", "0.05", "true")
         worker = store.register("worker", None, Identity(gone.pid, boot(), "1"), None, "test")
-        store.record(store.claim(worker, None).job, NO_OUTPUT, Identity(stranger.pid, boot(), "1"))
+        store.record(store.claim(worker, None).job, NO_OUTPUT, Identity(bystander.pid, boot(), "1"))
         self.start_workers()
         self.wait_for_state(id, "completed")
-        self.assertIsNone(stranger.poll())
+        self.assertIsNone(bystander.poll())
         self.audit([id])
 
     def test_a_worker_that_must_exit_during_a_job_ends_its_command_first(self):
         ((_, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)  # Otherwise it would end what the worker left.
-        self.busy_job("setsid sleep 60 & echo $! >escaped; until [ -e go ]; do sleep 0.02; done;"
+        self.start_job("setsid sleep 60 & echo $! >escaped; until [ -e go ]; do sleep 0.02; done;"
                       " echo now; sleep 60",
                       "--max-retries", "0")  # fmt: skip
         wait_until(lambda: self.read("escaped").endswith("\n"))
@@ -191,7 +191,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.rows("ALTER TABLE queuectl_output RENAME TO elsewhere")
         self.write("go", "")
         wait_until(lambda: process_is_gone(pid), message="the worker did not exit")
-        self.assertTrue(process_is_gone(self.pid_of("long")), "the command was left running")
+        self.assertTrue(process_is_gone(self.job_pid("long")), "the command was left running")
         self.assertTrue(process_is_gone(int(self.read("escaped"))), "what left its session was left running")
         self.rows("ALTER TABLE elsewhere RENAME TO queuectl_output")
         self.assertEqual(self.state("long"), "processing")
@@ -259,10 +259,10 @@ class FleetTest(WorkersTestCase):
         others = self.enqueue_lines(["sleep 0.01"] * 50)
         self.wait_for_state(killer, "dead")
         self.wait_until_all_finished()
-        wait_until(lambda: len(self.live()) == 2, message="the fleet did not keep its size")
+        wait_until(lambda: len(self.live_workers()) == 2, message="the fleet did not keep its size")
         self.assertEqual([a["outcome"] for a in self.job(killer)["history"]], ["lost"] * 4)
         # Four died and four replaced them.
-        self.assertLessEqual(max(worker["id"] for worker in self.live()), max(id for id, _ in workers) + 4)
+        self.assertLessEqual(max(worker["id"] for worker in self.live_workers()), max(id for id, _ in workers) + 4)
         self.audit([killer, *others])
 
     def test_a_supervisor_killed_while_replacing_a_worker_leaves_a_working_fleet(self):
@@ -278,7 +278,7 @@ class FleetTest(WorkersTestCase):
         ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> ran; sleep 0.01"] * 20)
         self.wait_until_all_finished()
         self.assertEqual(sorted(self.read("ran").split()), sorted(ids))
-        self.assertIn(new[0][0], [worker["id"] for worker in self.live()] + [new[0][0]])
+        self.assertIn(new[0][0], [worker["id"] for worker in self.live_workers()] + [new[0][0]])
         self.stop_workers()
         wait_until(lambda: not self.processes(), message="something was left running")
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
@@ -289,7 +289,7 @@ class SignalTest(WorkersTestCase):
     def test_five_signals_to_every_process_release_the_job_and_leave_nothing_running(self):
         self.run_cli("config", "set", "kill-grace", "0.2")
         workers = self.start_workers("-c", "2")
-        id = self.busy_job("trap '' TERM; while :; do sleep 0.05; done")
+        id = self.start_job("trap '' TERM; while :; do sleep 0.05; done")
         everybody = [pid for _, pid in workers] + self.supervisors()
         for _ in range(5):
             for pid in everybody:
@@ -298,7 +298,7 @@ class SignalTest(WorkersTestCase):
                 except ProcessLookupError:
                     pass
             time.sleep(0.05)  # Pending signals with the same number merge into one.
-        self.wait_for_no_worker(everybody)
+        self.wait_until_gone(everybody)
         job = self.job(id)
         self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
         wait_until(lambda: not self.processes(), message="something was left running")
@@ -333,12 +333,12 @@ class SignalTest(WorkersTestCase):
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
         # The first attempt would succeed after the second has started.
-        self.busy_job("if [ -e again ]; then exit 3; fi; touch again; until [ -e go ]; do sleep 0.02; done",
+        self.start_job("if [ -e again ]; then exit 3; fi; touch again; until [ -e go ]; do sleep 0.02; done",
                       "--max-retries", "1", "--backoff-base", "0.1")  # fmt: skip
         os.kill(pid, signal.SIGSTOP)
         try:
             self.write("go", "")
-            wait_until(lambda: process_is_gone(self.pid_of("long")), message="the command is still running")
+            wait_until(lambda: process_is_gone(self.job_pid("long")), message="the command is still running")
             self.rows("UPDATE queuectl_workers SET birth = '1' WHERE id = ?", worker)
             self.start_workers()
             self.wait_for_state("long", "dead")
@@ -375,12 +375,12 @@ class NamespaceTest(WorkersTestCase):
     def test_a_job_in_another_pid_namespace_is_not_rescued_while_its_worker_lives(self):
         waits = "until [ -e go ]; do sleep 0.02; done"
         self.start_workers("-q", "outside")
-        self.busy_job(waits, "-q", "outside", id="outside")
+        self.start_job(waits, "-q", "outside", id="outside")
         container = self.start_inside("-q", "inside")  # It rescues the jobs of dead workers as it starts,
-        self.busy_job(waits, "-q", "inside", id="inside")
+        self.start_job(waits, "-q", "inside", id="inside")
         self.start_workers("-q", "other")  # and so does this one.
         self.assertEqual([self.state(id) for id in ("inside", "outside")], ["processing"] * 2)
-        self.assertEqual((len(self.live()), len(self.supervisors())), (3, 3))
+        self.assertEqual((len(self.live_workers()), len(self.supervisors())), (3, 3))
         self.write("go", "")
         for id in ("inside", "outside"):
             self.wait_for_state(id, "completed")
@@ -391,7 +391,7 @@ class NamespaceTest(WorkersTestCase):
 
     def test_a_job_whose_worker_died_with_its_pid_namespace_is_rescued(self):
         container = self.start_inside("-q", "inside")
-        self.busy_job("sleep 60", "-q", "inside", "--max-retries", "0")
+        self.start_job("sleep 60", "-q", "inside", "--max-retries", "0")
         container.kill()
         container.wait()
         wait_until(lambda: not self.processes(), message="something in the namespace is still running")

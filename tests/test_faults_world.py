@@ -55,7 +55,7 @@ class VersionTest(WorkersTestCase):
 
     def test_a_fleet_whose_schema_is_migrated_finishes_its_jobs_and_exits(self):
         self.start_workers("-c", "2")
-        id = self.busy_job("until [ -e go ]; do sleep 0.02; done; echo done")
+        id = self.start_job("until [ -e go ]; do sleep 0.02; done; echo done")
         later = self.enqueue("--delay", "0.5", "true")
         self.run_next("status")
         self.run_cli("enqueue", "true", code=3)
@@ -255,7 +255,7 @@ class MisbehavingJobTest(WorkersTestCase):
         for id, words in expected.items():
             told = jobs[id]["error"] or "exit 0"
             self.assertTrue(told.startswith(words), f"{id}: {told}")
-        self.assertEqual({worker["id"] for worker in self.live()}, {id for id, _ in workers})
+        self.assertEqual({worker["id"] for worker in self.live_workers()}, {id for id, _ in workers})
         self.assertTrue(self.run_cli("logs", "binary").stdout_bytes.endswith(b"\xff\0\x1b[31m"))
         self.audit(list(expected))
 

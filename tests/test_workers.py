@@ -1,5 +1,7 @@
 """Real workers and jobs: starting, stopping, killing, rescuing, draining and waking."""
 
+from __future__ import annotations
+
 import collections
 import os
 import re
@@ -11,7 +13,6 @@ import time
 import types
 import unittest
 import unittest.mock
-from datetime import datetime
 
 from queuectl_core.records import NO_OUTPUT, Identity
 from queuectl_core.workers.identity import boot
@@ -28,33 +29,30 @@ from tests.harness import (
 from tests.patched import patched
 
 
-def epoch(text: str) -> float:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
-
-
 class WorkersTestCase(QueueTestCase):
-    def live(self) -> list:
+    def live_workers(self) -> list[dict]:
         """The workers as `worker list --json` shows them."""
         return self.run_cli("worker", "list", "--json").json
 
-    def wait_for_no_worker(self, pids, timeout=20):
+    def wait_until_gone(self, pids: list[int], timeout: float = 20) -> None:
         wait_until(lambda: all(map(process_is_gone, pids)), timeout, lambda: f"still running: {pids}")
 
-    def supervisors(self) -> list:
+    def supervisors(self) -> list[int]:
+        """The PIDs of the supervisors."""
         return [pid for (pid,) in self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")]
 
-    def busy_job(self, command="sleep 60", *options, id="long") -> str:
-        """Enqueue a job and wait until it is running."""
+    def start_job(self, command: str = "sleep 60", *options: str, id: str = "long") -> str:
+        """Enqueue a job and wait until it is running; returns its id."""
         self.run_cli("enqueue", "--id", id, *options, "--", f"echo $$ > {self.path(id)}.pid; {command}")
         wait_until(lambda: self.read(id + ".pid").endswith("\n"), message=f"{id} did not start")
         return id
 
-    def pid_of(self, id: str) -> int:
-        """The PID of the shell of a job started by busy_job."""
+    def job_pid(self, id: str) -> int:
+        """The PID of the shell of a job started by start_job."""
         return int(self.read(id + ".pid"))
 
-    def foreground(self, *args, **options) -> subprocess.Popen:
-        """`worker start --foreground`, once its workers are registered."""
+    def start_foreground(self, *args: str, **options) -> subprocess.Popen:
+        """Run `worker start --foreground` and wait until its workers are registered."""
         count = int(args[args.index("-c") + 1]) if "-c" in args else 1
         options.setdefault("stderr", subprocess.PIPE)
         process = self.start_cli("worker", "start", "--foreground", *args, stdout=subprocess.PIPE, **options)
@@ -75,20 +73,20 @@ class StartTest(WorkersTestCase):
     def test_start_returns_when_the_workers_are_registered_and_prints_their_ids_and_pids(self):
         workers = self.start_workers("-c", "3")
         self.assertEqual(len(dict(workers)), 3)
-        listed = {worker["id"]: worker["pid"] for worker in self.live()}
+        listed = {worker["id"]: worker["pid"] for worker in self.live_workers()}
         self.assertEqual(listed, dict(workers))
         for _, pid in workers:
             self.assertFalse(process_is_gone(pid))
 
     def test_several_starts_add_up(self):
-        one = self.start_workers()
-        two = self.start_workers("-c", "2")
-        self.assertEqual(len(self.live()), 3)
-        self.assertFalse(set(dict(one)) & set(dict(two)), "an id was given twice")
+        first = self.start_workers()
+        second = self.start_workers("-c", "2")
+        self.assertEqual(len(self.live_workers()), 3)
+        self.assertFalse(set(dict(first)) & set(dict(second)), "two workers have the same id")
         self.stop_workers()
-        self.assertEqual(self.live(), [])
-        again = self.start_workers()
-        self.assertFalse(set(dict(again)) & set(dict(one + two)), "an id was reused")
+        self.assertEqual(self.live_workers(), [])
+        third = self.start_workers()
+        self.assertFalse(set(dict(third)) & set(dict(first + second)), "an id was reused")
 
     def test_start_keeps_none_of_the_callers_streams_open(self):
         """`queuectl worker start | cat` ends although the workers keep running."""
@@ -96,7 +94,7 @@ class StartTest(WorkersTestCase):
         stdout, stderr = process.communicate(timeout=20)
         self.assertEqual((process.returncode, stderr), (0, b""))
         self.assertEqual(len(stdout.splitlines()), 2)
-        self.assertEqual(len(self.live()), 2)
+        self.assertEqual(len(self.live_workers()), 2)
 
     def test_a_started_worker_survives_the_session_it_was_started_from(self):
         process = self.start_cli("worker", "start", stdout=subprocess.PIPE, start_new_session=True)
@@ -128,32 +126,32 @@ class StartTest(WorkersTestCase):
         self.wait_for_state("mail", "completed")
         self.wait_for_state("web", "completed")
         self.assertEqual(self.state("other"), "pending")
-        self.assertEqual(sorted(self.live()[0]["queues"]), ["mail", "web"])
+        self.assertEqual(sorted(self.live_workers()[0]["queues"]), ["mail", "web"])
         self.start_workers()
         self.wait_for_state("other", "completed")
         self.audit(["other", "mail", "web"])
 
     def test_an_idle_worker_starts_a_new_job_without_waiting_for_its_poll(self):
         # Poll once a minute: without the bell, wait_for_state gives up long before the poll finds the job.
-        slow = "from queuectl_core.workers import worker; worker.POLL = worker.HEALTH_CHECK = 60"
-        words = patched(slow, "worker", "start", "-c", "2")
+        patch = "from queuectl_core.workers import worker; worker.POLL = worker.HEALTH_CHECK = 60"
+        words = patched(patch, "worker", "start", "-c", "2")
         subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=True)
         store = self.store()
-        wait_until(lambda: all(w.idle for w in store.workers() if w.role == "worker"), message="not idle")
+        wait_until(lambda: all(w.idle for w in store.workers() if w.role == "worker"), message="a worker is not idle")
         from queuectl_core import jobspec
 
-        took, commands_took = [], []
+        latencies, command_times = [], []
         for _ in range(15):
             began = time.time()
             self.run_cli("config", "set", "max-retries", "3")
-            commands_took.append(time.time() - began)
+            command_times.append(time.time() - began)
             began = time.time()
             (id,) = store.enqueue([jobspec.new_job({"command": "true"}, began)])
             self.wait_for_state(id, "completed")
-            took.append(store.get(id).started_at - began)
-        # Faster than a whole command that commits as much, measured alternately under the same load.
-        middle = len(took) // 2
-        self.assertLess(sorted(took)[middle], sorted(commands_took)[middle], (took, commands_took))
+            latencies.append(store.get(id).started_at - began)
+        # Faster than a command that commits as much, measured alternately under the same load.
+        middle = len(latencies) // 2
+        self.assertLess(sorted(latencies)[middle], sorted(command_times)[middle], (latencies, command_times))
 
     def test_an_idle_worker_uses_almost_no_cpu(self):
         ((_, pid),) = self.start_workers()
@@ -181,10 +179,10 @@ class StartTest(WorkersTestCase):
         self.wait_for_state(id, "completed")
         self.assertEqual(os.listdir(self.path("disk")), ["ran"])
         # A file system mounted there could now be unmounted.
-        wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == "/", message="the worker is still there")
+        wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == "/", message="the worker is still in that directory")
 
     def test_start_refuses_a_queue_on_a_network_file_system(self):
-        id = self.enqueue("true")  # Create the file first: creating one there is always refused.
+        id = self.enqueue("true")  # Create the file first: a network file system never gets a new one.
         patch = "from queuectl_core.store import filesystem\nfilesystem.file_system = lambda *_: 'nfs4'"
         for options in ([], ["--foreground", "--drain"], ["--top-up"]):
             with self.subTest(options=options):
@@ -201,8 +199,8 @@ class StartTest(WorkersTestCase):
 class StopTest(WorkersTestCase):
     def test_a_graceful_stop_finishes_the_running_job_and_claims_no_other(self):
         workers = self.start_workers("-c", "2")
-        self.busy_job("until [ -e go ]; do sleep 0.02; done; echo finished", id="a")
-        self.busy_job("until [ -e go ]; do sleep 0.02; done; echo finished", id="b")
+        self.start_job("until [ -e go ]; do sleep 0.02; done; echo finished", id="a")
+        self.start_job("until [ -e go ]; do sleep 0.02; done; echo finished", id="b")
         self.run_cli("enqueue", "--id", "c", "true")
         stop = self.start_cli("worker", "stop", stdout=subprocess.PIPE)
         wait_until(lambda: not self.rows("SELECT 1 FROM queuectl_workers WHERE wanted = 'run'"))
@@ -213,105 +211,105 @@ class StopTest(WorkersTestCase):
         self.assertEqual(sorted(stdout.decode().splitlines()), stopped)
         self.assertEqual([self.state(id) for id in "abc"], ["completed", "completed", "pending"])
         self.assertEqual(self.run_cli("logs", "a").stdout, "finished\n")
-        self.wait_for_no_worker([pid for _, pid in workers])
-        wait_until(lambda: not self.processes(), message="a supervisor was left")
+        self.wait_until_gone([pid for _, pid in workers])
+        wait_until(lambda: not self.processes(), message="a supervisor is still running")
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
         self.audit(["a", "b", "c"])
 
     def test_stop_says_which_jobs_it_is_waiting_for(self):
         ((id, _),) = self.start_workers()
-        self.busy_job("until [ -e go ]; do sleep 0.02; done")
-        with open(self.path("told"), "wb") as file:
+        self.start_job("until [ -e go ]; do sleep 0.02; done")
+        with open(self.path("stderr"), "wb") as file:
             stop = self.start_cli("worker", "stop", stdout=subprocess.DEVNULL, stderr=file)
-        wait_until(lambda: self.read("told").endswith("\n"), message="it says nothing")
-        self.assertIn(f"worker {id}", self.read("told"))
-        self.assertIn("job long", self.read("told"))
-        self.assertIn("--now", self.read("told"))
+        wait_until(lambda: self.read("stderr").endswith("\n"), message="stop printed nothing")
+        self.assertIn(f"worker {id}", self.read("stderr"))
+        self.assertIn("job long", self.read("stderr"))
+        self.assertIn("--now", self.read("stderr"))
         self.write("go", "")
         self.assertEqual(stop.wait(20), 0)
         self.assertEqual(self.state("long"), "completed")
 
     def test_stop_now_ends_jobs_and_makes_them_pending_again_with_the_attempt_refunded(self):
         self.start_workers("-c", "2")
-        self.busy_job("sleep 60 & sleep 60", "--max-retries", "0")
+        self.start_job("sleep 60 & sleep 60", "--max-retries", "0")
         result = self.stop_workers("--now")
         self.assertEqual(len(result.lines), 2)
         job = self.job("long")
         self.assertEqual((job["state"], job["attempts"], job["worker"]), ("pending", 0, None))
         self.assertEqual([a["outcome"] for a in job["history"]], ["released"])
-        self.assertTrue(process_is_gone(self.pid_of("long")))
+        self.assertTrue(process_is_gone(self.job_pid("long")))
         self.audit(["long"])
         os.remove(self.path("long.pid"))
         self.start_workers()
-        wait_until(lambda: self.read("long.pid"), message="it did not run again")
+        wait_until(lambda: self.read("long.pid"), message="the job did not run again")
         self.audit(["long"])
 
     def test_stop_now_kills_a_job_that_ignores_sigterm_after_its_grace_period(self):
         self.start_workers()
         self.run_cli("config", "set", "kill-grace", "0.2")
-        self.busy_job("trap '' TERM; while :; do sleep 0.05; done")
+        self.start_job("trap '' TERM; while :; do sleep 0.05; done")
         self.stop_workers("--now")
-        self.assertTrue(process_is_gone(self.pid_of("long")))
+        self.assertTrue(process_is_gone(self.job_pid("long")))
         self.assertEqual(self.state("long"), "pending")
         self.audit(["long"])
 
-    def test_no_wait_asks_the_workers_and_returns(self):
+    def test_stop_no_wait_returns_while_the_workers_are_still_stopping(self):
         ((id, pid),) = self.start_workers()
-        self.busy_job("until [ -e go ]; do sleep 0.02; done")
+        self.start_job("until [ -e go ]; do sleep 0.02; done")
         result = self.stop_workers("--no-wait")
         self.assertIn(f"worker {id} is stopping", result.stdout)
         self.assertEqual(self.state("long"), "processing")
-        self.assertEqual(self.live()[0]["state"], "stopping")
+        self.assertEqual(self.live_workers()[0]["state"], "stopping")
         self.write("go", "")
-        self.wait_for_no_worker([pid])
+        self.wait_until_gone([pid])
         self.assertEqual(self.state("long"), "completed")
         self.audit(["long"])
 
-    def test_a_timeout_exits_124_and_names_the_workers_still_running(self):
+    def test_stop_timeout_exits_124_and_names_the_workers_still_running(self):
         ((id, pid),) = self.start_workers()
-        self.busy_job("until [ -e go ]; do sleep 0.02; done")
+        self.start_job("until [ -e go ]; do sleep 0.02; done")
         result = self.stop_workers("--timeout", "200ms", code=124)
         self.assertIn(f"worker {id}", result.stderr)
         self.assertFalse(process_is_gone(pid))
         self.write("go", "")
-        self.wait_for_no_worker([pid])
+        self.wait_until_gone([pid])
         self.assertEqual(self.state("long"), "completed")
 
-    def test_a_graceful_stop_can_be_turned_into_stop_now(self):
+    def test_stop_now_hurries_a_graceful_stop(self):
         self.start_workers()
-        self.busy_job()
+        self.start_job()
         self.stop_workers("--no-wait")
         self.stop_workers("--now")
         self.assertEqual(self.state("long"), "pending")
         self.audit(["long"])
 
-    def test_one_worker_can_be_stopped_alone_and_is_not_replaced(self):
-        (one, two) = self.start_workers("-c", "2")
-        self.stop_workers(str(one[0]))
-        self.assertEqual([worker["id"] for worker in self.live()], [two[0]])
+    def test_a_single_worker_can_be_stopped_and_is_not_replaced(self):
+        ((stopped, _), (other, _)) = self.start_workers("-c", "2")
+        self.stop_workers(str(stopped))
+        self.assertEqual([worker["id"] for worker in self.live_workers()], [other])
         self.run_cli("enqueue", "--id", "a", "true")
         self.wait_for_state("a", "completed")
-        self.assertEqual([worker["id"] for worker in self.live()], [two[0]])
+        self.assertEqual([worker["id"] for worker in self.live_workers()], [other])
 
-    def test_an_unknown_worker_is_named_and_none_is_stopped(self):
+    def test_stop_names_an_unknown_worker_and_stops_none(self):
         self.start_workers()
         result = self.stop_workers("1", "99", code=1)
         self.assertIn("99", result.stderr)
-        self.assertEqual(self.live()[0]["state"], "idle")
+        self.assertEqual(self.live_workers()[0]["state"], "idle")
         self.run_cli("worker", "stop", "x", code=2)
         self.run_cli("worker", "stop", "--timeout", "-1", code=2)
 
     def test_stop_without_workers_is_not_an_error(self):
         self.assertIn("no worker", self.stop_workers().stderr)
 
-    def test_a_worker_that_was_told_to_stop_starts_no_job(self):
+    def test_a_stopping_worker_starts_no_job(self):
         """A graceful stop in the middle of 200 jobs: none is lost, and none runs twice."""
-        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> {}; sleep 0.03".format(self.path("ran"))] * 200)
+        ids = self.enqueue_lines([f"echo $QUEUECTL_JOB_ID >> {self.path('ran')}; sleep 0.03"] * 200)
         self.start_workers("-c", "4")
-        wait_until(lambda: self.read("ran").count("\n") >= 40, message="they do not run")
+        wait_until(lambda: self.read("ran").count("\n") >= 40, message="the jobs did not run")
         self.stop_workers()
         states = self.states()
-        self.assertLess(states.get("completed"), 200, "the stop came too late to prove anything")
+        self.assertLess(states.get("completed"), 200, "all jobs finished before the stop")
         self.assertEqual(set(states), {"completed", "pending"})
         ran = self.read("ran").split()
         self.assertEqual(len(ran), states["completed"])
@@ -324,9 +322,9 @@ class StopTest(WorkersTestCase):
 
 
 class InheritedTest(WorkersTestCase):
-    """Whatever signals and descriptors the caller passes down, a fleet works and keeps nothing of the caller's."""
+    """A fleet works with any inherited signals and descriptors, and doesn't keep them."""
 
-    def wrapped(self, setup: str, *words: str) -> list[str]:
+    def run_after(self, setup: str, *words: str) -> list[str]:
         """The command line that runs queuectl after the statements `setup`, in the same process."""
         script = f"import os, signal, sys\n{setup}\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
         return [sys.executable, "-c", script, PROGRAM, *words]
@@ -339,12 +337,12 @@ class InheritedTest(WorkersTestCase):
         killer = "[ -e once ] || { touch once; kill -9 $PPID; sleep 60; }"
         self.enqueue("--id", "killer", "--backoff-base", "0", "--", killer)
         self.enqueue("--id", "child", "--", "sh -c 'exit 3' & wait $!; [ $? = 3 ]")
-        words = self.wrapped(setup, "worker", "start", "--drain", "--foreground")
+        words = self.run_after(setup, "worker", "start", "--drain", "--foreground")
         process = subprocess.Popen(words, env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL)
         self._started.append(process)
         self.assertEqual(process.wait(30), 0)
         self.assertEqual([self.state(id) for id in ("killer", "child")], ["completed"] * 2)
-        words = self.wrapped(setup, "worker", "start")
+        words = self.run_after(setup, "worker", "start")
         started = subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, timeout=30, check=False)
         self.assertEqual(started.returncode, 0)
         self.stop_workers()
@@ -358,10 +356,9 @@ class InheritedTest(WorkersTestCase):
         self.assertEqual(select.select([reader], [], [], 20)[0], [reader], "a worker holds the caller's pipe")
         self.assertEqual(os.read(reader, 1), b"")
 
-    def test_under_nohup_a_hangup_stops_no_foreground_workers(self):
-        words = self.wrapped(
-            "signal.signal(signal.SIGHUP, signal.SIG_IGN)", "worker", "start", "--foreground"
-        )
+    def test_foreground_workers_under_nohup_survive_a_hangup(self):
+        setup = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+        words = self.run_after(setup, "worker", "start", "--foreground")
         process = subprocess.Popen(words, env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL)
         self._started.append(process)
         self.enqueue("--id", "first", "true")
@@ -370,22 +367,19 @@ class InheritedTest(WorkersTestCase):
         self.enqueue("--id", "second", "true")
         self.wait_for_state("second", "completed")
         self.assertIsNone(process.poll())
-        self.assertEqual(len(self.live()), 1)
+        self.assertEqual(len(self.live_workers()), 1)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(30), 0)
 
-    def test_a_job_gets_default_signals_where_posix_spawn_cannot_start_it(self):
-        patch = (
-            "def no_spawn(*_, **__): raise NotImplementedError\n"
-            "os.posix_spawnp = no_spawn"
-        )
+    def test_a_job_started_without_posix_spawn_gets_default_signals(self):
+        patch = "def no_spawn(*_, **__): raise NotImplementedError\nos.posix_spawnp = no_spawn"
         id = self.enqueue("--max-retries", "0", "--", "kill -HUP $$; sleep 60")
         words = patched(patch, "worker", "start", "--drain", "--foreground")
         result = subprocess.run(words, env=self.environment, stderr=subprocess.DEVNULL, timeout=30, check=False)
         self.assertEqual(result.returncode, 1)
         self.assertEqual(self.job(id)["error"], "killed by SIGHUP")
 
-    def test_an_unwritable_stderr_changes_no_exit_code(self):
+    def test_an_unwritable_stderr_does_not_change_the_exit_code(self):
         self.enqueue("--id", "a", "true")
         with open("/dev/full", "wb") as full:
             for words, code in ((("cancel", "nobody"), 1), (("list", "--state", "x"), 2), (("status",), 0)):
@@ -394,51 +388,50 @@ class InheritedTest(WorkersTestCase):
 
 
 class SignalTest(WorkersTestCase):
-    def test_sigterm_and_sigint_to_a_worker_stop_it_gracefully_and_it_is_not_replaced(self):
+    def test_sigterm_or_sigint_stops_a_worker_gracefully_and_it_is_not_replaced(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             ((_, pid),) = self.start_workers()
-            id = self.busy_job("sleep 0.4; echo done", id=f"job{number}")
+            id = self.start_job("sleep 0.4; echo done", id=f"job{number}")
             os.kill(pid, number)
-            self.wait_for_no_worker([pid])
+            self.wait_until_gone([pid])
             self.assertEqual(self.state(id), "completed")
-            self.assertEqual(self.live(), [])
+            self.assertEqual(self.live_workers(), [])
             self.assertEqual(self.job(id)["attempts"], 1)
         self.audit()
 
     def test_a_signaled_worker_claims_no_other_job(self):
         ((_, pid),) = self.start_workers()
-        self.busy_job("until [ -e go ]; do sleep 0.02; done")
+        self.start_job("until [ -e go ]; do sleep 0.02; done")
         ids = self.enqueue_lines(["sleep 0.1"] * 20)
         os.kill(pid, signal.SIGTERM)
         self.write("go", "")  # The job ends after the signal is sent, so the worker sees the signal first.
-        self.wait_for_no_worker([pid])
+        self.wait_until_gone([pid])
         self.assertEqual(self.states(), {"completed": 1, "pending": 20})
         self.audit(["long", *ids])
 
     def test_a_second_signal_to_a_worker_means_now(self):
         for first, second in ((signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)):
             ((_, pid),) = self.start_workers("-q", f"q{first}")
-            id = self.busy_job("sleep 60", "-q", f"q{first}", id=f"job{first}")
+            id = self.start_job("sleep 60", "-q", f"q{first}", id=f"job{first}")
             os.kill(pid, first)
-            # Two pending signals with the same number merge into one, and a worker that got the first shows no sign of
-            # it: it just finishes its job.
+            # Pending signals with the same number merge, and nothing shows that the worker has received the first.
             sleep_to_see_nothing_happen(0.5)
             self.assertEqual(self.state(id), "processing")
             os.kill(pid, second)
-            self.wait_for_no_worker([pid])
+            self.wait_until_gone([pid])
             job = self.job(id)
             self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
-            self.assertTrue(process_is_gone(self.pid_of(id)))
+            self.assertTrue(process_is_gone(self.job_pid(id)))
         self.audit()
 
     def test_a_signal_to_the_supervisor_stops_all_its_workers_and_a_second_one_means_now(self):
         for number in (signal.SIGTERM, signal.SIGINT):
-            process = self.foreground("-c", "2")
-            id = self.busy_job("sleep 60", id=f"job{number}")
+            process = self.start_foreground("-c", "2")
+            id = self.start_job("sleep 60", id=f"job{number}")
             process.send_signal(number)
-            wait_until(lambda: len(self.live()) == 1, message="the idle worker is still there")
+            wait_until(lambda: len(self.live_workers()) == 1, message="the idle worker is still there")
             self.assertIsNone(process.poll())
-            self.assertEqual((self.live()[0]["state"], self.state(id)), ("stopping", "processing"))
+            self.assertEqual((self.live_workers()[0]["state"], self.state(id)), ("stopping", "processing"))
             process.send_signal(number)
             self.assertEqual(process.wait(20), 0)
             job = self.job(id)
@@ -446,18 +439,18 @@ class SignalTest(WorkersTestCase):
             self.run_cli("cancel", id)
         self.audit()
 
-    def test_a_signal_to_a_background_supervisor_is_a_graceful_stop_too(self):
+    def test_a_signal_to_a_background_supervisor_stops_its_workers_gracefully(self):
         ((_, pid),) = self.start_workers()
-        self.busy_job("sleep 0.4")
+        self.start_job("sleep 0.4")
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGTERM)
-        self.wait_for_no_worker([pid, supervisor])
+        self.wait_until_gone([pid, supervisor])
         self.assertEqual(self.state("long"), "completed")
         self.audit(["long"])
 
     def test_ctrl_c_in_a_terminal_never_reaches_the_job(self):
-        process = self.foreground(start_new_session=True)
-        self.busy_job("sleep 0.5; echo finished")
+        process = self.start_foreground(start_new_session=True)
+        self.start_job("sleep 0.5; echo finished")
         os.killpg(process.pid, signal.SIGINT)  # A terminal signals the whole group.
         self.assertEqual(process.wait(20), 0)
         self.assertEqual(self.state("long"), "completed")
@@ -467,7 +460,7 @@ class SignalTest(WorkersTestCase):
 
 
 class ForegroundTest(WorkersTestCase):
-    def test_it_logs_to_stderr_and_prints_nothing_to_stdout(self):
+    def test_a_foreground_fleet_logs_to_stderr_and_prints_nothing_to_stdout(self):
         self.run_cli("enqueue", "--id", "a", "exit 3", code=0)
         self.run_cli("config", "set", "backoff-base", "0")
         process = self.start_cli(
@@ -509,7 +502,7 @@ class ForegroundTest(WorkersTestCase):
         self.assertEqual(self.states(), {"completed": 1, "dead": 1})
         self.audit()
 
-    def test_many_workers_drain_many_jobs_completely(self):
+    def test_many_workers_drain_a_queue_completely(self):
         ids = self.enqueue_lines(["true"] * 60)
         self.run_cli("worker", "start", "--foreground", "--drain", "-c", "4")
         self.assertEqual(self.states(), {"completed": 60})
@@ -536,7 +529,7 @@ class EnvironmentTest(WorkersTestCase):
         own = self.enqueue("-e", "SECRET=own", "echo $SECRET")
         self.wait_for_state(id, "completed")
         self.wait_for_state(own, "completed")
-        self.assertEqual(self.run_cli("logs", id).stdout, ' a  b |"x"||from-here|none|%d|' % len(secret))
+        self.assertEqual(self.run_cli("logs", id).stdout, f' a  b |"x"||from-here|none|{len(secret)}|')
         self.assertEqual(self.run_cli("logs", own).stdout, "own\n")
         self.stop_workers()
         for name in os.listdir(self.folder):
@@ -561,13 +554,11 @@ class EnvironmentTest(WorkersTestCase):
             os.set_inheritable(fd, True)
         process = self.start_cli("worker", "start", stdout=subprocess.PIPE, close_fds=False)
         process.communicate(timeout=20)
-        id = self.enqueue("wc -c; for fd in 3 4 5 6 7 8 9 %d %d; do"
-                          " [ -e /dev/fd/$fd ] && echo open $fd; done; true"
-                          % (reader, writer))  # fmt: skip
+        id = self.enqueue(f"wc -c; for fd in 3 4 5 6 7 8 9 {reader} {writer}; do"
+                          " [ -e /dev/fd/$fd ] && echo open $fd; done; true")  # fmt: skip
         self.wait_for_state(id, "completed")
         lines = self.run_cli("logs", id).lines
         self.assertEqual(lines[0].strip(), "0")
-        # Some shells' `[` opens a descriptor itself.
         self.assertEqual(lines[1:], [])
 
     def test_a_job_has_its_own_session_and_group_and_default_signals(self):
@@ -593,7 +584,7 @@ class RescueTest(WorkersTestCase):
             " echo start >> ran; [ $(wc -l < ran) -ge 2 ] || sleep 60; echo done"
         )
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "--", command)
-        wait_until(lambda: self.read("ran"), message="it did not start")
+        wait_until(lambda: self.read("ran"), message="the job did not start")
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid))
         self.wait_for_state("a", "completed")
@@ -602,29 +593,29 @@ class RescueTest(WorkersTestCase):
         self.assertEqual(job["history"][0]["error"], "worker lost")
         self.assertEqual(job["attempts"], 2)
         self.assertEqual(self.read("overlap"), "")
-        (replacement,) = self.live()
+        (replacement,) = self.live_workers()
         self.assertNotEqual(replacement["id"], id)
         self.audit(["a"])
 
     def test_processes_of_a_lost_attempt_are_ended_before_the_job_runs_again(self):
         ((_, pid),) = self.start_workers()
         # A child in its own session, and one that cleared its environment.
-        self.busy_job(
+        self.start_job(
             "setsid sh -c 'echo $$ > escaped.pid; sleep 60' &"
             " env -i sh -c 'echo $$ > bare.pid; exec sleep 60' & sleep 60",
             "--max-retries", "0",
         )  # fmt: skip
         wait_until(lambda: self.read("escaped.pid") and self.read("bare.pid"))
-        left = [int(self.read(name)) for name in ("escaped.pid", "bare.pid", "long.pid")]
+        processes = [int(self.read(name)) for name in ("escaped.pid", "bare.pid", "long.pid")]
         os.kill(pid, signal.SIGKILL)
         self.wait_for_state("long", "dead")
-        for process in left:
+        for process in processes:
             self.assertTrue(process_is_gone(process), f"{process} was left running")
         job = self.job("long")
         self.assertEqual((job["attempts"], job["error"], job["exit_code"]), (1, "worker lost", None))
         self.audit(["long"])
 
-    def test_a_job_that_kills_its_worker_reaches_the_dlq(self):
+    def test_a_job_that_keeps_killing_its_worker_ends_up_in_the_dlq(self):
         self.start_workers("-c", "2")
         self.run_cli("enqueue", "--id", "killer", "--max-retries", "2", "--backoff-base", "0.05", "--",
                      "kill -9 $PPID; sleep 60")  # fmt: skip
@@ -642,9 +633,9 @@ class RescueTest(WorkersTestCase):
         wait_until(lambda: process_is_gone(supervisor))
         self.run_cli("enqueue", "--id", "a", "true")
         self.wait_for_state("a", "completed")
-        self.assertEqual(len(self.live()), 2)
+        self.assertEqual(len(self.live_workers()), 2)
         self.stop_workers()
-        self.wait_for_no_worker([pid for _, pid in workers])
+        self.wait_until_gone([pid for _, pid in workers])
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
         self.audit(["a"])
 
@@ -652,8 +643,8 @@ class RescueTest(WorkersTestCase):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
-        self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
-        (pid,) = [worker["pid"] for worker in self.live() if worker["job"]]
+        self.start_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+        (pid,) = [worker["pid"] for worker in self.live_workers() if worker["job"]]
         os.kill(pid, signal.SIGKILL)
         self.wait_for_state("long", "completed")
         self.assertEqual([a["outcome"] for a in self.job("long")["history"]], ["lost", "exit"])
@@ -662,11 +653,11 @@ class RescueTest(WorkersTestCase):
     def test_the_next_start_rescues_the_jobs_of_a_dead_fleet(self):
         ((_, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
-        self.busy_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
+        self.start_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
         os.kill(supervisor, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))
-        # Read-only commands only report.
+        # Read-only commands report dead workers but rescue nothing.
         self.assertEqual(self.run_cli("status", "--json").json["workers"], [])
         self.run_cli("list")
         self.assertEqual(self.state("long"), "processing")
@@ -676,63 +667,63 @@ class RescueTest(WorkersTestCase):
 
     def test_after_a_reboot_running_jobs_are_rescued_and_no_unrelated_process_is_signaled(self):
         """Rows from an earlier boot name PIDs that other processes have now."""
-        stranger = subprocess.Popen(["sleep", "60"])
-        self.addCleanup(stranger.wait)
-        self.addCleanup(stranger.kill)
+        bystander = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
         store = self.store()
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.1", "true")
-        worker = store.register("worker", None, Identity(stranger.pid, "earlier-boot/1", "1"), None, "test")
+        worker = store.register("worker", None, Identity(bystander.pid, "earlier-boot/1", "1"), None, "test")
         job = store.claim(worker, None).job
-        store.record(job, NO_OUTPUT, Identity(stranger.pid, "earlier-boot/1", "1"))
-        self.assertEqual(self.live(), [])
+        store.record(job, NO_OUTPUT, Identity(bystander.pid, "earlier-boot/1", "1"))
+        self.assertEqual(self.live_workers(), [])
         self.stop_workers("--now")
         self.start_workers()
         self.wait_for_state("a", "completed")
-        self.assertIsNone(stranger.poll())
+        self.assertIsNone(bystander.poll())
         self.assertEqual([a["outcome"] for a in self.job("a")["history"]], ["lost", "exit"])
         self.audit(["a"])
 
     def test_a_process_that_reuses_a_workers_pid_is_left_alone(self):
-        stranger = subprocess.Popen(["sleep", "60"])
-        self.addCleanup(stranger.wait)
-        self.addCleanup(stranger.kill)
+        bystander = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
         store = self.store()
-        store.register("worker", None, Identity(stranger.pid, boot(), "1"), None, "test")
-        store.register("supervisor", None, Identity(stranger.pid, boot(), "1"), None, "test")
-        self.assertEqual(self.live(), [])
+        store.register("worker", None, Identity(bystander.pid, boot(), "1"), None, "test")
+        store.register("supervisor", None, Identity(bystander.pid, boot(), "1"), None, "test")
+        self.assertEqual(self.live_workers(), [])
         self.stop_workers("--now")
-        self.assertIsNone(stranger.poll())
+        self.assertIsNone(bystander.poll())
 
     def test_workers_started_by_a_job_outlive_it(self):
         """They don't belong to the attempt, so ending it leaves them and their jobs alone."""
         self.start_workers("-q", "default")
         start = f"{sys.executable} {PROGRAM} worker start -q other"
         self.run_cli("enqueue", "--id", "starter", "--", start + "; touch started; sleep 60")
-        wait_until(lambda: os.path.exists(self.path("started")), message="no worker was started")
-        self.busy_job("until [ -e go ]; do sleep 0.02; done", "-q", "other")
+        wait_until(lambda: os.path.exists(self.path("started")), message="the job started no worker")
+        self.start_job("until [ -e go ]; do sleep 0.02; done", "-q", "other")
         self.run_cli("cancel", "starter")
         self.write("go", "")
         self.wait_for_state("long", "completed")
         self.assertEqual(len(self.job("long")["history"]), 1)
-        self.assertEqual(len(self.live()), 2)
+        self.assertEqual(len(self.live_workers()), 2)
 
     def test_a_live_workers_job_is_never_rescued_however_long_it_runs(self):
         self.start_workers("-c", "2")
-        self.busy_job("sleep 2.5; echo done")
+        self.start_job("sleep 2.5; echo done")
         self.start_workers("-c", "2")  # `worker start` sweeps.
         self.wait_for_state("long", "completed")
         self.assertEqual(len(self.job("long")["history"]), 1)
         self.audit(["long"])
 
     def test_a_stopped_worker_counts_as_alive(self):
-        """A worker that is stopped by SIGSTOP, a debugger or a sleeping laptop isn't lost."""
+        """SIGSTOP, a debugger or a sleeping laptop doesn't make a worker lost."""
         ((_, pid),) = self.start_workers()
-        self.busy_job("until [ -e go ]; do sleep 0.02; done; echo done")
+        self.start_job("until [ -e go ]; do sleep 0.02; done; echo done")
         os.kill(pid, signal.SIGSTOP)
         try:
             self.write("go", "")
             self.start_workers()
-            sleep_to_see_nothing_happen(HEALTH_CHECK + 0.2)  # The new worker looks for dead ones.
+            sleep_to_see_nothing_happen(HEALTH_CHECK + 0.2)  # Long enough for the new worker to look for dead ones.
             self.assertEqual(self.state("long"), "processing")
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -749,7 +740,7 @@ class RescueTest(WorkersTestCase):
             f"child = subprocess.Popen([sys.executable, {PROGRAM!r}, 'worker', 'start', '--foreground', '--drain'])\n"
             "sys.exit(child.wait())\n"
         )
-        # A worker waiting for the zombie would wait for the whole kill-grace, and process.wait would fail.
+        # If the worker waited for the zombie, it would take the whole kill-grace, and process.wait would time out.
         self.run_cli("config", "set", "kill-grace", "5m")
         self.run_cli("enqueue", "--id", "a", "--", "sleep 60 & echo done")
         process = subprocess.Popen(
@@ -783,7 +774,7 @@ class ReplacementTest(WorkersTestCase):
             )
         self._started.append(process)
         deaths = r"a worker died \(exit 7\); replacing it in (\S+)s"
-        wait_until(lambda: len(re.findall(deaths, self.read("stderr"))) >= 4, message="they do not die")
+        wait_until(lambda: len(re.findall(deaths, self.read("stderr"))) >= 4, message="the workers did not die")
         took = time.monotonic() - began
         self.assertEqual(re.findall(deaths, self.read("stderr"))[:4], ["0.1", "0.2", "0.4", "0.8"])
         self.assertGreaterEqual(took, 0.1 + 0.2 + 0.4)
@@ -809,8 +800,8 @@ class ReplacementTest(WorkersTestCase):
 
 
 class ManyTest(WorkersTestCase):
-    def test_500_jobs_over_8_workers_of_two_starts_each_run_exactly_once(self):
-        ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> {}".format(self.path("ran"))] * 500)
+    def test_500_jobs_on_8_workers_from_two_starts_each_run_exactly_once(self):
+        ids = self.enqueue_lines([f"echo $QUEUECTL_JOB_ID $QUEUECTL_ATTEMPT >> {self.path('ran')}"] * 500)
         self.assertEqual(len(set(ids)), 500)
         starts = [self.start_cli("worker", "start", "-c", "4", stdout=subprocess.DEVNULL) for _ in range(2)]
         for process in starts:
@@ -847,17 +838,17 @@ class ManyTest(WorkersTestCase):
         self.assertEqual(self.run_cli("config", "get", "max-retries").stdout, "1\n")
         self.audit(ids)
 
-    def test_workers_killed_at_random_lose_no_job_and_overlap_none(self):
-        """Each job holds its own lock while it runs, so a second holder would be noticed."""
+    def test_randomly_killed_workers_lose_no_job_and_never_run_one_twice_at_once(self):
+        """The audit after each round of kills finds lost jobs and overlapping attempts."""
         command = "mkdir d$QUEUECTL_JOB_ID.$QUEUECTL_ATTEMPT; sleep 0.03; echo $QUEUECTL_JOB_ID >> ran;"
         ids = self.enqueue_lines([command] * 60, "--backoff-base", "0.01", "--max-retries", "20")
         self.start_workers("-c", "3")
         for round in range(5):
             target = 8 * (round + 1)
             wait_until(
-                lambda target=target: self.read("ran").count("\n") >= target, message="they do not run"
+                lambda target=target: self.read("ran").count("\n") >= target, message="the jobs did not run"
             )
-            for worker in self.live()[:2]:
+            for worker in self.live_workers()[:2]:
                 try:
                     os.kill(worker["pid"], signal.SIGKILL)
                 except ProcessLookupError:

@@ -6,7 +6,6 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, values
-from ..program import sources
 from ..store.database import LARGE_WAL
 from ..workers import fleet
 from .queue_file import open_reader
@@ -29,6 +28,7 @@ def status(args: Namespace) -> int:
     totals = {state: sum(queue[state] for queue in counts.values()) for state in lifecycle.STATES}
     if args.json:
         from ..jobjson import worker_json
+        from ..program import sources
 
         print_json(
             {
@@ -69,6 +69,8 @@ def status(args: Namespace) -> int:
 
 
 def _print_versions(rows: list[Worker]) -> None:
+    from ..program import sources
+
     version = sources.version()
     others = sorted({row.version for row in rows} - {version})
     if others:
