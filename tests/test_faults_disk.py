@@ -1,4 +1,6 @@
-"""The disk is full or read-only, the file is gone or damaged: it is reported, and nothing is lost."""
+"""Full, read-only, missing or damaged: disk and file errors are reported, and nothing is lost."""
+
+from __future__ import annotations
 
 import os
 import random
@@ -8,21 +10,21 @@ import subprocess
 import sys
 import unittest
 
-from tests.harness import IS_ROOT, PROGRAM, process_is_gone, wait_until
+from tests.harness import IS_ROOT, PROGRAM, CommandResult, process_is_gone, wait_until
 from tests.test_workers import WorkersTestCase
 
-WRITING = (["enqueue", "true"], ["cancel", "a"], ["config", "set", "timeout", "1"], ["worker", "start"])
+WRITE_COMMANDS = (["enqueue", "true"], ["cancel", "a"], ["config", "set", "timeout", "1"], ["worker", "start"])
 
 
 class DiskTestCase(WorkersTestCase):
-    def assert_told(self, result) -> None:
-        """One line on stderr, nothing on stdout."""
+    def assert_one_error_line(self, result: CommandResult) -> None:
+        """Check for one line on stderr and nothing on stdout."""
         self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1), result)
 
 
-@unittest.skipUnless(IS_ROOT and shutil.which("mount"), "only root can mount a small disk")
+@unittest.skipUnless(IS_ROOT and shutil.which("mount"), "needs root and mount")
 class SmallDiskTest(DiskTestCase):
-    """The queue is on a disk of 2 MiB."""
+    """The queue is on a 2 MiB disk."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -31,10 +33,10 @@ class SmallDiskTest(DiskTestCase):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "small", self.disk], check=False)
         if mounted.returncode:
             self.skipTest("not allowed to mount")
-        # After everything that runs there has ended, and before the folder is removed; see _clean_up.
         self.db = self.environment["QUEUECTL_DB"] = os.path.join(self.disk, "q.db")
 
     def _clean_up(self) -> None:
+        # Unmount after all processes on the disk have ended, but before the folder is removed.
         try:
             self._nothing_is_left()
             wait_until(self._nothing_is_left)
@@ -53,21 +55,22 @@ class SmallDiskTest(DiskTestCase):
                     pass
 
     def free(self) -> None:
+        """Undo fill."""
         os.unlink(os.path.join(self.disk, "filler"))
 
-    def remount(self, how: str) -> None:
-        subprocess.run(["mount", "-o", "remount," + how, self.disk], check=True)
+    def remount(self, mode: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{mode}", self.disk], check=True)
 
-    def test_a_queue_is_not_created_on_a_full_disk_but_once_there_is_room(self):
+    def test_a_queue_cannot_be_created_on_a_full_disk_until_there_is_room(self):
         self.fill()
-        self.assert_told(self.run_cli("enqueue", "true", code=3))
+        self.assert_one_error_line(self.run_cli("enqueue", "true", code=3))
         self.free()
         id = self.enqueue("true")
         self.audit([id])
 
-    def test_enqueue_never_reports_success_if_there_was_no_room(self):
+    def test_enqueue_never_acknowledges_a_job_that_did_not_fit(self):
         ids = [self.enqueue("true")]
-        lines = "echo %s\n" % ("x" * 1000) * 100
+        lines = f"echo {'x' * 1000}\n" * 100
         for _ in range(100):
             result = self.run_cli("enqueue", "-", input=lines, code=None)
             ids += result.lines
@@ -75,36 +78,36 @@ class SmallDiskTest(DiskTestCase):
                 break
         self.assertEqual((result.code, len(result.stderr.splitlines())), (3, 1), result)
         self.fill()
-        self.assert_told(self.run_cli("enqueue", "true", code=3))
+        self.assert_one_error_line(self.run_cli("enqueue", "true", code=3))
         self.free()
         self.assertEqual(set(self.jobs()), set(ids))
         self.audit(ids)
 
-    def test_workers_wait_for_room_to_settle_and_claim_and_the_fleet_survives(self):
+    def test_workers_wait_for_room_to_settle_and_claim_jobs_and_the_fleet_survives(self):
         workers = self.start_workers("-c", "2")
         supervisors = self.supervisors()
-        go = self.path("go")
-        printing = f"until [ -e {go} ]; do sleep 0.02; done; head -c 50000 /dev/zero"
-        ids = [self.enqueue("--id", id, "--backoff-base", "0.1", "--", printing) for id in "ab"]
+        command = f"until [ -e {self.path('go')} ]; do sleep 0.02; done; head -c 50000 /dev/zero"
+        ids = [self.enqueue("--id", id, "--backoff-base", "0.1", "--", command) for id in "ab"]
         ids += [self.enqueue("echo later") for _ in range(3)]
         wait_until(lambda: self.states().get("processing") == 2)
-        holder = {worker["job"]: worker["pid"] for worker in self.live_workers()}
+        worker_pids = {worker["job"]: worker["pid"] for worker in self.live_workers()}
         self.fill()
-        os.kill(holder["b"], signal.SIGKILL)  # Its supervisor can't settle that now.
+        os.kill(worker_pids["b"], signal.SIGKILL)  # Its supervisor can't settle b while the disk is full.
         self.write("go", "")
         wait_until(lambda: not any(map(self.runs_shell, self.processes())), message="the jobs are still running")
         self.assertEqual(self.states(), {"processing": 2, "pending": 3})
-        for pid in [holder["a"], *supervisors]:
-            self.assertFalse(process_is_gone(pid), "it did not wait")
+        for pid in [worker_pids["a"], *supervisors]:
+            self.assertFalse(process_is_gone(pid), f"{pid} did not wait for room")
         self.free()
         self.wait_until_all_finished()
         self.assertEqual(self.states(), {"completed": 5})
         self.assertEqual(len(self.run_cli("logs", "a").stdout), 50000)
         self.assertEqual([a["outcome"] for a in self.job("b")["history"]], ["lost", "exit"])
-        wait_until(lambda: len(self.live_workers()) == len(workers), message="the fleet did not keep its size")
+        wait_until(lambda: len(self.live_workers()) == len(workers), message="the fleet shrank")
         self.audit(ids)
 
     def runs_shell(self, pid: int) -> bool:
+        """Whether a process is the shell of a job or its command."""
         try:
             with open(f"/proc/{pid}/comm") as file:
                 return file.read().strip() in ("sh", "dash", "bash", "sleep", "head")
@@ -113,50 +116,50 @@ class SmallDiskTest(DiskTestCase):
 
     def test_a_worker_waiting_for_room_exits_immediately_when_signaled_twice(self):
         ((_, pid),) = self.start_workers()
-        printing = f"until [ -e {self.path('go')} ]; do sleep 0.02; done; head -c 50000 /dev/zero"
-        id = self.enqueue("--backoff-base", "0.1", "--", printing)
+        command = f"until [ -e {self.path('go')} ]; do sleep 0.02; done; head -c 50000 /dev/zero"
+        id = self.enqueue("--backoff-base", "0.1", "--", command)
         self.wait_for_state(id, "processing")
         self.fill()
         self.write("go", "")
         wait_until(lambda: not any(map(self.runs_shell, self.processes())), message="the job is still running")
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGINT)  # Not SIGTERM again: pending signals with the same number merge.
-        wait_until(lambda: process_is_gone(pid), message="it is still waiting for room")
+        wait_until(lambda: process_is_gone(pid), message="the worker is still waiting for room")
         self.assertEqual(self.states(), {"processing": 1})
         self.free()
         self.wait_for_state(id, "completed")
         self.assertEqual([a["outcome"] for a in self.job(id)["history"]], ["lost", "exit"])
         self.audit([id])
 
-    def test_a_read_only_disk_is_reported_clearly(self):
+    def test_a_read_only_disk_is_reported_in_one_line(self):
         id = self.enqueue("--id", "a", "true")
         self.remount("ro")
-        for command in WRITING:
-            self.assert_told(self.run_cli(*command, code=3))
-        self.assertIn(self.run_cli("list", code=None).code, (0, 3))  # It may need to create the log's index.
-        self.assert_told(self.run_cli("--db", os.path.join(self.disk, "new", "q.db"), "list", code=3))
+        for command in WRITE_COMMANDS:
+            self.assert_one_error_line(self.run_cli(*command, code=3))
+        self.assertIn(self.run_cli("list", code=None).code, (0, 3))  # 3 if it needs to create the WAL index.
+        self.assert_one_error_line(self.run_cli("--db", os.path.join(self.disk, "new", "q.db"), "list", code=3))
         self.remount("rw")
         self.audit([id])
 
 
-@unittest.skipUnless(not IS_ROOT or shutil.which("setpriv"), "root can write everything")
+@unittest.skipUnless(not IS_ROOT or shutil.which("setpriv"), "root needs setpriv to drop its capabilities")
 class PermissionsTest(DiskTestCase):
-    def run_powerless(self, *words) -> subprocess.CompletedProcess:
+    def run_unprivileged(self, *words: str) -> subprocess.CompletedProcess:
         """Run a command as a user who is subject to permissions."""
-        powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if IS_ROOT else []
+        prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if IS_ROOT else []
         return subprocess.run(
-            [*powerless, sys.executable, PROGRAM, *words],
+            [*prefix, sys.executable, PROGRAM, *words],
             env=self.environment, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
 
-    def assert_refused(self, *words) -> None:
-        result = self.run_powerless(*words)
+    def assert_refused(self, *words: str) -> None:
+        result = self.run_unprivileged(*words)
         if b"setpriv" in result.stderr:
             self.skipTest("root cannot drop its capabilities here")
         self.assertEqual((result.returncode, result.stdout), (3, b""), result)
         self.assertEqual(len(result.stderr.splitlines()), 1, result)
 
-    def test_a_read_only_file_or_folder_is_reported_clearly(self):
+    def test_a_read_only_file_or_folder_is_reported_in_one_line(self):
         id = self.enqueue("true")
         self.start_workers("--drain")
         self.wait_until_all_finished()
@@ -175,7 +178,7 @@ class PermissionsTest(DiskTestCase):
             os.chmod(self.folder, 0o700)
         self.audit([id])
 
-    def test_only_the_owner_can_use_the_files(self):
+    def test_only_the_owner_can_access_the_files(self):
         self.start_workers()
         self.enqueue("true")
         for name in os.listdir(self.folder):
@@ -185,7 +188,7 @@ class PermissionsTest(DiskTestCase):
 
 class GoneTest(DiskTestCase):
     def test_workers_whose_file_is_removed_exit_and_do_not_recreate_it(self):
-        """The running job finishes first, though its end can't be recorded."""
+        """A running job finishes first, though its result can't be recorded."""
         folders = [self.path("file"), self.path("folder")]
         for folder in folders:
             os.mkdir(folder)
@@ -196,39 +199,39 @@ class GoneTest(DiskTestCase):
         os.unlink(os.path.join(folders[0], "q.db"))
         shutil.rmtree(folders[1])
         self.write("go", "")
-        wait_until(lambda: not self.processes(), message="they did not exit")
+        wait_until(lambda: not self.processes(), message="the workers did not exit")
         self.assertFalse([folder for folder in folders if os.path.exists(os.path.join(folder, "q.db"))])
         self.assertEqual(self.read("done"), "\n\n")
 
-    def test_a_fleet_switches_to_a_backup_put_in_place_of_the_file(self):
+    def test_a_fleet_switches_to_a_backup_that_replaces_its_file(self):
         self.start_workers("-c", "2")
         id = self.enqueue("--delay", "2s", "true")
         self.run_cli("backup", self.path("copy.db"))
-        for ending in ("-wal", "-shm"):
-            os.unlink(self.db + ending)
+        for suffix in ("-wal", "-shm"):
+            os.unlink(self.db + suffix)
         os.replace(self.path("copy.db"), self.db)
         self.wait_for_state(id, "completed")
-        wait_until(lambda: len(self.live_workers()) == 2, message="the fleet did not keep its size")
+        wait_until(lambda: len(self.live_workers()) == 2, message="the fleet shrank")
         self.audit([id])
 
-    def test_the_file_and_its_log_contain_everything_acknowledged(self):
-        """As after a power cut: the log has no index, and no process closed anything."""
+    def test_every_acknowledged_job_is_in_the_file_or_its_wal(self):
+        """As after a power cut: the WAL index is missing, and the database was never closed."""
         self.store()
         ids = [self.enqueue("true") for _ in range(3)]
-        for ending in ("", "-wal"):
-            shutil.copy(self.db + ending, self.path("cut.db" + ending))
+        for suffix in ("", "-wal"):
+            shutil.copy(self.db + suffix, self.path("cut.db" + suffix))
         self.db = self.path("cut.db")
         self.run_cli("--db", self.db, "worker", "start", "--drain", "--foreground")
         self.assertEqual(self.states(), {"completed": 3})
         self.audit(ids)
 
-    def test_files_next_to_an_unused_database_may_be_missing_or_stale(self):
+    def test_missing_or_stale_files_next_to_an_unused_database_do_no_harm(self):
         ids = [self.enqueue("true") for _ in range(3)]
         self.run_cli("worker", "start", "--drain", "--foreground")
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-        for ending in ("-wal", "-shm"):
-            if os.path.exists(self.db + ending):
-                os.unlink(self.db + ending)
+        for suffix in ("-wal", "-shm"):
+            if os.path.exists(self.db + suffix):
+                os.unlink(self.db + suffix)
         os.makedirs(self.db + "-bells", exist_ok=True)
         os.mkfifo(self.db + "-bells/9")
         self.write("q.db-journal", b"")
@@ -239,7 +242,7 @@ class GoneTest(DiskTestCase):
         self.wait_until_all_finished()
         self.audit(ids)
 
-    def test_a_link_and_its_target_are_one_queue(self):
+    def test_a_symlink_and_its_target_are_the_same_queue(self):
         os.mkdir(self.path("real"))
         os.symlink(self.path("real/target.db"), self.path("link.db"))
         id = self.enqueue("true", env={"QUEUECTL_DB": self.path("link.db")})
@@ -255,21 +258,21 @@ class GoneTest(DiskTestCase):
 
 class DamageTest(DiskTestCase):
     def test_a_damaged_or_truncated_file_is_reported_and_never_recreated(self):
-        self.enqueue_lines(["echo %0200d" % number for number in range(300)])
+        self.enqueue_lines([f"echo {number:0200d}" for number in range(300)])
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         with open(self.db, "rb") as file:
-            sound = file.read()
-        choose = random.Random(3)
+            intact = file.read()
+        rng = random.Random(3)
         for number in range(6):
-            damaged = bytearray(sound)
+            damaged = bytearray(intact)
             if number % 3 == 0:
-                del damaged[choose.randrange(100, len(damaged)) :]
+                del damaged[rng.randrange(100, len(damaged)) :]
             for _ in range(3):
-                at = choose.randrange(100, len(damaged))
-                damaged[at : at + 512] = choose.getrandbits(4096).to_bytes(512, "big")[: len(damaged) - at]
-            for ending in ("-wal", "-shm"):
-                if os.path.exists(self.db + ending):
-                    os.unlink(self.db + ending)
+                offset = rng.randrange(100, len(damaged))
+                damaged[offset : offset + 512] = rng.getrandbits(4096).to_bytes(512, "big")[: len(damaged) - offset]
+            for suffix in ("-wal", "-shm"):
+                if os.path.exists(self.db + suffix):
+                    os.unlink(self.db + suffix)
             self.write("q.db", bytes(damaged))
             for command in (["list", "--json"], ["enqueue", "true"], ["doctor"]):
                 with self.subTest(number=number, command=command):

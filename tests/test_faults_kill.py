@@ -1,4 +1,6 @@
-"""Workers, supervisors and whole fleets are killed: nothing is lost, and nothing runs twice at once."""
+"""Workers, supervisors and whole fleets are killed: no job is lost, and none runs twice at once."""
+
+from __future__ import annotations
 
 import os
 import shutil
@@ -16,13 +18,13 @@ from tests.test_workers import WorkersTestCase
 
 LINUX = sys.platform.startswith("linux")
 
-# Where a worker dies: before or after a method of Store; then how the attempts end, and how often the command starts.
+# Where a worker dies: before or after a method of Store; the outcomes of the attempts; how often the command starts.
 KILL_POINTS = {
     "inside the claim": ("kill_after", "_claim", ["exit"], 1),
     "between claim and spawn": ("kill_before", "token", ["lost", "exit"], 1),
-    "before who runs is recorded": ("kill_before", "record", ["lost", "exit"], 2),
-    "in the midst of the job": ("kill_after", "record", ["lost", "exit"], 2),
-    "between end and settlement": ("kill_before", "settle_and_claim", ["lost", "exit"], 2),
+    "before the process is recorded": ("kill_before", "record", ["lost", "exit"], 2),
+    "while the job is running": ("kill_after", "record", ["lost", "exit"], 2),
+    "between the end of the job and its settlement": ("kill_before", "settle_and_claim", ["lost", "exit"], 2),
     "inside the settlement": ("kill_after", "_settle", ["lost", "exit"], 2),
     "after the settlement": ("kill_after", "settle_and_claim", ["exit"], 1),
 }
@@ -34,7 +36,8 @@ class KillPointTest(WorkersTestCase):
             db, ran = self.path(f"q{number}.db"), self.path(f"ran{number}")
             self.run_cli("--db", db, "enqueue", "--id", "a", "--backoff-base", "0.1", "--",
                          f"echo >> {ran}; sleep 0.2")  # fmt: skip
-            patch = "{}({!r}, {!r})".format(how, method, self.path(f"died{number}"))
+            marker = self.path(f"died{number}")
+            patch = f"{how}({method!r}, {marker!r})"
             words = patched(patch, "--db", db, "worker", "start")
             subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=True)
         for number, (point, (_, _, outcomes, starts)) in enumerate(KILL_POINTS.items()):
@@ -48,12 +51,12 @@ class KillPointTest(WorkersTestCase):
                 self.assertEqual(self.read(f"ran{number}").count("\n"), starts)
                 if outcomes[0] == "lost":
                     self.assertEqual(history[0][1], "worker lost")
-                    # By the supervisor at once, not by the replacement's first look.
-                    replaced = "SELECT started_at FROM queuectl_workers WHERE role = 'worker'"
-                    self.assertLess(history[0][2], self.rows(replaced)[0][0])
+                    # The supervisor rescued it before it started the replacement.
+                    replacement = "SELECT started_at FROM queuectl_workers WHERE role = 'worker'"
+                    self.assertLess(history[0][2], self.rows(replacement)[0][0])
                 self.audit(["a"])
 
-    def test_without_a_supervisor_a_worker_that_is_never_idle_rescues_too(self):
+    def test_a_worker_that_is_never_idle_rescues_jobs_if_the_supervisor_is_dead(self):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
@@ -62,32 +65,31 @@ class KillPointTest(WorkersTestCase):
         self.enqueue_lines(["sleep 0.02"] * 1000)
         os.kill(victim, signal.SIGKILL)
         killed_at = time.time()
-        wait_until(lambda: self.state("long") != "processing", message="it was not rescued")
-        self.assertGreater(self.states()["pending"], 0, "the other worker was idle meanwhile")
+        wait_until(lambda: self.state("long") != "processing", message="the job was not rescued")
+        self.assertGreater(self.states()["pending"], 0, "the other worker ran out of jobs")
         ((lost_at,),) = self.rows("SELECT finished_at FROM queuectl_attempts WHERE outcome = 'lost'")
-        # It looks every 2 s. If only idle workers looked, it would take at least 1000 x 0.02 = 20 s.
+        # A busy worker checks every 2 s. If only idle workers checked, it would take at least 1000 x 0.02 = 20 s.
         self.assertLess(lost_at - killed_at, 10)
         self.stop_workers("--now")
         self.audit(["long"])
 
-
     @unittest.skipUnless(LINUX, "only Linux shows that a process is stopped")
-    def test_without_a_supervisor_a_stopped_worker_prevents_no_rescue(self):
+    def test_a_stopped_worker_does_not_keep_others_from_rescuing_if_the_supervisor_is_dead(self):
         (_, oldest), *_ = self.start_workers("-c", "3")
         (supervisor,) = self.supervisors()
         for pid, number in ((supervisor, signal.SIGKILL), (oldest, signal.SIGSTOP)):
             os.kill(pid, number)
         try:
-            self.enqueue_lines(["true"] * 2)  # One of them wakes the oldest worker in vain.
+            self.enqueue_lines(["true"] * 2)  # Waking the oldest worker for one of them is in vain.
             self.start_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
             (victim,) = [worker["pid"] for worker in self.live_workers() if worker["job"]]
             os.kill(victim, signal.SIGKILL)
-            self.wait_for_state("long", "completed")  # Otherwise no worker rescues it before SIGCONT.
+            self.wait_for_state("long", "completed")  # Without SIGCONT.
         finally:
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
 
-    def test_without_a_supervisor_a_worker_that_is_busy_with_one_long_job_rescues_too(self):
+    def test_a_worker_running_a_long_job_rescues_other_jobs_if_the_supervisor_is_dead(self):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
@@ -95,7 +97,7 @@ class KillPointTest(WorkersTestCase):
         self.start_job("sleep 60", "--max-retries", "0", id="lost")
         os.kill(self.owner("lost"), signal.SIGKILL)
         self.wait_for_state("lost", "dead")
-        # The surviving worker rescued it while running its own job.
+        # Its rescuer is still running its own job.
         self.assertEqual(self.state("long"), "processing")
         self.assertFalse(process_is_gone(self.job_pid("long")))
         self.assertTrue(process_is_gone(self.job_pid("lost")))
@@ -103,8 +105,8 @@ class KillPointTest(WorkersTestCase):
 
 
 class OrphanTest(WorkersTestCase):
-    # The second attempt looks for processes of the first.
-    SCRIPT = r"""
+    # The second attempt lists the processes of the first that are still running.
+    ESCAPING_JOB = r"""
         if [ -e pids ]; then
             for pid in $(cat pids); do
                 case $(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' /proc/$pid/status 2>/dev/null) in
@@ -124,7 +126,7 @@ class OrphanTest(WorkersTestCase):
         sleep 60
     """
     # Leaves its process group, waits until its parent is gone, and clears its environment.
-    LEAVE = """
+    ESCAPE = """
 import os, time
 parent = os.getpid()
 if os.fork():
@@ -132,14 +134,14 @@ if os.fork():
 os.setpgid(0, 0)
 while os.getppid() == parent:
     time.sleep(0.001)
-os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
+os.execve("/bin/sh", ["sh", "-c", "echo $$ >escaped; exec sleep 60"], {})
 """
 
     @unittest.skipUnless(LINUX, "reads /proc")
     def test_orphans_are_ended_before_the_job_runs_again_however_they_escaped(self):
         ((_, pid),) = self.start_workers()
-        id = self.enqueue("--backoff-base", "0.05", "--", self.SCRIPT)
-        wait_until(lambda: self.read("pids").count("\n") == 6, message="not all were started")
+        id = self.enqueue("--backoff-base", "0.05", "--", self.ESCAPING_JOB)
+        wait_until(lambda: self.read("pids").count("\n") == 6, message="some orphans did not start")
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_attempts WHERE pid IS NOT NULL"))
         os.kill(pid, signal.SIGKILL)
         self.wait_for_state(id, "completed")
@@ -149,19 +151,19 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
     @unittest.skipUnless(LINUX, "only Linux shows the session of a process")
     def test_an_orphan_known_only_by_its_session_is_ended(self):
         """It has left its process group, cleared its environment and lost its parent."""
-        self.write("leave.py", self.LEAVE)
+        self.write("escape.py", self.ESCAPE)
         ((_, pid),) = self.start_workers()
-        self.start_job(f"{sys.executable} leave.py; sleep 60", "--max-retries", "0")
-        wait_until(lambda: self.read("left").endswith("\n"), message="it did not leave")
-        orphan = int(self.read("left"))
+        self.start_job(f"{sys.executable} escape.py; sleep 60", "--max-retries", "0")
+        wait_until(lambda: self.read("escaped").endswith("\n"), message="the orphan did not escape")
+        orphan = int(self.read("escaped"))
         self.addCleanup(send, identity_of(orphan), signal.SIGKILL)
         shell = self.job_pid("long")
         self.assertEqual(os.getsid(orphan), shell)
         self.assertNotEqual(os.getpgid(orphan), shell)
-        self.assertNotIn(orphan, self.processes(), "it has an environment")
+        self.assertNotIn(orphan, self.processes(), "the orphan has an environment")
         os.kill(pid, signal.SIGKILL)
         self.wait_for_state("long", "dead")
-        self.assertTrue(process_is_gone(orphan), "it was left running")
+        self.assertTrue(process_is_gone(orphan), "the orphan was left running")
         self.audit(["long"])
 
     def test_an_unrelated_process_with_the_pid_of_a_lost_command_is_never_signaled(self):
@@ -192,7 +194,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
         self.write("go", "")
         wait_until(lambda: process_is_gone(pid), message="the worker did not exit")
         self.assertTrue(process_is_gone(self.job_pid("long")), "the command was left running")
-        self.assertTrue(process_is_gone(int(self.read("escaped"))), "what left its session was left running")
+        self.assertTrue(process_is_gone(int(self.read("escaped"))), "the escaped process was left running")
         self.rows("ALTER TABLE elsewhere RENAME TO queuectl_output")
         self.assertEqual(self.state("long"), "processing")
         self.start_workers()
@@ -201,7 +203,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 60"], {})
 
 
 class TokenTest(WorkersTestCase):
-    """A daemon that a job started on purpose is never mistaken for another attempt's leftovers."""
+    """A daemon that a job started on purpose is never mistaken for a leftover of another attempt."""
 
     def start_daemon(self) -> int:
         """Run a job that leaves a daemon behind, and delete the job; returns the daemon's PID."""
@@ -210,7 +212,7 @@ class TokenTest(WorkersTestCase):
         self.wait_for_state(id, "completed")
         return int(self.read("daemon"))
 
-    def test_a_job_that_gets_the_number_of_a_deleted_one_does_not_end_its_daemon(self):
+    def test_a_job_that_reuses_the_seq_of_a_deleted_job_does_not_kill_its_daemon(self):
         self.start_workers()
         pid = self.start_daemon()
         ((seq,),) = self.rows("SELECT seq FROM queuectl_jobs")
@@ -220,7 +222,7 @@ class TokenTest(WorkersTestCase):
         self.wait_for_state("later", "dead")
         self.assertFalse(process_is_gone(pid))
 
-    def test_a_job_in_a_copy_of_the_file_does_not_end_the_originals_processes(self):
+    def test_a_job_in_a_copy_of_the_file_does_not_kill_processes_of_the_original(self):
         copy = self.path("copy.db")
         command = "test -e original || sleep 300; echo $$ >pid; exec sleep 300"
         self.run_cli("enqueue", "--id", "a", "--max-retries", "0", "--timeout", "0.2", command)
@@ -236,12 +238,12 @@ class TokenTest(WorkersTestCase):
 
 
 class FleetTest(WorkersTestCase):
-    def test_when_everything_is_killed_the_next_start_recovers_all_before_its_workers_begin(self):
+    def test_after_everything_is_killed_the_next_start_rescues_all_jobs_before_its_workers_start(self):
         self.start_workers("-c", "3")
         command = "if [ -e $QUEUECTL_JOB_ID ]; then exit 0; fi; touch $QUEUECTL_JOB_ID; sleep 60"
         ids = self.enqueue_lines([command] * 3, "--backoff-base", "0.1")
         wait_until(lambda: all(os.path.exists(self.path(id)) for id in ids))
-        wait_until(self._nothing_is_left)  # It kills everything that is left.
+        wait_until(self._nothing_is_left)  # It also kills every process that is left.
         status = self.run_cli("status")
         self.assertIn("No workers are running.", status.stdout)
         self.assertIn("3 jobs were left behind by dead workers", status.stderr)
@@ -249,19 +251,19 @@ class FleetTest(WorkersTestCase):
         self.wait_until_all_finished()
         ((settled_at,),) = self.rows("SELECT max(finished_at) FROM queuectl_attempts WHERE outcome = 'lost'")
         ((began,),) = self.rows("SELECT min(started_at) FROM queuectl_workers")
-        self.assertLess(settled_at, began)  # By `worker start` itself, before any worker looks.
+        self.assertLess(settled_at, began)  # `worker start` rescued them, not a worker.
         self.assertEqual(self.states(), {"completed": 3})
         self.audit(ids)
 
-    def test_a_job_that_kills_its_worker_each_time_is_buried_while_others_proceed(self):
+    def test_a_job_that_keeps_killing_its_worker_is_buried_while_others_run(self):
         workers = self.start_workers("-c", "2")
         killer = self.enqueue("--max-retries", "3", "--backoff-base", "0", "--", "kill -9 $PPID; sleep 60")
         others = self.enqueue_lines(["sleep 0.01"] * 50)
         self.wait_for_state(killer, "dead")
         self.wait_until_all_finished()
-        wait_until(lambda: len(self.live_workers()) == 2, message="the fleet did not keep its size")
+        wait_until(lambda: len(self.live_workers()) == 2, message="the fleet shrank")
         self.assertEqual([a["outcome"] for a in self.job(killer)["history"]], ["lost"] * 4)
-        # Four died and four replaced them.
+        # Four workers died, and each was replaced once.
         self.assertLessEqual(max(worker["id"] for worker in self.live_workers()), max(id for id, _ in workers) + 4)
         self.audit([killer, *others])
 
@@ -269,16 +271,16 @@ class FleetTest(WorkersTestCase):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         killer = self.enqueue("--max-retries", "2", "--backoff-base", "0", "--", "kill -9 $PPID; sleep 60")
-        # Now it waits a fraction of a second before it starts another.
+        # After the second death, the supervisor waits a fraction of a second before it starts a replacement.
         lost = "SELECT 1 FROM queuectl_attempts WHERE outcome = 'lost' AND attempt = 2"
         wait_until(lambda: self.rows(lost))
         os.kill(supervisor, signal.SIGKILL)
         self.wait_for_state(killer, "dead", "processing", "failed")
-        new = self.start_workers("-c", "1")
+        ((new_id, _),) = self.start_workers("-c", "1")
         ids = self.enqueue_lines(["echo $QUEUECTL_JOB_ID >> ran; sleep 0.01"] * 20)
         self.wait_until_all_finished()
         self.assertEqual(sorted(self.read("ran").split()), sorted(ids))
-        self.assertIn(new[0][0], [worker["id"] for worker in self.live_workers()] + [new[0][0]])
+        self.assertIn(new_id, [worker["id"] for worker in self.live_workers()] + [new_id])
         self.stop_workers()
         wait_until(lambda: not self.processes(), message="something was left running")
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
@@ -290,15 +292,15 @@ class SignalTest(WorkersTestCase):
         self.run_cli("config", "set", "kill-grace", "0.2")
         workers = self.start_workers("-c", "2")
         id = self.start_job("trap '' TERM; while :; do sleep 0.05; done")
-        everybody = [pid for _, pid in workers] + self.supervisors()
+        pids = [pid for _, pid in workers] + self.supervisors()
         for _ in range(5):
-            for pid in everybody:
+            for pid in pids:
                 try:
                     os.kill(pid, signal.SIGTERM)
                 except ProcessLookupError:
                     pass
             time.sleep(0.05)  # Pending signals with the same number merge into one.
-        self.wait_until_gone(everybody)
+        self.wait_until_gone(pids)
         job = self.job(id)
         self.assertEqual((job["state"], job["attempts"]), ("pending", 0))
         wait_until(lambda: not self.processes(), message="something was left running")
@@ -312,7 +314,7 @@ class SignalTest(WorkersTestCase):
                 "worker", "start", "-c", "2",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
-            time.sleep(delay)  # The time of the signal is what varies.
+            time.sleep(delay)  # To signal it in different phases.
             try:
                 os.killpg(process.pid, signal.SIGTERM)
             except ProcessLookupError:
@@ -321,14 +323,14 @@ class SignalTest(WorkersTestCase):
         id = self.enqueue("true")
 
         def nothing_runs() -> bool:
-            self.stop_workers()  # Again: a supervisor may have been about to register.
+            self.stop_workers()  # Repeatedly, because a supervisor may still be about to register.
             return not self.processes()
 
         wait_until(nothing_runs, message="something was left running")
         self.audit([id])
 
     @unittest.skipUnless(hasattr(signal, "SIGSTOP"), "needs SIGSTOP")
-    def test_a_settlement_by_a_worker_that_was_taken_for_dead_does_not_count(self):
+    def test_a_worker_mistaken_for_dead_cannot_settle_its_job(self):
         ((worker, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         os.kill(supervisor, signal.SIGKILL)
@@ -344,7 +346,7 @@ class SignalTest(WorkersTestCase):
             self.wait_for_state("long", "dead")
         finally:
             os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: process_is_gone(pid), message="it did not leave")
+        wait_until(lambda: process_is_gone(pid), message="the worker did not exit")
         self.assertEqual(self.state("long"), "dead")
         self.assertEqual([a["outcome"] for a in self.job("long")["history"]], ["lost", "exit"])
         self.audit(["long"])
@@ -363,8 +365,8 @@ class NamespaceTest(WorkersTestCase):
             self.skipTest("not allowed to create a PID namespace")
         self.run_cli("status")
 
-    def start_inside(self, *words) -> subprocess.Popen:
-        """`worker start --foreground` in a new PID namespace, which ends with the Popen."""
+    def start_inside(self, *words: str) -> subprocess.Popen:
+        """Run `worker start --foreground` in a new PID namespace, which ends with the returned process."""
         container = subprocess.Popen(
             [*self.UNSHARE, sys.executable, PROGRAM, "worker", "start", "--foreground", *words],
             env=self.environment, cwd=self.folder, stderr=subprocess.DEVNULL,
@@ -373,11 +375,11 @@ class NamespaceTest(WorkersTestCase):
         return container
 
     def test_a_job_in_another_pid_namespace_is_not_rescued_while_its_worker_lives(self):
-        waits = "until [ -e go ]; do sleep 0.02; done"
+        wait_for_go = "until [ -e go ]; do sleep 0.02; done"
         self.start_workers("-q", "outside")
-        self.start_job(waits, "-q", "outside", id="outside")
+        self.start_job(wait_for_go, "-q", "outside", id="outside")
         container = self.start_inside("-q", "inside")  # It rescues the jobs of dead workers as it starts,
-        self.start_job(waits, "-q", "inside", id="inside")
+        self.start_job(wait_for_go, "-q", "inside", id="inside")
         self.start_workers("-q", "other")  # and so does this one.
         self.assertEqual([self.state(id) for id in ("inside", "outside")], ["processing"] * 2)
         self.assertEqual((len(self.live_workers()), len(self.supervisors())), (3, 3))
