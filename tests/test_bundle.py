@@ -1,5 +1,7 @@
 """The bundle: one file that runs anywhere like the checkout it was made from."""
 
+from __future__ import annotations
+
 import glob
 import json
 import os
@@ -23,7 +25,7 @@ from tests.harness import (
 PYENV = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
 
 
-def other_pythons() -> dict:
+def other_pythons() -> dict[tuple[int, ...], str]:
     """The other Pythons on this machine, by (major, minor), including unsupported ones."""
     found = {}
     paths = glob.glob("/usr/bin/python[23].[0-9]*") + glob.glob(PYENV + "/versions/*/bin/python[23].[0-9]*")
@@ -36,17 +38,19 @@ def other_pythons() -> dict:
 
 
 class BundleTestCase(QueueTestCase):
-    def bundle(self, name: str = "queuectl", *options) -> str:
+    def bundle(self, name: str = "queuectl", *options: str) -> str:
         """Write a bundle to the test's folder; returns its path."""
         result = self.run_cli("bundle", self.path(name), *options)
         self.assertEqual(result.lines, [self.path(name)])
         return self.path(name)
 
-    def run_file(self, *words, code=0, env=(), cwd=None) -> CommandResult:
-        """Run a program as a shell would; `env` adds to the test's environment."""
+    def run_program(
+        self, *words: str, code: int | None = 0, env: dict[str, str] | None = None, cwd: str | None = None
+    ) -> CommandResult:
+        """Run a program and check its exit code (None: any); `env` adds to the test's environment."""
         process = subprocess.run(
             words,
-            env={**self.environment, **dict(env)},
+            env={**self.environment, **(env or {})},
             cwd=cwd or self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -60,15 +64,15 @@ class BundleTestCase(QueueTestCase):
         return result
 
 
-class SameBytesTest(BundleTestCase):
+class ReproducibleTest(BundleTestCase):
     def test_a_checkout_a_bundle_and_a_package_build_the_same_file(self):
         first = self.bundle()
         elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
-        self.run_file(sys.executable, first, "bundle", "from-bundle", env=elsewhere)
+        self.run_program(sys.executable, first, "bundle", "from-bundle", env=elsewhere)
         package = self.path("site")
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(package, "queuectl_core"))
         start = "import sys; sys.argv[0] = 'queuectl'; from queuectl_core.cli.main import main; main()"
-        self.run_file(
+        self.run_program(
             sys.executable, "-O", "-c", start, "bundle", "from-package", env={"PYTHONPATH": package}
         )
         for other in ("from-bundle", "from-package"):
@@ -80,9 +84,9 @@ class SameBytesTest(BundleTestCase):
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(copy, "queuectl_core"))
         with open(os.path.join(copy, "queuectl_core", "store", "bell.py"), "a") as file:
             file.write("# Changed.\n")
-        tell = "from queuectl_core.program.sources import version; print(version())"
+        print_version = "from queuectl_core.program.sources import version; print(version())"
         versions = [
-            self.run_file(sys.executable, "-c", tell, env={"PYTHONPATH": path}).stdout
+            self.run_program(sys.executable, "-c", print_version, env={"PYTHONPATH": path}).stdout
             for path in (ROOT, self.bundle(), copy)
         ]
         self.assertEqual(versions[0], versions[1])
@@ -97,17 +101,17 @@ class SameBytesTest(BundleTestCase):
                     self.assertLessEqual({source, source + "c"}, names)
 
     def test_a_bundle_runs_from_its_bytecode(self):
-        tell = "import queuectl_core.store as store; print(store.__file__)"
-        loaded = self.run_file(sys.executable, "-c", tell, env={"PYTHONPATH": self.bundle()})
+        print_file = "import queuectl_core.store as store; print(store.__file__)"
+        loaded = self.run_program(sys.executable, "-c", print_file, env={"PYTHONPATH": self.bundle()})
         self.assertTrue(loaded.stdout.endswith("queuectl_core/store/__init__.pyc\n"), loaded.stdout)
 
 
 class AnywhereTest(BundleTestCase):
-    def try_out(self, *program) -> None:
+    def check_it_works(self, *program: str) -> None:
         """Run one job with `program`."""
-        id = self.run_file(*program, "enqueue", "--", "echo", "it works").lines[0]
-        self.run_file(*program, "worker", "start", "--drain", "--foreground")
-        self.assertEqual(self.run_file(*program, "logs", id).stdout, "it works\n")
+        id = self.run_program(*program, "enqueue", "--", "echo", "it works").lines[0]
+        self.run_program(*program, "worker", "start", "--drain", "--foreground")
+        self.assertEqual(self.run_program(*program, "logs", id).stdout, "it works\n")
 
     def test_a_bundle_runs_under_any_name_and_through_a_symlink(self):
         python = os.path.join(self.folder, "bin")
@@ -116,29 +120,29 @@ class AnywhereTest(BundleTestCase):
         self.environment["PATH"] = python + ":" + self.environment["PATH"]
         os.rename(self.bundle(), self.path("any other name"))
         os.symlink("any other name", self.path("q"))
-        self.try_out(self.path("any other name"))
-        self.try_out("./q")
+        self.check_it_works(self.path("any other name"))
+        self.check_it_works("./q")
 
-    def test_the_python_option_sets_the_first_line(self):
+    def test_the_python_option_sets_the_shebang_line(self):
         bundle = self.bundle("queuectl", "--python", sys.executable + " -I")
         with open(bundle, "rb") as file:
             self.assertEqual(file.readline().decode(), f"#!{sys.executable} -I\n")
-        self.try_out(bundle)
+        self.check_it_works(bundle)
         self.run_cli("bundle", self.path("x"), "--python", "a\nb", code=2)
         self.run_cli("bundle", self.path("no/such/folder"), code=1)
 
-    def test_a_bundle_runs_on_every_python_and_names_one_that_is_too_old(self):
+    def test_a_bundle_runs_on_every_supported_python_and_says_which_one_is_too_old(self):
         bundle = self.bundle()
         pythons = other_pythons()
         if not pythons:
-            self.skipTest("there is no other Python")
+            self.skipTest("no other Python is installed")
         for version, python in pythons.items():
             with self.subTest(python=python):
                 if version >= (3, 8):
-                    self.try_out(python, bundle)
+                    self.check_it_works(python, bundle)
                     continue
                 for program in (bundle, os.path.join(ROOT, "queuectl.py")):
-                    result = self.run_file(python, program, "list", code=3)
+                    result = self.run_program(python, program, "list", code=3)
                     self.assertRegex(
                         result.stderr, r"^queuectl: needs Python 3\.8 or later; this is [\d.]+\n$"
                     )
@@ -149,7 +153,7 @@ class AnywhereTest(BundleTestCase):
         shutil.copy(self.bundle(), folder)
         os.chmod(folder, 0o500)
         os.chmod(self.home, 0o500)
-        self.try_out(sys.executable, os.path.join(folder, "queuectl"))
+        self.check_it_works(sys.executable, os.path.join(folder, "queuectl"))
         self.assertEqual(os.listdir(folder) + os.listdir(self.home), ["queuectl"])
 
     @unittest.skipUnless(IS_ROOT and shutil.which("unshare"), "needs root and unshare, to mount")
@@ -162,7 +166,7 @@ class AnywhereTest(BundleTestCase):
             ' && "$3" "$1/queuectl" worker start --drain --foreground'
         )
         words = ("sh", folder, self.bundle(), sys.executable)
-        result = self.run_file("unshare", "--mount", "sh", "-c", script, *words, code=None)
+        result = self.run_program("unshare", "--mount", "sh", "-c", script, *words, code=None)
         if "mount:" in result.stderr:
             self.skipTest("not allowed to mount")
         self.assertEqual(result.code, 0, result)
@@ -172,12 +176,12 @@ class AnywhereTest(BundleTestCase):
 class UpgradeTest(BundleTestCase):
     def test_replacing_the_file_breaks_no_running_worker(self):
         bundle = self.bundle()
-        self.run_file(sys.executable, bundle, "worker", "start", "-c", "2")
-        # Another zip with different offsets: loading a module from it now would yield garbage.
+        self.run_program(sys.executable, bundle, "worker", "start", "-c", "2")
+        # In another zip, all offsets are different: a module loaded from it now would be garbage.
         with zipfile.ZipFile(self.path("new"), "w") as archive:
             archive.writestr("__main__.py", "raise SystemExit('the new one')\n" * 1000)
         os.rename(self.path("new"), bundle)
-        self.run_file(sys.executable, bundle, "list", code=1)
+        self.run_program(sys.executable, bundle, "list", code=1)
         ids = [
             self.enqueue("--id", "ok", "-e", "A=1", "--stdin", "cat; echo $A", input="in\n"),
             self.enqueue("--id", "bad", "--max-retries", "1", "--backoff-base", "0.1", "--", "exit 1"),
@@ -192,7 +196,7 @@ class UpgradeTest(BundleTestCase):
         self.stop_workers()
         self.audit(ids)
 
-    def test_replacing_the_file_breaks_no_command_that_waits(self):
+    def test_replacing_the_file_breaks_no_waiting_command(self):
         bundle = self.bundle()
         self.enqueue("--id", "a", "--delay", "1h", "true")
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -208,52 +212,53 @@ class UpgradeTest(BundleTestCase):
         stdout, _ = wait.communicate(timeout=LONGEST_RUN)
         self.assertEqual((wait.returncode, json.loads(stdout)["state"]), (1, "cancelled"))
 
-    def copy(self) -> str:
+    def copy_program(self) -> str:
         """Copy the program; returns the path of its queuectl.py."""
         copy = self.path("copy")
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(copy, "queuectl_core"))
         shutil.copy(os.path.join(ROOT, "queuectl.py"), copy)
         return os.path.join(copy, "queuectl.py")
 
-    def change(self) -> None:
+    def change_copy(self) -> None:
         """Change the version of the copy."""
         with open(self.path("copy/queuectl_core/store/bell.py"), "a") as file:
             file.write("# Changed.\n")
 
-    def supervisors(self) -> list:
+    def supervisors(self) -> list[tuple[int, int, str]]:
+        """The id, PID and version of each supervisor."""
         return self.rows("SELECT id, pid, version FROM queuectl_workers WHERE role = 'supervisor'")
 
     def test_status_names_workers_of_another_version(self):
-        program = self.copy()
-        self.run_file(sys.executable, program, "worker", "start")
+        program = self.copy_program()
+        self.run_program(sys.executable, program, "worker", "start")
         self.assertNotIn("restart", self.run_cli("status").stdout)
-        self.change()
-        status = self.run_file(sys.executable, program, "status")
+        self.change_copy()
+        status = self.run_program(sys.executable, program, "status")
         self.assertRegex(status.stdout, r"Workers run 0\.[\d.]+\+\w{8}, but this is 0\.[\d.]+\+\w{8}")
-        told = self.run_file(sys.executable, program, "status", "--json").json
-        self.assertNotEqual(told["version"], told["workers"][0]["version"])
+        shown = self.run_program(sys.executable, program, "status", "--json").json
+        self.assertNotEqual(shown["version"], shown["workers"][0]["version"])
 
-    def test_restart_moves_a_fleet_to_new_code_and_loses_nothing(self):
-        program = self.copy()
-        secret = self.write("secrets", "SECRET=told\n" + "BIG=%s\n" % ("x" * 100000))
+    def test_restart_moves_a_fleet_to_new_code_without_losing_jobs(self):
+        program = self.copy_program()
+        secret = self.write("secrets", f"SECRET=hush\nBIG={'x' * 100000}\n")
         words = ("worker", "start", "-c", "2", "-q", "a", "-q", "b", "--env-file", secret)
-        self.run_file(sys.executable, "queuectl.py", *words, cwd=os.path.dirname(program))
+        self.run_program(sys.executable, "queuectl.py", *words, cwd=os.path.dirname(program))
         os.unlink(secret)
         before, workers = self.supervisors(), self.run_cli("worker", "list", "--json").json
         ids = self.enqueue_lines(["sleep 0.1"] * 20, "-q", "a")
-        ids.append(self.enqueue("--id", "told", "-q", "b", "--", "echo $SECRET ${#BIG}"))
+        ids.append(self.enqueue("--id", "secret", "-q", "b", "--", "echo $SECRET ${#BIG}"))
         self.enqueue("--id", "other", "-q", "c", "true")
-        self.change()
-        result = self.run_file(sys.executable, program, "worker", "restart")
-        stopped = ["worker %d stopped" % worker["id"] for worker in workers]
+        self.change_copy()
+        result = self.run_program(sys.executable, program, "worker", "restart")
+        stopped = [f"worker {worker['id']} stopped" for worker in workers]
         self.assertEqual(sorted(result.lines[:2]), sorted(stopped))
         self.assertEqual([line.split()[2] for line in result.lines[2:]], ["started,"] * 2)
-        after = self.run_file(sys.executable, program, "status", "--json").json
+        after = self.run_program(sys.executable, program, "status", "--json").json
         self.assertEqual({w["version"] for w in after["workers"]}, {after["version"]})
         self.assertEqual([w["queues"] for w in after["workers"]], [["a", "b"]] * 2)
         self.assertEqual([row[:2] for row in self.supervisors()], [row[:2] for row in before])
         self.run_cli("wait", *ids)
-        self.assertEqual(self.run_cli("logs", "told").stdout, "told 100000\n")
+        self.assertEqual(self.run_cli("logs", "secret").stdout, "hush 100000\n")
         self.assertEqual(self.state("other"), "pending")
         attempts = self.rows("SELECT started_at, finished_at FROM queuectl_attempts")
         self.assertEqual(len(attempts), 21)
@@ -263,7 +268,7 @@ class UpgradeTest(BundleTestCase):
         self.audit([*ids, "other"])
 
     def test_restart_in_the_foreground_keeps_the_process_and_its_exit_code(self):
-        program = self.copy()
+        program = self.copy_program()
         self.enqueue("--id", "first", "until [ -e go ]; do sleep 0.02; done")
         self.enqueue("--id", "last", "--max-retries", "0", "--", "exit 1")
         process = self.start_cli(
@@ -272,8 +277,8 @@ class UpgradeTest(BundleTestCase):
         self.wait_for_state("first", "processing")
         ((_, pid, version),) = self.supervisors()
         self.assertEqual(pid, process.pid)
-        self.change()
-        self.run_file(sys.executable, program, "worker", "restart", "--no-wait")
+        self.change_copy()
+        self.run_program(sys.executable, program, "worker", "restart", "--no-wait")
         ((_, pid, new_version),) = self.supervisors()
         self.assertEqual(pid, process.pid)
         self.assertNotEqual(new_version, version)
@@ -283,7 +288,7 @@ class UpgradeTest(BundleTestCase):
         self.assertEqual([self.state(id) for id in ("first", "last")], ["completed", "dead"])
         self.audit(["first", "last"])
 
-    def test_a_stop_in_the_middle_of_a_restart_is_not_lost(self):
+    def test_a_stop_during_a_restart_is_not_lost(self):
         self.start_workers("-c", "2")
         ((_, pid, _),) = self.supervisors()
         os.kill(pid, signal.SIGUSR2)
@@ -291,8 +296,8 @@ class UpgradeTest(BundleTestCase):
         wait_until(lambda: process_is_gone(pid))
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
 
-    def test_a_fleet_whose_program_is_gone_keeps_working(self):
-        program = self.copy()
+    def test_a_fleet_whose_program_was_deleted_keeps_working(self):
+        program = self.copy_program()
         with open(self.path("log"), "wb") as log:
             process = self.start_cli("worker", "start", "--foreground", program=program, stderr=log)
         wait_until(lambda: "started" in self.read("log"))
@@ -302,20 +307,20 @@ class UpgradeTest(BundleTestCase):
         self.enqueue("--id", "after", "true")
         self.wait_for_state("after", "completed")
 
-    def test_a_restart_does_not_bring_back_workers_that_were_stopped(self):
+    def test_restart_does_not_bring_back_stopped_workers(self):
         workers = self.start_workers("-c", "3")
         self.stop_workers(workers[1][0])
         result = self.run_cli("worker", "restart")
         self.assertEqual(len([line for line in result.lines if "started" in line]), 2)
         self.assertEqual(len(self.run_cli("worker", "list", "--json").json), 2)
-        # Anything that wakes the supervisor would have it fill free places.
+        # Any signal wakes the supervisor, which would now replace missing workers.
         ((_, pid, _),) = self.supervisors()
         os.kill(pid, signal.SIGCHLD)
         self.enqueue("--id", "a", "true")
         self.wait_for_state("a", "completed")
         self.assertEqual(len(self.run_cli("worker", "list", "--json").json), 2)
 
-    def test_workers_without_a_supervisor_are_named(self):
+    def test_restart_names_workers_without_a_supervisor(self):
         ((id, _),) = self.start_workers()
         ((_, pid, _),) = self.supervisors()
         os.kill(pid, signal.SIGKILL)

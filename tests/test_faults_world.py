@@ -1,5 +1,7 @@
 """A hostile world: other versions, crowds, clocks that jump, unread streams, misbehaving jobs."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -16,7 +18,7 @@ from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
-# What a later version of the program would bring.
+# Runs the program as a later version with one more migration.
 NEXT_VERSION = """
 sql.SCHEMA_VERSION = %d
 schema.MIGRATIONS[%d] = (
@@ -27,18 +29,18 @@ schema.MIGRATIONS[%d] = (
 
 
 class VersionTest(WorkersTestCase):
-    def next_version(self, *words) -> list:
-        """The command line of a queuectl whose schema is one newer."""
+    def next_version(self, *words: str) -> list[str]:
+        """The command line of a queuectl with the next schema version."""
         return patched(NEXT_VERSION % (SCHEMA_VERSION + 1, SCHEMA_VERSION + 1), *words)
 
-    def run_next(self, *words) -> subprocess.CompletedProcess:
+    def run_next_version(self, *words: str) -> subprocess.CompletedProcess:
         result = subprocess.run(
             self.next_version(*words), env=self.environment, capture_output=True, timeout=60, check=False
         )
         self.assertEqual(result.returncode, 0, result.stderr)
         return result
 
-    def test_ten_processes_at_once_migrate_an_older_schema_once(self):
+    def test_ten_processes_at_once_migrate_an_old_schema_once(self):
         ids = self.enqueue_lines(["true"] * 3)
         commands = [self.next_version("enqueue", "--id", f"new{number}", "true") for number in range(10)]
         processes = [
@@ -57,29 +59,30 @@ class VersionTest(WorkersTestCase):
         self.start_workers("-c", "2")
         id = self.start_job("until [ -e go ]; do sleep 0.02; done; echo done")
         later = self.enqueue("--delay", "0.5", "true")
-        self.run_next("status")
+        self.run_next_version("status")
         self.run_cli("enqueue", "true", code=3)
-        wait_until(lambda: len(self.workers()) == 1, message="the idle worker did not exit")
+        wait_until(lambda: len(self.registered_workers()) == 1, message="the idle worker did not exit")
         self.write("go", "")
         self.wait_for_state(id, "completed")
         wait_until(lambda: not self.processes(), message="the old fleet did not exit")
         self.assertEqual(self.state(later), "pending")
-        self.run_next("worker", "start", "--drain", "--foreground")
+        self.run_next_version("worker", "start", "--drain", "--foreground")
         self.assertEqual(self.states(), {"completed": 2})
         self.audit([id, later])
 
-    def workers(self) -> list:
+    def registered_workers(self) -> list[tuple]:
+        # `worker list` would refuse the newer schema.
         return self.rows("SELECT id FROM queuectl_workers WHERE role = 'worker'")
 
 
 class CrowdTest(WorkersTestCase):
-    def test_many_enqueuers_and_workers_wait_while_another_program_holds_the_lock(self):
-        """The torture test has 100 and 16, for 10 seconds."""
+    def test_many_commands_and_workers_wait_while_another_program_holds_the_lock(self):
+        """The torture test runs 100 commands and 16 workers for 10 seconds."""
         self.start_workers("-c", "8")
         foreign = sqlite3.connect(self.db, isolation_level=None)
         self.addCleanup(foreign.close)
         foreign.execute("BEGIN IMMEDIATE")
-        processes = [
+        writers = [
             self.start_cli("enqueue", "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             for _ in range(40)
         ]
@@ -91,7 +94,7 @@ class CrowdTest(WorkersTestCase):
             self.assertEqual((process.communicate(timeout=60)[1], process.returncode), (b"", 0))
         foreign.execute("COMMIT")
         ids = []
-        for process in processes:
+        for process in writers:
             stdout, stderr = process.communicate(timeout=60)
             self.assertEqual((process.returncode, stderr), (0, b""))
             ids += stdout.decode().split()
@@ -101,7 +104,7 @@ class CrowdTest(WorkersTestCase):
 
 
 class ClockTest(WorkersTestCase):
-    """The store's clock is an argument. It is set back 12 hours and forward a day."""
+    """The clock is set back 12 hours, then forward a day or more."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -115,14 +118,14 @@ class ClockTest(WorkersTestCase):
             self.now += step
             job = self.queue.claim(self.worker, None).job
             self.assertEqual(job.id, id)
-            self.now -= 3600  # Also while it runs.
+            self.now -= 3600  # The clock also jumps while the job runs.
             outcome = Outcome("exit", 1 if step < 0 else 0)
             self.assertTrue(self.queue.settle(job, outcome, judge(job, outcome, self.now)))
             attempt = self.queue.attempts(job)[-1]
             self.assertGreaterEqual(attempt.finished_at, attempt.started_at)
         self.assertEqual(self.queue.get(id).state, "completed")
 
-    def test_no_live_worker_is_rescued(self):
+    def test_no_job_of_a_live_worker_is_rescued(self):
         from queuectl_core.workers.rescue import sweep
 
         (id,) = self.queue.enqueue([new_job({"command": "true", "cwd": "/"}, self.now)])
@@ -132,7 +135,7 @@ class ClockTest(WorkersTestCase):
             self.assertEqual(list(sweep(self.queue)), [])
             self.assertEqual(self.queue.get(id).state, "processing")
 
-    def test_no_job_waits_longer_than_it_must(self):
+    def test_a_delayed_job_runs_once_the_clock_has_passed_its_time(self):
         self.queue.enqueue([new_job({"command": "true", "cwd": "/", "delay": 60}, self.now)])
         claim = self.queue.claim(self.worker, None)
         self.assertAlmostEqual(claim.next_due, self.now + 60, 3)
@@ -148,7 +151,7 @@ class StreamTest(WorkersTestCase):
             process = self.start_cli("worker", "start", "--foreground", "--drain", stderr=writer)
             os.close(writer)
             self.assertEqual(process.wait(40), 0)
-            self.assertGreater(len(os.read(reader, 1 << 20)), 30000, "the pipe was not even full")
+            self.assertGreater(len(os.read(reader, 1 << 20)), 30000, "the log did not fill the pipe")
         finally:
             os.close(reader)
         self.assertEqual(self.states(), {"completed": 800})
@@ -156,18 +159,18 @@ class StreamTest(WorkersTestCase):
 
 
 class SecretTest(WorkersTestCase):
-    def test_only_variables_given_with_env_are_stored(self):
+    def test_only_variables_passed_with_env_are_stored(self):
         self.start_workers(env={"SECRET": "mellon"})
         id = self.enqueue("-e", "NAMED=speak", "--", "[ $SECRET$NAMED = mellonspeak ]")
         self.wait_for_state(id, "completed")
-        found = b""
+        stored = b""
         for name in os.listdir(self.folder):
             if name.startswith("q.db") and os.path.isfile(self.path(name)):
                 with open(self.path(name), "rb") as file:
-                    found += file.read()
-        self.assertIn(b"speak", found)
-        self.assertNotIn(b'"mellon"', found)
-        self.assertNotIn(b"SECRET=", found)
+                    stored += file.read()
+        self.assertIn(b"speak", stored)
+        self.assertNotIn(b'"mellon"', stored)
+        self.assertNotIn(b"SECRET=", stored)
 
 
 @unittest.skipUnless(shutil.which("strace"), "needs strace")
@@ -186,12 +189,12 @@ class PowerLossTest(WorkersTestCase):
         with open(trace) as file:
             calls = [line for line in file if "-wal>" in line or id in line]
         (printed,) = [number for number, line in enumerate(calls) if "write(1" in line]
-        to_log = [(number, line) for number, line in enumerate(calls[:printed]) if "-wal>" in line]
-        # Some builds of SQLite seek and write.
-        written = [number for number, line in to_log if "write" in line.split("(")[0]]
-        synced = [number for number, line in to_log if "sync(" in line]
+        wal_calls = [(number, line) for number, line in enumerate(calls[:printed]) if "-wal>" in line]
+        # "write" instead of "pwrite64": some builds of SQLite use lseek and write.
+        written = [number for number, line in wal_calls if "write" in line.split("(")[0]]
+        synced = [number for number, line in wal_calls if "sync(" in line]
         self.assertTrue(written and synced, calls)
-        self.assertGreater(synced[-1], written[-1], "something was written to the log and not synced")
+        self.assertGreater(synced[-1], written[-1], "the WAL was written to after its last sync")
 
     def test_backup_reports_success_only_after_the_copy_and_its_name_are_on_disk(self):
         self.enqueue("true")
@@ -207,18 +210,18 @@ class PowerLossTest(WorkersTestCase):
         with open(trace) as file:
             calls = list(file)
 
-        def numbers(call: str, place: str) -> list:
-            """The line numbers of calls that match a regular expression and mention a path."""
-            return [n for n, line in enumerate(calls) if re.search(call, line) and place in line]
+        def numbers(call: str, path: str) -> list[int]:
+            """The line numbers of calls that match the regular expression `call` and mention `path`."""
+            return [n for n, line in enumerate(calls) if re.search(call, line) and path in line]
 
-        (named,) = numbers(r"\blink(at)?\(", f'"{copy}"')
+        (linked,) = numbers(r"\blink(at)?\(", f'"{copy}"')
         reported = numbers(r"\bwrite\(2\b", "")[0]
         (partial,) = set(re.findall(r"<(\S+/copy\.db\.\d+)>", "".join(calls)))
         written, synced = numbers(r"\bp?write(64)?\(", f"<{partial}>"), numbers(r"sync\(", f"<{partial}>")
         self.assertLess(written[-1], synced[-1], "the copy was written to after its last sync")
-        self.assertLess(synced[-1], named)
-        in_folder = [n for n in numbers(r"sync\(", f"<{self.folder}>") if named < n < reported]
-        self.assertTrue(in_folder, "the folder was not synced after the copy got its name")
+        self.assertLess(synced[-1], linked)
+        folder_synced = [n for n in numbers(r"sync\(", f"<{self.folder}>") if linked < n < reported]
+        self.assertTrue(folder_synced, "the folder was not synced after the copy got its name")
 
 
 class MisbehavingJobTest(WorkersTestCase):
@@ -230,19 +233,19 @@ class MisbehavingJobTest(WorkersTestCase):
     def test_misbehaving_jobs_harm_only_themselves(self):
         self.run_cli("config", "set", "kill-grace", "0.1")
 
-        def enqueue(id: str, *words) -> str:
+        def enqueue(id: str, *words: str) -> str:
             return self.enqueue("--id", id, "--max-retries", "0", *words)
 
         fork = "(trap '' TERM; sleep 60) & setsid sleep 60 & i=$((i+1))"
-        fork = f"i=0; while [ $i -lt 60 ]; do {fork}; done; sleep 60"
+        fork_60_times = f"i=0; while [ $i -lt 60 ]; do {fork}; done; sleep 60"
         expected = {
-            enqueue("its-directory-goes", "--cwd", self.path("doomed"), "--", "rmdir $PWD"): "exit 0",
-            enqueue("its-directory-is-gone", "--cwd", self.path("gone"), "true"): "cannot start",
+            enqueue("removes-its-directory", "--cwd", self.path("doomed"), "--", "rmdir $PWD"): "exit 0",
+            enqueue("directory-is-gone", "--cwd", self.path("gone"), "true"): "cannot start",
             enqueue("long", "--", "true " + "x" * (128 * 1024 - 6)): "exit 0",
             enqueue("newline", "-e", "A=1\n2", "--", 'test "$A" = "1\n2"'): "exit 0",
             enqueue("reads", "--", "cat; read x; test $? -ne 0"): "exit 0",
             enqueue("no-terminal", "--", "stty raw </dev/tty && exit 7; true"): "exit 0",
-            enqueue("forks", "--timeout", "0.5", "--", fork): "timed out",
+            enqueue("forks", "--timeout", "0.5", "--", fork_60_times): "timed out",
             enqueue("closes", "--", "exec >&- 2>&-; sleep 0.1"): "exit 0",
             enqueue("binary", "--", "head -c 100000 /dev/urandom; printf '\\377\\0\\033[31m'"): "exit 0",
             enqueue("missing", "/no/such/program"): "exit 127",
@@ -252,9 +255,9 @@ class MisbehavingJobTest(WorkersTestCase):
         workers = self.start_workers("-c", "2")
         self.wait_until_all_finished()
         jobs = self.jobs()
-        for id, words in expected.items():
-            told = jobs[id]["error"] or "exit 0"
-            self.assertTrue(told.startswith(words), f"{id}: {told}")
+        for id, start in expected.items():
+            ended = jobs[id]["error"] or "exit 0"
+            self.assertTrue(ended.startswith(start), f"{id}: {ended}")
         self.assertEqual({worker["id"] for worker in self.live_workers()}, {id for id, _ in workers})
         self.assertTrue(self.run_cli("logs", "binary").stdout_bytes.endswith(b"\xff\0\x1b[31m"))
         self.audit(list(expected))
@@ -273,7 +276,7 @@ class MisbehavingJobTest(WorkersTestCase):
         ]
         self.run_cli("status")
         command = 'printf %s "$QUEUECTL_JOB_ID" # '
-        for text in hostile:  # Not by `enqueue`: it refuses most of these.
+        for text in hostile:  # With SQL, because `enqueue` refuses most of these.
             self.rows("INSERT INTO queuectl_jobs (id, queue, command) VALUES (?, ?, ?)",
                       text, text, command + text.replace("\n", " "))  # fmt: skip
         self.start_workers("-c", "2")

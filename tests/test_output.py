@@ -1,6 +1,9 @@
 """What jobs print and how they end: bytes, order, streams, limits, timeouts, and escaped processes."""
 
+from __future__ import annotations
+
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,8 +17,8 @@ LINUX = sys.platform.startswith("linux")
 
 
 class OutputTestCase(QueueTestCase):
-    def run_job(self, command, *options, state="completed", id="job") -> None:
-        """Enqueue a job, start a worker, and wait for the job to end."""
+    def run_job(self, command: str, *options: str, state: str = "completed", id: str = "job") -> None:
+        """Enqueue a job, start a worker if none is running, and wait until the job ends in `state`."""
         options = ("--max-retries", "0", *options)
         self.run_cli("enqueue", "--id", id, *options, "--", command)
         if not self.processes():
@@ -23,12 +26,13 @@ class OutputTestCase(QueueTestCase):
         self.wait_for_state(id, "completed", "dead", "cancelled")
         self.assertEqual(self.state(id), state)
 
-    def printed(self, *options, id="job") -> bytes:
+    def printed(self, *options: str, id: str = "job") -> bytes:
+        """What `logs` prints."""
         return self.run_cli("logs", id, *options).stdout_bytes
 
 
-class KeptTest(OutputTestCase):
-    def test_any_bytes_come_back_unchanged(self):
+class LogsTest(OutputTestCase):
+    def test_output_is_kept_byte_for_byte(self):
         data = bytes(range(256)) * 300 + b"\xff\xfe no newline at the end"
         self.write("data", data)
         self.run_job("cat data; cat data >&2")
@@ -37,18 +41,18 @@ class KeptTest(OutputTestCase):
         self.assertEqual(len(self.printed()), 2 * len(data))
         self.audit(["job"])
 
-    def test_both_streams_are_kept_in_order(self):
+    def test_stdout_and_stderr_are_kept_in_the_order_they_were_written(self):
         self.run_job("for n in 1 2 3 4 5 6; do echo out$n; sleep 0.03; echo err$n >&2; sleep 0.03; done")
         expected = b"".join(b"out%d\nerr%d\n" % (n, n) for n in range(1, 7))
         self.assertEqual(self.printed(), expected)
         self.assertEqual(self.printed("--stdout"), b"".join(b"out%d\n" % n for n in range(1, 7)))
         self.assertEqual(self.printed("--stderr"), b"".join(b"err%d\n" % n for n in range(1, 7)))
 
-    def test_the_job_sees_no_terminal_and_an_empty_input(self):
+    def test_a_job_has_no_terminal_and_an_empty_stdin(self):
         self.run_job("cat; [ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none")
         self.assertEqual(self.printed(), b"none\n")
 
-    def test_what_was_printed_can_be_read_while_the_job_runs(self):
+    def test_output_can_be_read_while_the_job_is_running(self):
         self.start_workers()
         self.run_cli(
             "enqueue", "--id", "job", "--", "echo early; until [ -e go ]; do sleep 0.02; done; echo late"
@@ -79,8 +83,8 @@ class KeptTest(OutputTestCase):
         self.run_cli("logs", "job", "--stdout", "--stderr", code=2)
 
 
-class CapTest(OutputTestCase):
-    def test_the_first_and_last_parts_are_kept_and_dropped_bytes_are_counted(self):
+class LimitTest(OutputTestCase):
+    def test_the_start_and_end_of_the_output_are_kept_and_dropped_bytes_are_counted(self):
         self.run_cli("config", "set", "output-limit", "2000")
         lines = b"".join(b"line %06d\n" % n for n in range(20000))
         self.write("lines", lines)
@@ -95,9 +99,8 @@ class CapTest(OutputTestCase):
     def test_the_limit_holds_for_a_job_that_prints_slowly(self):
         self.run_cli("config", "set", "output-limit", "1k")
         self.run_job("i=0; while [ $i -lt 40 ]; do printf '%0100d' $i; sleep 0.02; i=$((i+1)); done")
-        out = self.printed()
         whole = b"".join(b"%0100d" % n for n in range(40))
-        self.assertEqual(out, whole[:512] + whole[-512:])
+        self.assertEqual(self.printed(), whole[:512] + whole[-512:])
         self.audit(["job"])
 
     def test_a_limit_of_zero_keeps_nothing(self):
@@ -106,7 +109,7 @@ class CapTest(OutputTestCase):
         self.assertEqual(self.printed(), b"")
         self.assertEqual(self.job("job")["history"][0]["output_dropped"], 6)
 
-    def test_a_flood_of_output_blocks_no_job_and_does_not_fill_memory(self):
+    def test_a_flood_of_output_neither_blocks_the_job_nor_fills_memory(self):
         self.start_workers()
         ((pid,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'worker'")
         self.run_job("head -c 60000000 /dev/zero; echo end")
@@ -120,34 +123,33 @@ class CapTest(OutputTestCase):
 
 
 class BufferTest(unittest.TestCase):
-    """Output compared with its definition: the first and the last half."""
+    """Output is compared with a one-line definition of what to keep."""
 
-    def test_for_any_chunks_and_limits_the_first_and_last_halves_are_kept(self):
-        import random
-
+    def test_output_keeps_the_first_and_last_half_of_the_limit_however_it_arrives(self):
         for seed in range(300):
-            dice = random.Random(seed)
-            limit = dice.choice((0, 1, 2, 7, 100, 1000))
+            rng = random.Random(seed)
+            limit = rng.choice((0, 1, 2, 7, 100, 1000))
             output, whole, kept = Output(limit), b"", {}
-            for _ in range(dice.randrange(30)):
-                if dice.random() < 0.3:
-                    self.store(output, kept)
-                data = bytes(dice.randrange(256) for _ in range(dice.randrange(1, dice.choice((3, 50, 400)))))
-                output.add(dice.choice((1, 2)), data)
+            for _ in range(rng.randrange(30)):
+                if rng.random() < 0.3:
+                    self.flush(output, kept)
+                data = bytes(rng.randrange(256) for _ in range(rng.randrange(1, rng.choice((3, 50, 400)))))
+                output.add(rng.choice((1, 2)), data)
                 whole += data
-            self.store(output, kept)
+            self.flush(output, kept)
             expected = (
                 whole
                 if len(whole) <= limit
                 else whole[: limit // 2] + whole[len(whole) - (limit - limit // 2) :]
             )
-            told = b"".join(kept[position] for position in sorted(kept))
-            self.assertEqual(told, expected, f"seed {seed}, limit {limit}")
+            joined = b"".join(kept[position] for position in sorted(kept))
+            self.assertEqual(joined, expected, f"seed {seed}, limit {limit}")
             self.assertEqual(output.pending().dropped, len(whole) - len(expected), seed)
             for position, data in kept.items():
                 self.assertEqual(whole[position : position + len(data)], data, seed)
 
-    def store(self, output, kept):
+    def flush(self, output: Output, kept: dict[int, bytes]) -> None:
+        """Store what is pending as a worker would, in `kept` instead of the database."""
         fresh, stale, _ = output.pending()
         for position in stale:
             del kept[position]
@@ -158,8 +160,8 @@ class BufferTest(unittest.TestCase):
 
 
 class EndTest(OutputTestCase):
-    def test_how_a_job_ended_is_explained(self):
-        for command, code, words in (
+    def test_a_failed_jobs_error_says_how_it_ended(self):
+        for command, code, error in (
             ("exit 3", 3, "exit 3"),
             ("no-such-command-anywhere", 127, "exit 127 (command not found)"),
             ("kill -SEGV $$", 128 + signal.SIGSEGV, "killed by SIGSEGV"),
@@ -169,7 +171,7 @@ class EndTest(OutputTestCase):
             id = f"job{code}"
             self.run_job(command, state="dead", id=id)
             job = self.job(id)
-            self.assertEqual((job["exit_code"], job["error"]), (code, words))
+            self.assertEqual((job["exit_code"], job["error"]), (code, error))
         self.audit()
 
     def test_an_escaped_grandchild_holding_the_pipes_does_not_hang_the_worker(self):
@@ -183,8 +185,8 @@ class EndTest(OutputTestCase):
         wait_until(lambda: process_is_gone(pid))
         self.audit(["job"])
 
-    def test_a_background_process_of_the_group_is_ended_with_the_job(self):
-        self.run_cli("config", "set", "kill-grace", "60")  # run_job gives up after 20 s, so SIGTERM must do.
+    def test_a_background_process_in_the_jobs_group_is_ended_with_it(self):
+        self.run_cli("config", "set", "kill-grace", "60")  # run_job times out after 20 s, so SIGTERM must suffice.
         self.run_job("sleep 60 & echo $! > pid; echo done")
         self.assertTrue(process_is_gone(int(self.read("pid"))))
         self.assertEqual(self.printed(), b"done\n")
@@ -195,7 +197,7 @@ class EndTest(OutputTestCase):
         self.run_job("(trap '' TERM; while :; do sleep 0.05; done) & echo $! > pid")
         self.assertTrue(process_is_gone(int(self.read("pid"))))
 
-    def test_a_timeout_ends_the_job_with_its_children_and_not_only_the_shell(self):
+    def test_a_timeout_ends_the_shell_and_all_its_children(self):
         self.run_job("sleep 60 & echo $! > pid; setsid sh -c 'echo $$ > escaped; exec sleep 60' & echo begun;"
                      " sleep 60; :",
                      "--timeout", "1s", state="dead")  # fmt: skip
@@ -214,7 +216,7 @@ class EndTest(OutputTestCase):
         self.assertIn(b"asked\n", self.printed())
         self.assertEqual(self.job("job")["history"][0]["outcome"], "timeout")
 
-    def test_a_stopped_job_is_ended_too(self):
+    def test_a_timeout_ends_a_stopped_job_too(self):
         self.run_job("kill -STOP $$", "--timeout", "300ms", state="dead")
         self.assertEqual(self.job("job")["error"], "timed out after 0.3s")
 
@@ -226,37 +228,37 @@ class EndTest(OutputTestCase):
         self.run_job("yes | head -n 1")
         self.assertEqual(self.printed(), b"y\n")
 
-    def test_a_timeout_of_zero_is_no_timeout(self):
+    def test_a_timeout_of_zero_never_expires(self):
         self.run_job("sleep 0.3; echo done", "--timeout", "0")
         self.assertEqual(self.printed(), b"done\n")
 
     @unittest.skipUnless(LINUX, "only Linux shows that a process is stopped")
-    def test_a_stopped_job_that_is_cancelled_is_continued_and_can_clean_up(self):
+    def test_cancelling_a_stopped_job_continues_it_so_it_can_clean_up(self):
         self.run_cli("config", "set", "kill-grace", "60s")
         self.start_workers()
         self.run_cli("enqueue", "--id", "job", "--",
                      "trap 'echo cleaned up; exit' TERM; echo $$ > pid; kill -STOP $$; sleep 60")  # fmt: skip
         wait_until(lambda: self.read("pid").endswith("\n") and is_stopped(int(self.read("pid"))))
         self.start_cli("cancel", "job", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.wait_for_state("job", "cancelled", timeout=20)  # Long before SIGKILL would end it.
+        self.wait_for_state("job", "cancelled", timeout=20)  # Long before SIGKILL.
         self.assertEqual(self.printed(), b"cleaned up\n")
         self.audit(["job"])
 
 
-@unittest.skipUnless(LINUX, "needs a pipe that can be made larger")
-class LateReaderTest(OutputTestCase):
-    # More than one read returns.
+@unittest.skipUnless(LINUX, "needs F_SETPIPE_SZ")
+class FullPipeTest(OutputTestCase):
+    # Prints more than a single read returns, into a pipe that holds it all.
     SCRIPT = """
 import fcntl, os
 fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
 os.write(1, b"x" * 300000)
 """
 
-    def test_everything_in_the_pipe_when_a_command_ends_is_kept(self):
+    def test_output_still_in_the_pipe_when_the_command_ends_is_kept(self):
         self.write("print.py", self.SCRIPT)
         ((_, worker),) = self.start_workers()
-        waits = "echo $$ > pid; until [ -e go ]; do sleep 0.02; done"
-        self.run_cli("enqueue", "--id", "job", "--", f"{waits}; exec {sys.executable} print.py")
+        wait_for_go = "echo $$ > pid; until [ -e go ]; do sleep 0.02; done"
+        self.run_cli("enqueue", "--id", "job", "--", f"{wait_for_go}; exec {sys.executable} print.py")
         wait_until(lambda: self.read("pid").endswith("\n"))
         os.kill(worker, signal.SIGSTOP)
         try:

@@ -14,17 +14,16 @@ def epoch(text: str) -> float:
 
 
 class RetryTest(QueueTestCase):
-    def test_the_flow_from_the_mission_works_as_written(self):
+    def test_the_scenario_in_the_mission_works_as_written(self):
         self.run_cli("status")
         self.start_workers("--count", "1")
-        self.run_cli("config", "set", "backoff-base", "0.3")  # The mission waits 2, 4 and 8 seconds.
+        self.run_cli("config", "set", "backoff-base", "0.3")  # The mission waits for 2, 4 and 8 seconds.
         self.run_cli("enqueue", '{"id":"job-ok","command":"echo This will succeed"}')
         self.run_cli("enqueue", '{"id":"job-fail","command":"exit 1"}')
         self.wait_for_state("job-fail", "dead")
         self.assertIn("job-ok", self.run_cli("list", "--state", "completed").stdout)
         self.assertEqual(self.run_cli("logs", "job-ok").stdout, "This will succeed\n")
-        shown = self.run_cli("dlq", "list").stdout
-        self.assertRegex(shown, r"job-fail .* 4/4 .* exit 1")
+        self.assertRegex(self.run_cli("dlq", "list").stdout, r"job-fail .* 4/4 .* exit 1")
         job = self.job("job-fail")
         self.assertEqual(len(job["history"]), 4)
         self.assertEqual({a["error"] for a in job["history"]}, {"exit 1"})
@@ -40,7 +39,7 @@ class RetryTest(QueueTestCase):
         self.stop_workers()
         self.audit(["job-ok", "job-fail"])
 
-    def test_the_waits_are_never_shorter_than_computed(self):
+    def test_a_retry_never_starts_before_its_backoff_is_over(self):
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--max-retries", "3", "--backoff-base", "0.6", "--", "exit 1")
         self.wait_for_state("a", "dead")
@@ -52,7 +51,7 @@ class RetryTest(QueueTestCase):
             self.assertGreaterEqual(waited, 0.6**n - 1e-6, f"after attempt {n}")
         self.audit(["a"])
 
-    def test_max_retries_0_runs_once(self):
+    def test_max_retries_0_runs_a_job_once(self):
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--max-retries", "0", "--", "echo x >> ran; exit 1")
         self.run_cli("enqueue", '{"id":"b","max_retries":0,"command":"echo x >> ran; exit 1"}')
@@ -61,7 +60,7 @@ class RetryTest(QueueTestCase):
         self.assertEqual(self.read("ran"), "x\nx\n")
         self.audit(["a", "b"])
 
-    def test_a_failed_job_stays_failed_and_says_when_it_will_be_retried(self):
+    def test_a_failed_job_waits_and_shows_when_it_will_be_retried(self):
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "1000", "--", "exit 7")
         self.wait_for_state("a", "failed")
@@ -72,14 +71,14 @@ class RetryTest(QueueTestCase):
         self.assertRegex(self.run_cli("list").stdout, "in 16m")
         self.audit(["a"])
 
-    def test_backoff_max_caps_the_wait(self):
+    def test_backoff_max_caps_the_backoff(self):
         self.run_cli("config", "set", "backoff-max", "0.1")
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "1000", "--", "exit 1")
         self.wait_for_state("a", "dead")
         self.assertEqual(len(self.job("a")["history"]), 4)
 
-    def test_a_job_that_succeeds_in_a_later_attempt_is_completed(self):
+    def test_a_job_that_succeeds_on_a_later_attempt_is_completed(self):
         self.start_workers()
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.05", "--", "[ $QUEUECTL_ATTEMPT = 3 ]")
         self.wait_for_state("a", "completed")
@@ -88,7 +87,7 @@ class RetryTest(QueueTestCase):
         self.assertEqual([a["exit_code"] for a in job["history"]], [1, 1, 0])
         self.audit(["a"])
 
-    def test_later_changes_of_settings_do_not_affect_existing_jobs(self):
+    def test_changing_a_setting_does_not_affect_existing_jobs(self):
         self.run_cli("config", "set", "max_retries", "1")
         self.run_cli("enqueue", "--id", "a", "--backoff-base", "0.01", "--", "exit 1")
         self.run_cli("config", "set", "max_retries", "4")
@@ -98,7 +97,7 @@ class RetryTest(QueueTestCase):
 
 
 class DeadLetterQueueTest(QueueTestCase):
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         lines = ['{"id":"dead%d","command":"[ -e good ]","max_retries":0}' % n for n in range(3)]
         self.ids = self.enqueue_lines([*lines, '{"id":"ok","command":"true"}'])
@@ -135,7 +134,7 @@ class DeadLetterQueueTest(QueueTestCase):
         self.assertEqual(result.stdout, "")
         self.audit(self.ids)
 
-    def test_jobs_outside_the_dlq_are_refused_and_the_others_retried(self):
+    def test_dlq_retry_refuses_jobs_that_are_not_dead_and_retries_the_others(self):
         result = self.run_cli("dlq", "retry", "ok", "dead1", "nobody", code=1)
         self.assertEqual(result.lines, ["dead1"])
         self.assertEqual(len(result.stderr.splitlines()), 2)
@@ -147,7 +146,7 @@ class DeadLetterQueueTest(QueueTestCase):
 
 
 class ReviveTest(QueueTestCase):
-    def test_retry_runs_finished_and_failed_jobs_immediately_from_the_start(self):
+    def test_retry_runs_finished_and_failed_jobs_again_immediately(self):
         self.run_cli("enqueue", "--id", "ok", "true")
         self.run_cli("enqueue", "--id", "gone", "true")
         self.run_cli("enqueue", "--id", "failed", "--backoff-base", "1000", "--", "[ -e good ]")
@@ -179,7 +178,7 @@ class ReviveTest(QueueTestCase):
         self.run_cli("retry", "a")
         wait_until(lambda: len(self.rows("SELECT 1 FROM queuectl_attempts")) == 2)
 
-    def test_a_revived_job_starts_before_an_idle_worker_would_look_by_itself(self):
+    def test_a_revived_job_starts_before_an_idle_worker_would_poll(self):
         workers = self.start_workers("-c", "2")
         store = self.store()
 
@@ -191,20 +190,20 @@ class ReviveTest(QueueTestCase):
         _, lookout = max(workers)
         os.kill(lookout, signal.SIGSTOP)
         id = self.enqueue("true")
-        took = []
+        latencies = []
         for _ in range(5):
             self.wait_for_state(id, "completed")
             wait_until(all_are_idle)
             began = time.time()
             store.revive(id)
             self.wait_for_state(id, "completed")
-            took.append(store.get(id).started_at - began)
-        # Without the bell it takes HEALTH_CHECK, or POLL if the worker was just about to sleep.
-        self.assertLess(min(took), POLL / 2, took)
+            latencies.append(store.get(id).started_at - began)
+        # Without the bell, it would take HEALTH_CHECK, or POLL if the worker was just about to sleep.
+        self.assertLess(min(latencies), POLL / 2, latencies)
 
 
 class CancelTest(QueueTestCase):
-    def test_a_waiting_job_is_cancelled_and_never_runs(self):
+    def test_a_cancelled_pending_job_never_runs(self):
         self.run_cli("enqueue", "--id", "a", "echo ran > ran")
         self.run_cli("enqueue", "--id", "later", "--delay", "1h", "echo ran > ran")
         self.assertEqual(self.run_cli("cancel", "a", "later").lines, ["a", "later"])
@@ -250,7 +249,7 @@ class CancelTest(QueueTestCase):
         self.assertTrue(process_is_gone(int(self.read("pid"))))
         self.audit(["a"])
 
-    def test_finished_and_unknown_jobs_are_refused_and_the_others_cancelled(self):
+    def test_cancel_refuses_finished_and_unknown_jobs_and_cancels_the_others(self):
         self.run_cli("enqueue", "--id", "a", "true")
         self.run_cli("enqueue", "--id", "b", "true")
         self.run_cli("cancel", "a")
@@ -259,24 +258,24 @@ class CancelTest(QueueTestCase):
         self.run_cli("cancel", code=2)
         self.audit(["a", "b"])
 
-    def test_a_running_job_is_cancelled_before_its_worker_would_look_by_itself(self):
+    def test_a_running_job_is_cancelled_before_its_worker_would_check(self):
         self.start_workers()
         store = self.store()
         recorded = "SELECT 1 FROM queuectl_attempts WHERE pid IS NOT NULL AND outcome IS NULL"
-        took = []
+        latencies = []
         for _ in range(3):
             id = self.enqueue("exec sleep 60")
-            # Having recorded the PID, the worker checks again only after HEALTH_CHECK.
+            # The worker has just recorded the PID, so its next check is HEALTH_CHECK away.
             wait_until(lambda: self.rows(recorded), message="the job did not start")
             began = time.monotonic()
             store.cancel(id)
             self.wait_for_state(id, "cancelled")
-            took.append(time.monotonic() - began)
-        self.assertLess(min(took), HEALTH_CHECK / 2, took)
+            latencies.append(time.monotonic() - began)
+        self.assertLess(min(latencies), HEALTH_CHECK / 2, latencies)
 
 
 class ConfigTest(QueueTestCase):
-    def test_keys_are_set_read_listed_and_unset(self):
+    def test_keys_can_be_set_read_listed_and_unset(self):
         self.assertEqual(self.run_cli("config", "get", "max-retries").stdout, "3\n")
         result = self.run_cli("config", "set", "max_retries", "5")
         self.assertEqual(result.stdout, "")
@@ -291,7 +290,7 @@ class ConfigTest(QueueTestCase):
         self.run_cli("config", "unset", "default_max_retries")
         self.assertEqual(self.run_cli("config", "get", "max-retries").stdout, "3\n")
 
-    def test_key_names_of_earlier_implementations_work(self):
+    def test_key_names_from_earlier_implementations_still_work(self):
         for old, key in (
             ("default_max_retries", "max-retries"), ("default_base_backoff", "backoff-base"),
             ("max_retries", "max-retries"), ("backoff_base", "backoff-base"),

@@ -1,5 +1,7 @@
 """queuectl as part of a system: systemd, cron, and PID 1 of a container."""
 
+from __future__ import annotations
+
 import os
 import re
 import shlex
@@ -13,17 +15,19 @@ import unittest
 from queuectl_core.program.service import crontab, unit
 from tests.harness import IS_ROOT, LONGEST_RUN, PROGRAM, QueueTestCase, process_is_gone, wait_until
 
-AWKWARD = ["/opt/my tools/q", "100%", "$HOME", 'a"b', "back\\slash", "it's", ";", "plain"]
+AWKWARD_WORDS = ["/opt/my tools/q", "100%", "$HOME", 'a"b', "back\\slash", "it's", ";", "plain"]
 
 
 class UnitTest(QueueTestCase):
-    def service(self, *words) -> str:
+    def service(self, *words: str) -> str:
+        """The output of `service`."""
         return self.run_cli("service", *words).stdout
 
-    def settings(self, text: str) -> dict:
+    def settings(self, text: str) -> dict[str, str]:
+        """The settings in a unit file."""
         return dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]\w+=", line))
 
-    def test_unit_starts_this_program_with_the_given_fleet(self):
+    def test_a_unit_starts_this_program_with_the_given_fleet(self):
         text = self.service("-c", "4", "-q", "a", "-q", "b", "--env-file", "secrets", "--stop-timeout", "2h")
         settings = self.settings(text)
         words = ["--db", self.db, "worker", "start", "--count", "4", "--queue", "a", "--queue", "b"]
@@ -50,7 +54,7 @@ class UnitTest(QueueTestCase):
         texts = {
             "user.service": self.service(),
             "system.service": self.service("--system", "--run-as", "nobody"),
-            "awkward.service": unit(["/bin/sh", *AWKWARD], self.path("a % b"), 300, None),
+            "awkward.service": unit(["/bin/sh", *AWKWARD_WORDS], self.path("a % b"), 300, None),
         }
         for name, text in texts.items():
             self.write(name, text)
@@ -62,8 +66,8 @@ class UnitTest(QueueTestCase):
                 timeout=LONGEST_RUN,
             )
             # It also reports problems with this machine's own units.
-            told = [line for line in result.stderr.decode().splitlines() if name in line]
-            self.assertEqual(told, [])
+            problems = [line for line in result.stderr.decode().splitlines() if name in line]
+            self.assertEqual(problems, [])
             self.assertEqual(result.returncode, 0, result.stderr)
 
 
@@ -77,13 +81,13 @@ class NotifyTest(QueueTestCase):
         listener.settimeout(20)
         return listener
 
-    def start_foreground(self, address: str, *words) -> subprocess.Popen:
+    def start_foreground(self, address: str, *words: str) -> subprocess.Popen:
         env = {"NOTIFY_SOCKET": address}
         return self.start_cli(
             "worker", "start", "--foreground", *words, env=env, stderr=subprocess.DEVNULL
         )
 
-    def test_it_notifies_systemd_when_it_is_ready_and_when_it_stops(self):
+    def test_systemd_is_notified_when_workers_are_ready_and_when_they_stop(self):
         listener = self.listen(self.path("notify"))
         self.enqueue("--id", "a", "echo ${NOTIFY_SOCKET-none}")
         process = self.start_foreground(self.path("notify"), "-c", "2")
@@ -94,7 +98,7 @@ class NotifyTest(QueueTestCase):
         self.assertEqual(listener.recv(4096), b"STOPPING=1")
         self.assertEqual(process.wait(LONGEST_RUN), 0)
 
-    def test_it_notifies_systemd_again_after_a_reload(self):
+    def test_systemd_is_notified_again_after_a_reload(self):
         listener = self.listen(self.path("notify"))
         process = self.start_foreground(self.path("notify"))
         self.assertIn(b"READY=1", listener.recv(4096))
@@ -102,19 +106,19 @@ class NotifyTest(QueueTestCase):
         self.assertIn(b"READY=1", listener.recv(4096))
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "only Linux has abstract sockets")
-    def test_it_can_notify_an_abstract_socket(self):
+    def test_an_abstract_socket_can_be_notified(self):
         listener = self.listen("\0" + self.path("notify"))
         self.start_foreground("@" + self.path("notify"))
         self.assertIn(b"READY=1", listener.recv(4096))
 
-    def test_a_service_manager_that_does_not_listen_is_ignored(self):
+    def test_a_missing_notify_socket_is_ignored(self):
         self.enqueue("true")
-        process = self.start_foreground(self.path("nobody"), "--drain")
+        process = self.start_foreground(self.path("missing"), "--drain")
         self.assertEqual(process.wait(LONGEST_RUN), 0)
 
 
 class CronTest(QueueTestCase):
-    def cron(self) -> None:
+    def run_cron_line(self) -> None:
         """Run the line that `service --cron` prints as cron would."""
         line = self.run_cli("service", "--cron", "-c", "2").stdout
         self.assertTrue(line.startswith("* * * * * "))
@@ -123,62 +127,62 @@ class CronTest(QueueTestCase):
         kept = {name: self.environment[name] for name in ("HOME", "QUEUECTL_TEST")}
         subprocess.run(["/bin/sh", "-c", command], env={**kept, "PATH": "/usr/bin:/bin"}, check=True)
 
-    def live(self) -> int:
+    def worker_count(self) -> int:
         return len(self.run_cli("worker", "list", "--json").json)
 
     def test_the_crontab_line_survives_crons_shell(self):
-        line = crontab(AWKWARD)
+        line = crontab(AWKWARD_WORDS)
         self.assertNotRegex(line, r"(?<!\\)%")
         shell = line[len("* * * * * ") :].replace("\\%", "%")
-        self.assertEqual(shlex.split(shell), [*AWKWARD, ">/dev/null"])
+        self.assertEqual(shlex.split(shell), [*AWKWARD_WORDS, ">/dev/null"])
 
-    def test_overlapping_runs_add_no_workers_and_the_last_job_ends_them(self):
+    def test_overlapping_cron_runs_add_no_workers_and_the_workers_exit_after_the_last_job(self):
         ids = self.enqueue_lines(["until [ -e go ]; do sleep 0.02; done"] * 3)
-        self.cron()
-        self.cron()
-        self.assertEqual(self.live(), 2)
+        self.run_cron_line()
+        self.run_cron_line()
+        self.assertEqual(self.worker_count(), 2)
         self.write("go", "")
-        wait_until(lambda: self.live() == 0)
-        self.cron()
-        wait_until(lambda: self.live() == 0)
+        wait_until(lambda: self.worker_count() == 0)
+        self.run_cron_line()
+        wait_until(lambda: self.worker_count() == 0)
         self.audit(ids)
         self.assertEqual(self.states(), {"completed": 3})
 
-    def test_top_up_counts_the_workers_of_its_queues(self):
+    def test_top_up_counts_only_workers_of_the_same_queues(self):
         self.start_workers("-q", "other")
         self.assertEqual(len(self.start_workers("-c", "3", "--top-up")), 3)
         self.assertEqual(len(self.start_workers("-c", "5", "--top-up")), 2)
         self.assertEqual(self.start_workers("-c", "5", "--top-up"), [])
         self.run_cli("worker", "start", "--top-up", "--foreground", code=2)
 
-    def test_top_ups_for_different_queues_at_once_all_get_their_workers(self):
+    def test_concurrent_top_ups_for_different_queues_each_start_their_workers(self):
         queues = ["mail", "gpu", "web"]
-        started = [
+        starts = [
             self.start_cli("worker", "start", "-q", queue, "--top-up", stdout=subprocess.DEVNULL) for queue in queues
         ]
-        for process in started:
+        for process in starts:
             self.assertEqual(process.wait(30), 0)
         workers = self.run_cli("worker", "list", "--json").json
         self.assertEqual(sorted(worker["queues"] for worker in workers), sorted([queue] for queue in queues))
 
-    def test_top_ups_at_once_do_not_add_up(self):
+    def test_concurrent_top_ups_do_not_add_up(self):
         starts = [
             self.start_cli("worker", "start", "-c", "2", "--top-up", stdout=subprocess.DEVNULL)
             for _ in range(4)
         ]
         for process in starts:
             self.assertEqual(process.wait(LONGEST_RUN), 0)
-        self.assertEqual(self.live(), 2)
+        self.assertEqual(self.worker_count(), 2)
 
 
 @unittest.skipUnless(
     IS_ROOT and shutil.which("unshare") and os.path.isdir("/proc/self"), "needs root and unshare"
 )
-class FirstProcessTest(QueueTestCase):
-    """As PID 1 of its own PID namespace, as in a container."""
+class ContainerTest(QueueTestCase):
+    """A fleet as PID 1 of its own PID namespace, as in a container."""
 
-    def start_as_first(self, *words) -> tuple:
-        """The Popen of unshare, and the PID of its child as seen from outside."""
+    def start_as_pid_1(self, *words: str) -> tuple[subprocess.Popen, int]:
+        """Start a fleet; returns the Popen of unshare and the PID of the supervisor as seen from outside."""
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
         container = subprocess.Popen(
             [*unshare, sys.executable, PROGRAM, "worker", "start", "--foreground", *words],
@@ -188,38 +192,38 @@ class FirstProcessTest(QueueTestCase):
         )
         self._started.append(container)
         try:
-            (first,) = wait_until(lambda: children(container.pid) or container.poll() is not None)
+            (supervisor,) = wait_until(lambda: children(container.pid) or container.poll() is not None)
         except TypeError:
             self.skipTest("not allowed to create a PID namespace")
-        return container, first
+        return container, supervisor
 
-    def test_it_reaps_orphans_of_jobs(self):
-        _, first = self.start_as_first("-c", "2")
-        up = "$QUEUECTL_JOB_ID.up"
-        orphan = f'touch "{up}"; sleep 0.1; echo >>left'
-        job = f"setsid sh -c '{orphan}' & until [ -e {up} ]; do sleep 0.01; done"
+    def test_pid_1_reaps_orphans_of_jobs(self):
+        _, supervisor = self.start_as_pid_1("-c", "2")
+        started = "$QUEUECTL_JOB_ID.started"
+        orphan = f'touch "{started}"; sleep 0.1; echo >>left'
+        job = f"setsid sh -c '{orphan}' & until [ -e {started} ]; do sleep 0.01; done"
         self.enqueue_lines([job] * 4)
         wait_until(lambda: len(self.read("left")) == 4)
         self.wait_until_all_finished()
-        wait_until(lambda: len(children(first)) == 2, message=lambda: f"left: {children(first)}")
+        wait_until(lambda: len(children(supervisor)) == 2, message=lambda: f"left: {children(supervisor)}")
         self.assertEqual(self.states(), {"completed": 4})
 
-    def test_it_passes_sigterm_on_and_exits_once_the_jobs_are_done(self):
-        container, first = self.start_as_first("-c", "2")
+    def test_pid_1_passes_sigterm_on_and_exits_once_running_jobs_are_done(self):
+        container, supervisor = self.start_as_pid_1("-c", "2")
         id = self.enqueue("until [ -e go ]; do sleep 0.02; done")
         self.enqueue("--id", "later", "--delay", "1h", "true")
         self.wait_for_state(id, "processing")
-        os.kill(first, signal.SIGTERM)
+        os.kill(supervisor, signal.SIGTERM)
         stopping = "SELECT count(*) FROM queuectl_workers WHERE wanted = 'stop'"
         wait_until(lambda: self.rows(stopping) == [(3,)] or self.rows(stopping) == [(2,)])
-        self.assertFalse(process_is_gone(first))
+        self.assertFalse(process_is_gone(supervisor))
         self.write("go", "")
         self.assertEqual(container.wait(LONGEST_RUN), 0)
         self.assertEqual(self.state(id), "completed")
         self.audit([id, "later"])
 
 
-def children(pid: int) -> list:
+def children(pid: int) -> list[int]:
     """The children of a process, including zombies."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
