@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import unittest
 
 from queuectl_core.records import NO_OUTPUT, Identity
 from queuectl_core.workers.identity import boot, identity_of, send
-from tests.harness import PROGRAM, process_is_gone, wait_until
+from tests.harness import IS_ROOT, PROGRAM, process_is_gone, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
@@ -28,6 +30,8 @@ KILL_POINTS = {
     "inside the settlement": ("kill_after", "_settle", ["lost", "exit"], 2),
     "after the settlement": ("kill_after", "settle_and_claim", ["exit"], 1),
 }
+
+NOBODY = 65534  # A user with no privileges.
 
 
 class KillPointTest(WorkersTestCase):
@@ -200,6 +204,99 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >escaped; exec sleep 60"], {})
         self.start_workers()
         self.wait_for_state("long", "dead")
         self.audit(["long"])
+
+
+class FencingTest(WorkersTestCase):
+    """An attempt isn't over while any process of it is running, even without its token, even if we can't end it."""
+
+    # The first attempt leaves a process in its group, without a token. A later one reports it if it is still running.
+    SCRIPT = (
+        "if [ -e left ]; then ps -o stat= -p $(cat left) | grep -q '^[^Z]' && touch overlap; exit 0; fi;"
+        " env -i /bin/sh -c 'echo $$ >left; exec sleep 300' & wait"
+    )
+
+    def kill_worker_and_command(self, id: str) -> None:
+        """Kill a job's worker and its command so that the worker doesn't notice the command's end."""
+        recorded = "SELECT pid FROM queuectl_attempts WHERE pid IS NOT NULL"
+        ((command,),) = wait_until(lambda: self.rows(recorded))
+        wait_until(lambda: self.read("left").endswith("\n"))
+        worker = self.owner(id)
+        os.kill(worker, signal.SIGSTOP)
+        os.kill(command, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
+
+    def test_a_process_known_only_by_its_group_is_ended_before_the_job_runs_again(self):
+        self.start_workers()
+        id = self.enqueue("--backoff-base", "0", "--", self.SCRIPT)
+        self.kill_worker_and_command(id)
+        self.wait_for_state(id, "completed")
+        self.assertFalse(os.path.exists(self.path("overlap")))
+        self.assertTrue(process_is_gone(int(self.read("left"))))
+        self.audit([id])
+
+    def test_long_after_a_crash_such_a_process_holds_the_job_and_is_named_but_not_killed(self):
+        """By then another session may have got the number."""
+        self.start_workers()
+        id = self.enqueue("--backoff-base", "0", "--", self.SCRIPT)
+        ((supervisor,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")
+        os.kill(supervisor, signal.SIGKILL)
+        self.kill_worker_and_command(id)
+        left = int(self.read("left"))
+        self.start_workers()
+        reason = rf"^may still run: pid {left} \(\w+\)$"
+        wait_until(lambda: re.match(reason, self.job(id)["error"] or ""), message=lambda: self.job(id)["error"])
+        self.assertEqual(self.state(id), "processing")
+        self.assertFalse(process_is_gone(left))
+        os.kill(left, signal.SIGKILL)
+        self.wait_for_state(id, "completed")
+        self.assertFalse(os.path.exists(self.path("overlap")))
+        self.audit([id])
+
+    def test_a_timeout_ends_a_process_that_left_the_group_but_not_the_session(self):
+        escape = "import os; os.setpgid(0, 0); os.execve('/bin/sh', ['sh', '-c', 'echo $$ >left; exec sleep 300'], {})"
+        self.write("escape.py", escape)
+        self.start_workers()
+        command = f"{sys.executable} escape.py & wait; sleep 300"
+        id = self.enqueue("--max-retries", "0", "--timeout", "2s", "--", command)
+        self.wait_for_state(id, "dead")
+        self.assertTrue(process_is_gone(int(self.read("left"))))
+
+    @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
+    @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
+    def test_an_attempt_with_another_users_process_is_not_over_and_the_job_says_why(self):
+        suid = self.path("become-root")
+        shutil.copy(shutil.which("setpriv"), suid)
+        for path in (self.folder, self.home):
+            os.chown(path, NOBODY, NOBODY)
+        os.chmod(suid, 0o4755)
+        self.run_cli("bundle", self.path("q"), "--python", "/usr/bin/python3")
+        as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+        def start(*words: str) -> subprocess.Popen:
+            process = subprocess.Popen(
+                [*as_nobody, self.path("q"), *words],
+                env=self.environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            self._started.append(process)
+            return process
+
+        probe = subprocess.run(
+            [*as_nobody, suid, "--reuid=0", "id", "-u"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        )
+        if probe.stdout != b"0\n":
+            self.skipTest("set-user-ID programs don't work here")
+        command = f"{suid} --reuid=0 --clear-groups sh -c 'echo $$ >left; exec sleep 300' & wait"
+        job = {"id": "a", "command": command, "max_retries": 0, "timeout": 1, "kill_grace": 0.2}
+        self.assertEqual(start("enqueue", json.dumps(job)).wait(30), 0)
+        worker = start("worker", "start", "--drain", "--foreground")
+        reason = r"^may still run: pid \d+ \(root\)"
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error LIKE 'may still run: pid % (root)%'"))
+        self.assertEqual(self.state("a"), "processing")
+        self.assertRegex(self.job("a")["error"], reason)
+        os.kill(int(self.read("left")), signal.SIGKILL)
+        self.assertEqual(worker.wait(30), 1)
+        self.assertEqual(self.job("a")["error"], "timed out after 1s")
+        self.audit(["a"])
 
 
 class TokenTest(WorkersTestCase):

@@ -8,6 +8,7 @@ reused and clocks jump, but the three together never repeat. On Linux they come 
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 import time
 from functools import lru_cache
@@ -18,6 +19,7 @@ from ..typed import NamedTuple
 
 LINUX = sys.platform.startswith("linux")
 TOKEN_VARIABLE = "QUEUECTL_TOKEN"
+MOST_NAMED = 5  # Processes named in an error.
 
 
 class Process(NamedTuple):
@@ -66,6 +68,11 @@ def identity_of(pid: int) -> Identity | None:
     return None if started is None else Identity(pid, boot(), started)
 
 
+def ended(pid: int) -> Identity:
+    """A process that was ours and has ended: nothing running matches it, but its session may have members."""
+    return Identity(pid, boot(), "0")
+
+
 def is_alive(process: Identity) -> bool | None:
     """Whether this process is running; None if we can't see that from here."""
     here, there = boot(), process.boot
@@ -76,11 +83,11 @@ def is_alive(process: Identity) -> bool | None:
 
 
 def send(process: Identity, number: int) -> bool:
-    """Signal this process; False if it is gone, or we can't see or signal it from here."""
+    """Signal this process; False if it is gone or can't be seen from here. Raises PermissionError."""
     import signal  # Deferred: status and list never send signals.
 
-    try:
-        if hasattr(signal, "pidfd_send_signal") and hasattr(os, "pidfd_open"):
+    if hasattr(signal, "pidfd_send_signal") and hasattr(os, "pidfd_open"):
+        try:
             # The descriptor pins the process, so its PID can't be reused before the signal is sent.
             fd = os.pidfd_open(process.pid)
             try:
@@ -90,52 +97,81 @@ def send(process: Identity, number: int) -> bool:
                 return True
             finally:
                 os.close(fd)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # The kernel doesn't support pidfds.
+        except PermissionError:
+            raise
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass  # The kernel doesn't support pidfds.
     try:
         if not is_alive(process):
             return False
         os.kill(process.pid, number)
         return True
-    except (ProcessLookupError, PermissionError):
+    except ProcessLookupError:
         return False
 
 
-def end_leftovers(token: str, command: Identity | None = None, patience: float = 10.0) -> bool:
-    """SIGKILL everything that the attempt with `token` left running; True if nothing is left.
+def end_leftovers(
+    token: str, command: Identity | None = None, is_recent: bool = True, patience: float = 10.0
+) -> list[Process]:
+    """SIGKILL everything that the attempt with `token` left running; returns what is still running.
 
-    `command` is the attempt's first process, if known. Repeats until nothing is left, since a process may fork while
-    it is being killed; gives up after `patience` seconds.
+    That is what other users own, which we can't signal, and, unless the attempt `is_recent`, what only has the number
+    of its session or group, which another session may have got in the meantime. Those we can just wait for. `command`
+    is the attempt's first process, if known. Repeats until nothing else is left, since a process may fork while it is
+    being killed; gives up after `patience` seconds.
     """
     from signal import SIGKILL
 
     until = time.monotonic() + patience
     while True:
-        found = leftovers(token, command)
-        if not found:
-            return True
+        found, suspects = leftovers(token, command)
+        held = [] if is_recent else suspects
+        found += suspects if is_recent else []
+        denied = []
         for process in found:
-            send(Identity(process.pid, boot(), process.birth), SIGKILL)
-        if time.monotonic() > until:
-            return False
+            try:
+                send(Identity(process.pid, boot(), process.birth), SIGKILL)
+            except PermissionError:
+                denied.append(process)
+        if len(denied) == len(found) or time.monotonic() > until:
+            return found + held
         time.sleep(0.005)
 
 
-def leftovers(token: str, command: Identity | None) -> list[Process]:
-    """The attempt's running processes: its command, those with its token in their environment, and their relatives.
+def leftovers(token: str, command: Identity | None) -> tuple[list[Process], list[Process]]:
+    """The attempt's running processes, and those that have nothing but the number of its session or group.
 
-    Relatives are children and members of the same group or session. They belong to the attempt even if they cleared
-    their environment, because each attempt has its own session.
+    The attempt's are its command, those with its token in their environment, and their relatives: children and members
+    of the same group or session. They belong to the attempt even if they cleared their environment, because each
+    attempt has its own session.
     """
     table = _table()
     marked = _marked(token, table)
-    found = {
-        process.pid: process
-        for process in table
-        if process.pid in marked or (command and (process.pid, process.birth) == (command.pid, command.birth))
-    }
+    found = _relatives(
+        table,
+        {
+            process.pid: process
+            for process in table
+            if process.pid in marked or (command and (process.pid, process.birth) == (command.pid, command.birth))
+        },
+    )
+    suspects = _relatives(table, {process.pid: process for process in _numbered(table, command)})
+    return list(found.values()), [process for pid, process in suspects.items() if pid not in found]
+
+
+def _numbered(table: list[Process], command: Identity | None) -> list[Process]:
+    """Members of the command's session and group. A session keeps its number while it has members, so while nothing
+    else has the command's PID, they most likely belong to it."""
+    if command is None or any(p.pid == command.pid and p.birth != command.birth for p in table):
+        return []
+    members = [process for process in table if command.pid in (process.session, process.group)]
+    return [process for process in members if not LINUX or int(process.birth) >= int(command.birth)]
+
+
+def _relatives(table: list[Process], found: dict[int, Process]) -> dict[int, Process]:
+    """`found` and all their children and members of their groups and sessions."""
     # We may be running inside that attempt, as its rescuer: leave ourselves out, and with us our children.
     found.pop(os.getpid(), None)
     grew = bool(found)
@@ -148,12 +184,25 @@ def leftovers(token: str, command: Identity | None) -> list[Process]:
                 found[process.pid] = process
         found.pop(os.getpid(), None)
         grew = len(found) > len(kin)
-    return list(found.values())
+    return found
 
 
-def group_lives(group: int) -> bool:
-    """Whether a process group has a member that isn't a zombie."""
-    return any(process.group == group for process in _table())
+def described(processes: list[Process]) -> str:
+    """Why an attempt isn't over, such as "may still run: pid 17 (root), pid 18 (root)"."""
+    names = []
+    for process in processes[:MOST_NAMED]:
+        try:
+            uid = os.stat(f"/proc/{process.pid}").st_uid
+            names.append(f"pid {process.pid} ({pwd.getpwuid(uid).pw_name})")
+        except (OSError, KeyError):
+            names.append(f"pid {process.pid}")
+    more = f" and {len(processes) - MOST_NAMED} more" if len(processes) > MOST_NAMED else ""
+    return f"may still run: {', '.join(names)}{more}"
+
+
+def members(group: int) -> list[Process]:
+    """The running members of a process group."""
+    return [process for process in _table() if process.group == group]
 
 
 def _table() -> list[Process]:

@@ -21,15 +21,17 @@ from collections import deque
 from ..lifecycle import Outcome
 from ..records import NewOutput
 from ..typed import NamedTuple
-from .identity import group_lives
+from .identity import described, members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..records import Chunk
+    from .identity import Process
 
 CHUNK = 65536
 MOST_IN_PIPE = 1024 * 1024  # The most bytes that an unprivileged user's pipe can hold; see pipe(7).
 GROUP_POLL = 0.02  # Seconds between checks of a process group, for which we can't wait.
+FOREIGN_POLL = 1.0  # The same for a group of other users' processes, which may take long.
 # Signals that Python or our parent may ignore, and that jobs expect to work.
 DEFAULT_SIGNALS = (
     signal.SIGPIPE,
@@ -131,6 +133,7 @@ class Command:
         self._status: int | None = None
         self._kill_at = 0.0
         self._check_group_at = 0.0
+        self._remaining: list[Process] = []  # Of its group, once its first process has ended.
         self._pipes: dict[int, int] = {}
         self._writers: list[int] = []
         try:
@@ -225,12 +228,21 @@ class Command:
 
     def _group_remains(self, now: float) -> bool:
         # killpg counts zombies too, and PID 1 of a container may never reap them.
-        if not self._signal_group(0) or not group_lives(self.pid):
+        self._remaining = members(self.pid) if self._signal_group(0) else []
+        if not self._remaining:
             return False
         if now >= self._kill_at:
             self._signal_group(signal.SIGKILL)
-        self._check_group_at = now + GROUP_POLL
+        is_ours = any(_may_signal(process.pid) for process in self._remaining)
+        self._check_group_at = now + (GROUP_POLL if is_ours else FOREIGN_POLL)
         return True
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the command isn't over though its first process has ended and the grace period is over."""
+        if not self._remaining or time.monotonic() < self._kill_at:
+            return None
+        return described(self._remaining)
 
     def _signal_group(self, number: int) -> bool:
         # The group, not the PID: the shell may have forked. Its number isn't reused until it is empty and its first
@@ -238,7 +250,9 @@ class Command:
         try:
             os.killpg(self.pid, number)
             return True
-        except (ProcessLookupError, PermissionError):
+        except PermissionError:
+            return True  # All its members belong to other users, but they are there.
+        except ProcessLookupError:
             return False
 
     def _close(self) -> None:
@@ -252,6 +266,16 @@ class Command:
         if os.WIFSIGNALED(self._status):
             return Outcome("signal", os.WTERMSIG(self._status))
         return Outcome("exit", os.WEXITSTATUS(self._status))
+
+
+def _may_signal(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def _spawn(invocation: Invocation, writers: list[int]) -> int:

@@ -11,7 +11,7 @@ import time
 from ..lifecycle import Outcome, judge
 from ..store import bell
 from .fleet import is_running, live_workers
-from .identity import boot, end_leftovers, is_stopped
+from .identity import boot, described, end_leftovers, is_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,13 +32,15 @@ def rescue(store: Store, rescuer: Rescuer | None = None) -> list[str]:
     return rescue_workers(store, gone, rescuer)
 
 
-def rescue_workers(store: Store, workers: Sequence[int], rescuer: Rescuer | None = None) -> list[str]:
+def rescue_workers(
+    store: Store, workers: Sequence[int], rescuer: Rescuer | None = None, are_recent: bool = False
+) -> list[str]:
     """Settle the attempts of these dead workers and remove their rows; returns the ids of their jobs."""
     rescued = []
     kept = set()
     for lost in store.lost_attempts(workers):
         job = lost.job
-        if not _is_over(store, lost, rescuer):
+        if not _is_over(store, lost, rescuer, are_recent):
             kept.add(job.worker)  # Attempts must not overlap. The next look tries again.
             continue
         outcome = Outcome("lost")
@@ -58,18 +60,21 @@ def sweep(store: Store) -> list[str]:
     return rescued + rescue_workers(store, gone)
 
 
-def _is_over(store: Store, lost: LostAttempt, rescuer: Rescuer | None) -> bool:
-    """Make sure that nothing of a lost attempt is still running; False if that isn't certain yet."""
+def _is_over(store: Store, lost: LostAttempt, rescuer: Rescuer | None, is_recent: bool) -> bool:
+    """Make sure that nothing of a lost attempt is running; False if something may still be running."""
     if lost.runner_kill:
         return rescuer is not None and rescuer.end(store, lost)
-    return _end_here(store, lost)
+    return _end_here(store, lost, is_recent)
 
 
-def _end_here(store: Store, lost: LostAttempt) -> bool:
-    """Kill what the lost attempt left running on this machine; False if something survives."""
+def _end_here(store: Store, lost: LostAttempt, is_recent: bool = False) -> bool:
+    """End the lost attempt's processes on this machine; False, and noted as the job's error, if some still run."""
     if lost.boot not in (None, boot()):
         return True
-    return end_leftovers(store.token(lost.job), lost.command)
+    left = end_leftovers(store.token(lost.job), lost.command, is_recent)
+    if left and lost.job.error != described(left):
+        store.note(lost.job, described(left))
+    return not left
 
 
 class Rescuer:

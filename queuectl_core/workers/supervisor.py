@@ -243,7 +243,7 @@ class Supervisor:
                 if row.supervisor != self._id:
                     continue
                 if row.pid == slot.pid:
-                    for id in rescue_workers(store, [row.id]):
+                    for id in rescue_workers(store, [row.id], are_recent=True):
                         self._log(f"rescue {id}")
                 elif stopped_by_itself and self._plan.drain:
                     bell.ring(store.path, row.id)  # It may have settled the last job.

@@ -19,7 +19,7 @@ from ..records import Identity
 from ..store.claims import Claim
 from ..typed import NamedTuple
 from . import runner
-from .identity import end_leftovers, identity_of
+from .identity import described, end_leftovers, ended, identity_of
 from .process import CannotStart, Command, Invocation, Output
 
 TYPE_CHECKING = False
@@ -211,6 +211,7 @@ class Worker:
     def _attempt(self, job: Job, output: Output, config: Config) -> Outcome:
         """Run the job's command to its end, storing its output as it comes."""
         token = self._store.token(job)
+        self._obstacle: str | None = None
         try:
             command = self._start(job, token, output, config)
         except CannotStart as error:
@@ -220,14 +221,36 @@ class Worker:
             outcome = self._watch(job, command)
         except BaseException:
             # We can't settle it and are about to exit, and no other process would end it soon.
-            end_leftovers(token, identity_of(command.pid))
+            end_leftovers(token, identity_of(command.pid) or ended(command.pid))
             raise
         finally:
             self._inbox.watch([])
         if outcome.kind not in ("exit", "signal"):
             # It was ended, so what escaped its process group must end too.
-            end_leftovers(token)
+            self._end_leftovers(job, token, command.pid)
         return outcome
+
+    def _end_leftovers(self, job: Job, token: str, pid: int) -> None:
+        """End what is left of an attempt whose command has ended, waiting for processes that we can't signal.
+
+        Raises QueueError if we must stop now. The next worker to start rescues the job.
+        """
+        while True:
+            left = end_leftovers(token, ended(pid))
+            if not left:
+                return
+            self._report_obstacle(job, described(left))
+            self._inbox.wait(HEALTH_CHECK)
+            self._check_health()
+
+    def _report_obstacle(self, job: Job, obstacle: str) -> None:
+        """Record why a job isn't settled yet. Raises QueueError if we must stop now."""
+        if obstacle != self._obstacle:
+            self._obstacle = obstacle
+            self._orders.log(f"{job.id} {obstacle}; waiting")
+            self._persist(self._store.note, job, obstacle)
+        if self._stronger(self._persist(self._store.wanted, self._id)) in ("stop-now", None):
+            raise QueueError(f"{job.id} is not settled: it {obstacle}")
 
     def _watch(self, job: Job, command: Command) -> Outcome:
         """Store the command's output and obey requests until it has ended."""
@@ -244,6 +267,8 @@ class Worker:
             now = time.monotonic()
             if command.outcome is None and (rang or now >= record_at):
                 identified = self._record(job, command, identified)
+                if command.obstacle:
+                    self._report_obstacle(job, command.obstacle)
                 self._check_health()
                 record_at = now + HEALTH_CHECK
             elif readable:
