@@ -100,7 +100,7 @@ class Outcome(NamedTuple):
       lost       its worker died; whatever was left of it has been killed
       unstarted  it could not start; `detail` says why
       cancelled  it was killed because the job was cancelled
-      released   it was killed because its worker was told to stop now
+      released   its worker was told to stop now or, with a `detail`, the machine couldn't start it; it doesn't count
       evicted    it was killed because its worker no longer holds the job; it doesn't count
     """
 
@@ -122,6 +122,7 @@ class Verdict(NamedTuple):
     error: str | None
 
 
+RELEASE_DELAY = 1.0  # Seconds before a job that the machine couldn't start is claimed again.
 EXIT_HINTS = {75: " (not now)", 126: " (cannot be executed)", 127: " (command not found)"}
 
 
@@ -129,7 +130,7 @@ def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
     """Decide what happens to `job`, whose attempt ended with `outcome` at `now` (epoch seconds)."""
     exit_code, error = describe(job, outcome)
     if outcome.kind == "released":
-        return Verdict("release", now, None, None)
+        return Verdict("release", now + (RELEASE_DELAY if outcome.detail else 0), None, outcome.detail)
     if outcome.kind == "cancelled" or (outcome.kind == "lost" and job.cancel):
         return Verdict("cancel", None, exit_code, error)
     if error is None:

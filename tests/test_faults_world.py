@@ -224,6 +224,37 @@ class PowerLossTest(WorkersTestCase):
         self.assertTrue(folder_synced, "the folder was not synced after the copy got its name")
 
 
+class BusyMachineTest(WorkersTestCase):
+    """The machine's problems aren't the job's fault."""
+
+    def test_jobs_that_cannot_be_started_now_keep_their_retries_and_say_why(self):
+        busy = self.write("busy", "")
+        patch = (
+            "import errno\n"
+            "real_spawn = os.posix_spawnp\n"
+            "def spawn(*arguments, **options):\n"
+            f"    if os.path.exists({busy!r}):\n"
+            "        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+            "    return real_spawn(*arguments, **options)\n"
+            "os.posix_spawnp = spawn"
+        )
+        ids = self.enqueue_lines(["true"] * 3, "--max-retries", "0")
+        words = patched(patch, "worker", "start", "--drain", "--foreground")
+        process = subprocess.Popen(words, env=self.environment, stderr=subprocess.DEVNULL)
+        self._started.append(process)
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_attempts WHERE outcome = 'released'"))
+        reason = "cannot start now: /bin/sh: Resource temporarily unavailable"
+        self.assertIn(reason, [job["error"] for job in self.jobs().values()])
+        self.assertEqual(self.states(), {"pending": 3})
+        os.unlink(busy)
+        self.assertEqual(process.wait(60), 0)
+        for job in self.jobs().values():
+            self.assertEqual((job["state"], job["attempts"]), ("completed", 1))
+        tries = self.rows("SELECT count(*) FROM queuectl_attempts")[0][0]
+        self.assertLess(tries, 30)  # It backs off rather than spin.
+        self.audit(ids)
+
+
 class MisbehavingJobTest(WorkersTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -69,6 +69,12 @@ def job(**fields: object) -> Job:
 
 
 class VerdictTest(unittest.TestCase):
+    def test_a_job_that_the_machine_could_not_start_is_released_for_a_while_and_keeps_the_reason(self):
+        outcome = Outcome("released", detail="cannot start now: out of processes")
+        verdict = judge(job(attempts=1, max_retries=0), outcome, NOW)
+        self.assertEqual((verdict.move, verdict.error), ("release", "cannot start now: out of processes"))
+        self.assertGreater(verdict.run_at, NOW)
+
     def test_every_kind_of_failure_is_retried_while_retries_are_left_then_buried(self):
         for (outcome, code, error), attempts, max_retries in itertools.product(
             FAILURES, (1, 2, 3, 4, 5, 100), (0, 1, 3, 4, 99, 2**31 - 1)

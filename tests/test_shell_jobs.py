@@ -4,6 +4,7 @@ import json
 import subprocess
 
 from tests.harness import wait_until
+from tests.patched import patched
 from tests.shell import ShellTestCase
 
 
@@ -99,6 +100,27 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertIn("no such job: 'nobody'", result.stderr)
         self.assertEqual(self.states(), {"cancelled": 3})
         self.audit()
+
+    def test_cancel_all_succeeds_if_a_job_finishes_meanwhile(self):
+        self.sh("queuectl enqueue --id done true; queuectl worker start --drain; queuectl wait done")
+        self.enqueue("--id", "waiting", "--delay", "1h", "true")
+        patch = "Store.unfinished_ids = lambda *_: ['done', 'waiting']"  # As it was a moment ago.
+        words = patched(patch, "cancel", "--all")
+        result = subprocess.run(words, env=self.environment, capture_output=True, check=False)
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, b"waiting\n", b""))
+        self.sh("queuectl cancel done", code=1)  # Named by the user, it is an error.
+
+    def test_control_characters_in_ids_reach_no_terminal(self):
+        self.enqueue("--id", "a", "--max-retries", "0", "false")
+        hostile = "x\x1b[31m\ny"
+        self.rows("UPDATE queuectl_jobs SET id = ?", hostile)
+        log = self.sh("queuectl worker start --drain --foreground", code=1).stderr
+        self.assertNotIn("\x1b", log)
+        self.assertIn("bury x\\x1b[31m\\ny", log)
+        self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl dlq retry --all"))
+        self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl cancel --all"))
+        self.assertEqual(self.run_cli("prune", "-s", "cancelled", "--dry-run").stdout, hostile + "\n")  # A script's.
+        self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl prune -s cancelled"))
 
     def test_cancel_can_take_all_jobs_or_a_queue(self):
         for id, queue in (("a", "x"), ("b", "default"), ("c", "x")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import values
 from ..errors import BadInput, Refused
-from .terminal import complain, tell
+from .terminal import complain, print_id, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,15 +28,20 @@ def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequ
     return selected
 
 
-def each(ids: Sequence[str], act: Callable[[str], str | None]) -> int:
-    """Call `act(id)` for each id and print the full id it returns, if any. Returns 1 if any was refused, else 0."""
+def each(ids: Sequence[str], act: Callable[[str], str | None], skip_refused: bool = False) -> int:
+    """Call `act(id)` for each id and print the full id it returns, if any. Returns 1 if any was refused, else 0.
+
+    `skip_refused`: the user didn't name the jobs, so one that has meanwhile changed isn't an error.
+    """
     code = 0
     for id in dict.fromkeys(ids):
         try:
             full_id = act(id)
             if full_id is not None:
-                print(full_id, flush=True)
+                print_id(full_id)
         except Refused as refusal:
+            if skip_refused:
+                continue
             complain(f"queuectl: {refusal}")
             code = refusal.exit_code
     return code

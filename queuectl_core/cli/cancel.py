@@ -31,9 +31,10 @@ def cancel(args: Namespace) -> int:
     with open_store(args) as store:
         ids = selected_ids(args, "unfinished jobs", store.unfinished_ids)
         ending: list[Job] = []
-        code = each(ids, lambda id: _cancel(store, id, ending))
+        is_bulk = not args.ids
+        code = each(ids, lambda id: _cancel(store, id, ending), skip_refused=is_bulk)
         # Request every cancellation before waiting for the first, so that the jobs stop in parallel.
-        return max(code, each([job.id for job in ending], lambda id: _wait_for_end(store, id)))
+        return max(code, each([job.id for job in ending], lambda id: _wait_for_end(store, id), skip_refused=is_bulk))
 
 
 def _cancel(store: Store, id: str, ending: list[Job]) -> str | None:

@@ -178,7 +178,7 @@ class _FollowAll:
         reader, rest = self._open[seq]
         *lines, rest = (rest + _last_lines(reader.read(), self._lines)).split(b"\n")
         self._open[seq] = reader, rest
-        prefix = values.encode(reader.id) + b" | "
+        prefix = values.escape(reader.id).encode() + b" | "
         _write(b"".join(prefix + line + b"\n" for line in lines))
 
     def _write_rest(self, seq: int) -> None:
@@ -188,4 +188,4 @@ class _FollowAll:
         self._write_new(seq)
         reader, rest = self._open.pop(seq)
         if rest:
-            _write(values.encode(reader.id) + b" | " + rest + b"\n")
+            _write(values.escape(reader.id).encode() + b" | " + rest + b"\n")

@@ -9,6 +9,7 @@ from .. import values
 from ..errors import BadInput
 from ..lifecycle import FINISHED
 from .queue_file import open_client
+from .terminal import print_id
 
 BATCH = 1000  # Jobs per transaction, so that workers can write in between.
 
@@ -46,6 +47,6 @@ def prune(args: Namespace) -> int:
                 limit = remaining if args.dry_run else min(remaining, BATCH)
                 ids = store.prune(state, before, queue, limit, args.dry_run)
                 for id in ids:
-                    print(id)
+                    print_id(id)
                 remaining = 0 if args.dry_run or not ids else remaining - len(ids)
     return 0

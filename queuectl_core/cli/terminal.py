@@ -64,6 +64,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def print_id(id: str) -> None:
+    """Print an id: raw for a script, escaped on a terminal, since other programs can store anything in it."""
+    from ..values import escape
+
+    print(escape(id) if sys.stdout.isatty() else id, flush=True)
+
+
 def print_json(value: object) -> None:
     """Print an indented JSON value."""
     import json

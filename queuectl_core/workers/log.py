@@ -6,6 +6,8 @@ import os
 import select
 import time
 
+from ..values import escape
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
@@ -22,7 +24,8 @@ def stderr_logger(name: str) -> Log:
     def log(line: str) -> None:
         if not writable.poll(0):
             return  # Drop the line rather than block a job.
-        text = f"{time.strftime('%H:%M:%S')} {name}: {line}\n"
+        # Ids come from users and other programs, and may contain control characters.
+        text = f"{time.strftime('%H:%M:%S')} {name}: {escape(line)}\n"
         try:
             os.write(2, text.encode("utf-8", "backslashreplace"))
         except OSError:

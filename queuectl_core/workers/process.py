@@ -11,6 +11,7 @@ us once, with its SIGCHLD. With short jobs this saves a twelfth of a worker's ti
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import select
@@ -32,6 +33,8 @@ CHUNK = 65536
 MOST_IN_PIPE = 1024 * 1024  # The most bytes that an unprivileged user's pipe can hold; see pipe(7).
 GROUP_POLL = 0.02  # Seconds between checks of a process group, for which we can't wait.
 FOREIGN_POLL = 1.0  # The same for a group of other users' processes, which may take long.
+# What the machine runs out of, as opposed to what is wrong with a command.
+MACHINE_ERRORS = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 # Signals that Python or our parent may ignore, and that jobs expect to work.
 DEFAULT_SIGNALS = (
     signal.SIGPIPE,
@@ -45,6 +48,10 @@ DEFAULT_SIGNALS = (
 
 class CannotStart(Exception):
     """The command could not be started; the text says why."""
+
+
+class CannotStartNow(CannotStart):
+    """The same, but the machine is out of processes, memory, descriptors or disk space. That isn't the job's fault."""
 
 
 class Invocation(NamedTuple):
@@ -145,7 +152,8 @@ class Command:
         except (OSError, ValueError) as error:
             self._close()
             reason = getattr(error, "strerror", None) or str(error)
-            raise CannotStart(f"{os.fsdecode(invocation.argv[0])}: {reason}") from None
+            kind = CannotStartNow if getattr(error, "errno", None) in MACHINE_ERRORS else CannotStart
+            raise kind(f"{os.fsdecode(invocation.argv[0])}: {reason}") from None
         except CannotStart:
             self._close()
             raise

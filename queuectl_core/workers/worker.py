@@ -20,7 +20,7 @@ from ..store.claims import Claim
 from ..typed import NamedTuple
 from . import runner
 from .identity import described, end_leftovers, ended, identity_of
-from .process import CannotStart, Command, Invocation, Output
+from .process import CannotStart, CannotStartNow, Command, Invocation, Output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ FIRST_RECORD = 0.05  # Seconds until a running job is first recorded. Shorter jo
 RECORD = 0.2  # After that, seconds until new output is stored.
 HEALTH_CHECK = 2.0  # Seconds between checks for dead workers, and between the checks of other idle workers.
 LARGEST_BLOCK = 512 * 1024  # Bytes. No larger block is allocated and freed repeatedly.
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # Seconds before the next claim if the machine can't start a job.
 RETRY_WRITE = 0.5  # Seconds between attempts to write to the database while that fails.
 
 STRENGTH = {"run": 0, "stop": 1, "stop-now": 2, None: 3}
@@ -139,6 +140,7 @@ class Worker:
         self._inbox = inbox
         self._clock = clock
         self._next_health_check = 0.0
+        self._delay = 0.0  # Before the next claim, while the machine can't start jobs.
         self._null = os.open(os.devnull, os.O_RDONLY)
         # Once a block of this size has been freed, glibc keeps twice as much instead of returning it to the system
         # after each transaction (mallopt(3), M_MMAP_THRESHOLD). Saves 13 µs per job.
@@ -192,11 +194,12 @@ class Worker:
         """Run one attempt, settle it, and return the next claim."""
         output = Output(job.output_limit)
         outcome = self._attempt(job, output, config)
-        if outcome.kind != "unstarted" and outcome != SUCCESS:
+        if outcome.detail is None and outcome != SUCCESS:  # With a detail, nothing was started.
             self._end_remote(job, config)
         verdict = judge(job, outcome, self._clock())
         claim: Claim | None = None
-        if self._inbox.wanted == "run":
+        is_machine_busy = outcome.kind == "released" and outcome.detail is not None
+        if self._inbox.wanted == "run" and not is_machine_busy:
             settled, claim = self._persist(
                 self._store.settle_and_claim, job, outcome, verdict, output.pending(), self._orders.queues
             )
@@ -206,7 +209,17 @@ class Worker:
             self._orders.log(f"{verdict.move} {job.id}: {verdict.error or 'exit 0'}")
         else:
             self._orders.log(f"{job.id} was taken from this worker; its result is discarded")
+        self._back_off(is_machine_busy)
         return claim or self._claim()
+
+    def _back_off(self, is_machine_busy: bool) -> None:
+        """While the machine can't start jobs, sleep longer each time, unless asked to stop."""
+        self._delay = min(LONGEST_DELAY, max(FIRST_DELAY, self._delay * 2)) if is_machine_busy else 0.0
+        until = time.monotonic() + self._delay
+        while self._delay and self._inbox.wanted == "run" and time.monotonic() < until:
+            self._inbox.wait(until - time.monotonic())
+            if self._persist(self._store.wanted, self._id) != "run":
+                return
 
     def _attempt(self, job: Job, output: Output, config: Config) -> Outcome:
         """Run the job's command to its end, storing its output as it comes."""
@@ -214,6 +227,8 @@ class Worker:
         self._obstacle: str | None = None
         try:
             command = self._start(job, token, output, config)
+        except CannotStartNow as error:
+            return Outcome("released", detail=f"cannot start now: {error}")
         except CannotStart as error:
             return Outcome("unstarted", detail=str(error))
         self._inbox.watch(command.fds)
@@ -318,7 +333,7 @@ class Worker:
                 file.seek(0)
                 return os.dup(file.fileno())
         except OSError as error:
-            raise CannotStart(f"its standard input: {error.strerror}") from None
+            raise CannotStartNow(f"its standard input: {error.strerror}") from None
 
     def _obey(self, command: Command, asked: str) -> None:
         if asked in END_FOR:
