@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -264,18 +265,22 @@ class FencingTest(WorkersTestCase):
     @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
     @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
     def test_an_attempt_with_another_users_process_is_not_over_and_the_job_says_why(self):
-        suid = self.path("become-root")
+        # $TMPDIR may be in a folder that only root can enter.
+        folder = tempfile.mkdtemp(prefix="q-", dir="/tmp")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        os.chown(folder, NOBODY, NOBODY)
+        suid, program = os.path.join(folder, "become-root"), os.path.join(folder, "queuectl")
         shutil.copy(shutil.which("setpriv"), suid)
-        for path in (self.folder, self.home):
-            os.chown(path, NOBODY, NOBODY)
         os.chmod(suid, 0o4755)
-        self.run_cli("bundle", self.path("q"), "--python", "/usr/bin/python3")
+        self.run_cli("bundle", program, "--python", "/usr/bin/python3")
+        self.db = os.path.join(folder, "q.db")
+        self.environment.update(QUEUECTL_DB=self.db, HOME=folder)
         as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
         def start(*words: str) -> subprocess.Popen:
             process = subprocess.Popen(
-                [*as_nobody, self.path("q"), *words],
-                env=self.environment, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [*as_nobody, program, *words],
+                env=self.environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             self._started.append(process)
             return process
@@ -293,7 +298,8 @@ class FencingTest(WorkersTestCase):
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error LIKE 'may still run: pid % (root)%'"))
         self.assertEqual(self.state("a"), "processing")
         self.assertRegex(self.job("a")["error"], reason)
-        os.kill(int(self.read("left")), signal.SIGKILL)
+        with open(os.path.join(folder, "left")) as file:
+            os.kill(int(file.read()), signal.SIGKILL)
         self.assertEqual(worker.wait(30), 1)
         self.assertEqual(self.job("a")["error"], "timed out after 1s")
         self.audit(["a"])
