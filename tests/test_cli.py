@@ -10,15 +10,15 @@ from tests.harness import IS_ROOT, PROGRAM, QueueTestCase
 
 
 class BadInputTest(QueueTestCase):
-    def contents(self):
+    def contents(self) -> list[list[tuple[object, ...]]]:
         tables = ("queuectl_jobs", "queuectl_config", "queuectl_queues", "queuectl_workers")
         return [self.rows("SELECT * FROM " + table) for table in tables]
 
-    def test_every_bad_input_gets_one_line_and_its_exit_code_and_changes_nothing(self):
+    def test_bad_input_gets_a_one_line_error_and_its_exit_code_and_changes_nothing(self):
         self.run_cli("enqueue", "--id", "job", "true")
         self.run_cli("config", "set", "timeout", "60")
         before = self.contents()
-        no_database = self.write("notes", "no database\n" * 100)
+        not_a_database = self.write("notes", "not a database\n" * 100)
         for code, *args in (
             (2, "nonsense"),
             (2, "enqueu", "true"),
@@ -46,12 +46,12 @@ class BadInputTest(QueueTestCase):
             (2, "list", "surplus"),
             (2, "show"),
             (2, "show", "a", "b"),
-            (1, "show", "nobody"),
+            (1, "show", "no-such-job"),
             (1, "show", ""),
-            (1, "logs", "nobody"),
-            (1, "wait", "nobody"),
-            (1, "cancel", "nobody"),
-            (1, "retry", "nobody"),
+            (1, "logs", "no-such-job"),
+            (1, "wait", "no-such-job"),
+            (1, "cancel", "no-such-job"),
+            (1, "retry", "no-such-job"),
             (1, "retry", "job"),
             (1, "dlq", "retry", "job"),
             (1, "worker", "stop", "99"),
@@ -66,7 +66,7 @@ class BadInputTest(QueueTestCase):
             (2, "enqueue", '{"command": "true", "priority": 1e400}'),
             (2, "enqueue", '{"command": "true", "state": "completed"}'),
             (2, "enqueue", b"--queue", b"\xff", b"true"),
-            (3, "--db", no_database, "list"),
+            (3, "--db", not_a_database, "list"),
             (3, "--db", self.path("notes/q.db"), "list"),
             (3, "--db", self.folder, "list"),
         ):
@@ -84,7 +84,7 @@ class BadInputTest(QueueTestCase):
         self.assertIn("did you mean processing", self.run_cli("list", "--state", "procesing", code=2).stderr)
 
     def test_every_error_names_the_option_or_field(self):
-        for place, *args in (
+        for name, *args in (
             ("--state", "list", "--state", "x"),
             ("--limit", "list", "--limit", "x"),
             ("--count", "worker", "start", "--count", "x"),
@@ -92,7 +92,7 @@ class BadInputTest(QueueTestCase):
             ("max-retries", "config", "set", "max_retries", "x"),
             ("command", "enqueue", '{"command": 1}'),
         ):
-            self.assertIn(place, self.run_cli(*args, code=2).stderr)
+            self.assertIn(name, self.run_cli(*args, code=2).stderr)
 
     def test_an_unwritable_folder_is_reported_clearly(self):
         if IS_ROOT:
@@ -107,7 +107,7 @@ class BadInputTest(QueueTestCase):
 
     def test_an_unwritable_file_is_reported_clearly(self):
         if IS_ROOT:
-            self.skipTest("root may write everything")
+            self.skipTest("root can write to any file")
         self.run_cli("enqueue", "true")
         os.chmod(self.db, 0o400)
         self.run_cli("enqueue", "true", code=3)
@@ -124,9 +124,9 @@ class HelpTest(QueueTestCase):
                 self.assertLessEqual(len(line), 100)
         for noun in GROUPS:
             self.assertIn(noun, whole)
-        self.assertFalse(os.path.exists(self.db), "help made a database")
+        self.assertFalse(os.path.exists(self.db), "help created a database")
 
-    def test_every_option_is_explained(self):
+    def test_every_option_has_help(self):
         from argparse import SUPPRESS
 
         from queuectl_core.cli.parser import parser_for
@@ -134,13 +134,13 @@ class HelpTest(QueueTestCase):
         everywhere = set()  # Options before the command are hidden after it.
         for name in COMMANDS:
             parser = parser_for(name.split())
-            everywhere.update(action.dest for action in parser._actions)
+            global_options.update(action.dest for action in parser._actions)
             for word in name.split():
                 (commands,) = [action for action in parser._actions if isinstance(action.choices, dict)]
                 parser = commands.choices[word]
             for action in parser._actions:
                 self.assertTrue(action.help, f"{name} {action.dest}")
-                self.assertTrue(action.help != SUPPRESS or action.dest in everywhere, action.dest)
+                self.assertTrue(action.help != SUPPRESS or action.dest in global_options, action.dest)
 
     def test_help_explains_the_exit_codes(self):
         text = self.run_cli("--help").stdout
@@ -169,11 +169,12 @@ class HelpTest(QueueTestCase):
         self.assertEqual(self.job(id)["command"], "echo --db /nowhere")
 
 
-class SurroundingsTest(QueueTestCase):
-    def test_any_of_the_standard_streams_may_be_closed(self):
+class EnvironmentTest(QueueTestCase):
+    def test_any_standard_stream_may_be_closed(self):
         for closed in itertools.product(("", "0<&-"), ("", "1>&-"), ("", "2>&-")):
             for command in ("enqueue true", "list", "nonsense"):
-                line = "exec {} {} {} {}".format(sys.executable, PROGRAM, command, " ".join(closed))
+                redirections = " ".join(closed)
+                line = f"exec {sys.executable} {PROGRAM} {command} {redirections}"
                 process = subprocess.Popen(
                     ["/bin/sh", "-c", line],
                     env=self.environment,
@@ -220,9 +221,9 @@ class SurroundingsTest(QueueTestCase):
         self.assertEqual(self.run_cli("logs", id, env={"LC_ALL": "C"}).stdout, "ü作业\n")
 
     def test_it_runs_in_a_deleted_folder(self):
-        gone = self.path("gone")
-        os.mkdir(gone)
-        line = f"cd {gone} && rmdir {gone} && exec {sys.executable} {PROGRAM} "
+        directory = self.path("deleted")
+        os.mkdir(directory)
+        line = f"cd {directory} && rmdir {directory} && exec {sys.executable} {PROGRAM} "
         for command, code in (("list", 0), ("enqueue true", 2), ("enqueue --cwd / true", 0)):
             process = subprocess.Popen(
                 ["/bin/sh", "-c", line + command],
@@ -232,7 +233,7 @@ class SurroundingsTest(QueueTestCase):
             )
             _, stderr = process.communicate(timeout=30)
             self.assertEqual((process.returncode, b"Traceback" in stderr), (code, False), stderr)
-            os.mkdir(gone)
+            os.mkdir(directory)
         self.audit()
 
     def test_many_commands_at_once_all_succeed(self):

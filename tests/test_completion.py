@@ -18,25 +18,25 @@ class CandidatesTest(ShellTestCase):
         return dict(line.split("\t") for line in lines)
 
     def test_commands_and_subcommands_are_completed(self):
-        self.assertEqual(list(self.offered("li")), ["list"])
-        whole = self.offered("")
-        self.assertTrue({"enqueue", "worker", "dlq", "ls", "ps"} <= set(whole))
-        self.assertEqual(whole["ps"], "worker list")
-        self.assertEqual(set(self.offered("dlq", "")), {"list", "retry", "purge"})
-        self.assertEqual(set(self.offered("--quiet", "config", "s")), {"set"})
-        self.assertEqual(self.offered("nonsense", ""), {})
+        self.assertEqual(list(self.candidates("li")), ["list"])
+        everything = self.candidates("")
+        self.assertTrue({"enqueue", "worker", "dlq", "ls", "ps"} <= set(everything))
+        self.assertEqual(everything["ps"], "worker list")
+        self.assertEqual(set(self.candidates("dlq", "")), {"list", "retry", "purge"})
+        self.assertEqual(set(self.candidates("--quiet", "config", "s")), {"set"})
+        self.assertEqual(self.candidates("nonsense", ""), {})
         self.assertFalse(os.path.exists(self.db))  # Completing doesn't create one.
 
     def test_options_and_their_values_are_completed(self):
-        self.assertIn("--max-retries", self.offered("enqueue", "--m"))
-        self.assertTrue({"-s", "--state"} <= set(self.offered("ls", "-")))
-        self.assertIn("--version", self.offered("--v"))
-        self.assertEqual(set(self.offered("list", "--state", "d")), {"dead"})
-        self.assertEqual(set(self.offered("list", "--state=d")), {"--state=dead"})
-        self.assertEqual(set(self.offered("list", "--state", "=", "d")), {"dead"})  # Split as bash does.
-        self.assertEqual(set(self.offered("--color", "")), {"auto", "always", "never"})
-        self.assertEqual(self.offered("wait", "--timeout", ""), {})
-        self.assertEqual(set(self.offered("completion", "")), set(SCRIPTS))
+        self.assertIn("--max-retries", self.candidates("enqueue", "--m"))
+        self.assertTrue({"-s", "--state"} <= set(self.candidates("ls", "-")))
+        self.assertIn("--version", self.candidates("--v"))
+        self.assertEqual(set(self.candidates("list", "--state", "d")), {"dead"})
+        self.assertEqual(set(self.candidates("list", "--state=d")), {"--state=dead"})
+        self.assertEqual(set(self.candidates("list", "--state", "=", "d")), {"dead"})  # Split as bash does.
+        self.assertEqual(set(self.candidates("--color", "")), {"auto", "always", "never"})
+        self.assertEqual(self.candidates("wait", "--timeout", ""), {})
+        self.assertEqual(set(self.candidates("completion", "")), set(SCRIPTS))
 
     def test_file_names_are_left_to_the_shell(self):
         for words in (["enqueue", "--file", ""], ["--db", ""], ["enqueue", ""], ["enqueue", "--", "ls", ""]):
@@ -46,22 +46,24 @@ class CandidatesTest(ShellTestCase):
         for id, queue in (("a1", "mail"), ("b1", "mail"), ("b2", "web")):
             self.enqueue("--id", id, "-q", queue, "echo " + id)
         self.run_cli("cancel", "a1")
-        self.assertEqual(self.offered("show", ""), {"b2": "pending: echo b2", "b1": "pending: echo b1",
-                                                    "a1": "cancelled: echo a1"})  # fmt: skip
-        self.assertEqual(set(self.offered("cancel", "b1", "b")), {"b1", "b2"})
-        self.assertEqual(set(self.offered("retry", "")), {"a1"})
-        self.assertEqual(self.offered("dlq", "retry", ""), {})
-        self.assertEqual(set(self.offered("enqueue", "--after", "b1,b")), {"b1,b1", "b1,b2"})
-        self.assertEqual(set(self.offered("list", "-q", "")), {"mail", "web"})
-        self.assertEqual(set(self.offered("pause", "m")), {"mail"})
-        self.assertEqual(set(self.offered("config", "set", "max")), {"max-retries"})
-        self.assertEqual(set(self.offered("config", "get", "web.li")), {"web.limit"})
-        self.assertEqual(self.offered("config", "set", "max-retries", ""), {})
+        self.assertEqual(
+            self.candidates("show", ""),
+            {"b2": "pending: echo b2", "b1": "pending: echo b1", "a1": "cancelled: echo a1"},
+        )
+        self.assertEqual(set(self.candidates("cancel", "b1", "b")), {"b1", "b2"})
+        self.assertEqual(set(self.candidates("retry", "")), {"a1"})
+        self.assertEqual(self.candidates("dlq", "retry", ""), {})
+        self.assertEqual(set(self.candidates("enqueue", "--after", "b1,b")), {"b1,b1", "b1,b2"})
+        self.assertEqual(set(self.candidates("list", "-q", "")), {"mail", "web"})
+        self.assertEqual(set(self.candidates("pause", "m")), {"mail"})
+        self.assertEqual(set(self.candidates("config", "set", "max")), {"max-retries"})
+        self.assertEqual(set(self.candidates("config", "get", "web.li")), {"web.limit"})
+        self.assertEqual(self.candidates("config", "set", "max-retries", ""), {})
         other = self.path("other.db")
-        self.assertEqual(self.offered("--db", other, "show", ""), {})
+        self.assertEqual(self.candidates("--db", other, "show", ""), {})
 
     def test_an_unreadable_database_prints_nothing(self):
-        self.write("q.db", "no database\n" * 100)
+        self.write("q.db", "not a database\n" * 100)
         self.assertEqual(self.run_cli("completion", "candidates", "--", "show", "").stderr, "")
 
     def test_an_unknown_shell_is_refused(self):
@@ -76,7 +78,7 @@ class RealShellTest(ShellTestCase):
         for shell in SCRIPTS:
             self.write("completion." + shell, self.run_cli("completion", shell).stdout)
 
-    def test_bash(self):
+    def test_completion_works_in_bash(self):
         if not shutil.which("bash"):
             self.skipTest("bash is not installed")
         script = (
@@ -97,16 +99,16 @@ class RealShellTest(ShellTestCase):
         self.assertEqual(lines, ["cancel|", "second-job|", "dead|", "list|retry|purge|"])
         self.assertEqual(set(files.strip("|").split("|")), {"completion." + shell for shell in SCRIPTS})
         setup = "source completion.bash"
-        self.typed(["bash", "--norc", "-i"], setup, "queuectl show sec\t", "show second-job")
+        self.type_and_expect(["bash", "--norc", "-i"], setup, "queuectl show sec\t", "show second-job")
 
-    def test_zsh(self):
+    def test_completion_works_in_zsh(self):
         if not shutil.which("zsh"):
             self.skipTest("zsh is not installed")
         setup = "autoload -U compinit; compinit -u -D; source ./completion.zsh"
-        self.typed(["zsh", "-f", "-i"], setup, "queuectl show sec\t", "show second-job")
-        self.typed(["zsh", "-f", "-i"], setup, "queuectl cancel \t", "pending: echo 'a: b'")
+        self.type_and_expect(["zsh", "-f", "-i"], setup, "queuectl show sec\t", "show second-job")
+        self.type_and_expect(["zsh", "-f", "-i"], setup, "queuectl cancel \t", "pending: echo 'a: b'")
 
-    def test_fish(self):
+    def test_completion_works_in_fish(self):
         if not shutil.which("fish"):
             self.skipTest("fish is not installed")
         for line, expected in (
@@ -118,10 +120,10 @@ class RealShellTest(ShellTestCase):
                 ["fish", "--no-config", "-c", f"source completion.fish; complete -C '{line}'"],
                 env=self.environment, cwd=self.folder, stdout=subprocess.PIPE, check=True,
             )  # fmt: skip
-            offered = {line.split("\t")[0] for line in shown.stdout.decode().splitlines()}
-            self.assertEqual(offered, expected, line)
+            candidates = {line.split("\t")[0] for line in shown.stdout.decode().splitlines()}
+            self.assertEqual(candidates, expected, line)
 
-    def typed(self, shell: list, setup: str, keys: str, expected: str) -> None:
+    def type_and_expect(self, shell: list[str], setup: str, keys: str, expected: str) -> None:
         """Type into an interactive shell until it shows the expected text."""
         child, terminal = pty.fork()
         if child == 0:
@@ -130,21 +132,21 @@ class RealShellTest(ShellTestCase):
         shown = b""
         try:
             os.write(terminal, setup.encode() + b"; echo re''ady\n")
-            shown = self.until(terminal, b"ready\r\n", shown)
+            shown = self.read_until(terminal, b"ready\r\n", shown)
             os.write(terminal, keys.encode())
-            shown = self.until(terminal, expected.encode(), shown[shown.rindex(b"ready\r\n") :])
+            shown = self.read_until(terminal, expected.encode(), shown[shown.rindex(b"ready\r\n") :])
         finally:
             os.close(terminal)
             os.kill(child, 9)
             os.waitpid(child, 0)
 
-    def until(self, terminal: int, expected: bytes, shown: bytes) -> bytes:
-        until = time.monotonic() + 20
+    def read_until(self, terminal: int, expected: bytes, shown: bytes) -> bytes:
+        deadline = time.monotonic() + 20
         while expected not in shown:
-            ready, _, _ = select.select([terminal], [], [], max(0, until - time.monotonic()))
+            ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
             piece = os.read(terminal, 65536) if ready else b""
             if not piece:
-                self.fail(f"{expected!r} is not shown, but: {shown!r}")
+                self.fail(f"expected {expected!r}, but the shell shows: {shown!r}")
             shown += piece
         return shown
 

@@ -20,39 +20,39 @@ class DoctorTest(WorkersTestCase):
     def wrong(self, code=1) -> list:
         """(check, text, advice) of each problem that `doctor` finds, after checking that table and JSON agree."""
         told = self.run_cli("doctor", "--json", code=code).json
-        found = [(f["check"], f["text"], f["advice"]) for f in told["findings"] if f["level"] == "wrong"]
-        self.assertEqual(told["well"], not found)
+        found = [(f["check"], f["text"], f["advice"]) for f in report["findings"] if f["level"] == "wrong"]
+        self.assertEqual(report["well"], not found)
         lines = [line for line in self.run_cli("doctor", code=code).lines if line.startswith("wrong")]
         self.assertEqual(len(lines), len(found))
         return found
 
     def test_a_healthy_queue_exits_0(self):
         self.run_cli("status")
-        self.assertEqual(self.wrong(code=0), [])
+        self.assertEqual(self.problems(code=0), [])
         self.start_workers("-c", "2")
         self.enqueue("true")
         self.wait_until_all_finished()
-        self.assertEqual(self.wrong(code=0), [])
+        self.assertEqual(self.problems(code=0), [])
 
     def test_looking_for_a_queue_does_not_create_one(self):
-        ((check, text, _),) = self.wrong()
+        ((check, text, _),) = self.problems()
         self.assertEqual((check, self.db in text), ("file", True))
         self.assertFalse(os.path.exists(self.db))
 
     def test_a_damaged_file_is_found(self):
-        self.enqueue_lines(["echo %0100d" % n for n in range(500)])
+        self.enqueue_lines([f"echo {n:0100d}" for n in range(500)])
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         with open(self.db, "r+b") as file:
             file.seek(4096 * 20)
             file.write(b"\xa5" * 4096 * 4)
-        told = ["{}: {}, {}".format(*each) for each in self.wrong()]
-        found = [line for line in told if line.startswith("file") and "restore a backup" in line]
-        self.assertTrue(found, told)
+        problems = [f"{check}: {text}, {advice}" for check, text, advice in self.problems()]
+        found = [line for line in problems if line.startswith("file") and "restore a backup" in line]
+        self.assertTrue(found, problems)
 
     def test_files_that_other_users_can_read_are_found(self):
         self.run_cli("status")
         os.chmod(self.db, 0o644)
-        (check, text, advice), *_ = self.wrong()  # SQLite gives the log the file's mode.
+        (check, text, advice), *_ = self.problems()  # SQLite gives the log the file's mode.
         self.assertEqual((check, advice), ("access", "chmod go= " + self.db))
         self.assertIn("644", text)
 
@@ -63,7 +63,7 @@ class DoctorTest(WorkersTestCase):
         for process in (supervisor, pid):
             os.kill(process, signal.SIGKILL)
         wait_until(lambda: process_is_gone(pid) and process_is_gone(supervisor))
-        ((check, text, advice),) = self.wrong()
+        ((check, text, advice),) = self.problems()
         self.assertEqual(check, "workers")
         self.assertIn(f"worker {worker} (pid {pid}) is dead and left job {id} behind", text)
         self.assertIn("worker start", advice)
@@ -76,7 +76,7 @@ class DoctorTest(WorkersTestCase):
         self.enqueue("-q", "other", "true")
         self.enqueue("-q", "paused", "true")
         self.run_cli("pause", "paused")
-        found = [text for check, text, _ in self.wrong() if check == "jobs"]
+        found = [text for check, text, _ in self.problems() if check == "jobs"]
         self.assertEqual(
             found,
             [
@@ -94,26 +94,26 @@ class DoctorTest(WorkersTestCase):
         reader.execute("SELECT * FROM queuectl_meta").fetchall()
         self.rows("CREATE TABLE ballast (data)")
 
-        def write(megabytes: int) -> None:
+        def write_megabytes(megabytes: int) -> None:
             for _ in range(megabytes):
                 store._execute("INSERT INTO ballast VALUES (randomblob(?))", (1024 * 1024,))
 
-        write(LARGE_WAL // 1024**2 + 4)
-        self.assertEqual([check for check, _, _ in self.wrong()], ["log"])
+        write_megabytes(LARGE_WAL // 1024**2 + 4)
+        self.assertEqual([check for check, _, _ in self.problems()], ["log"])
         self.assertIn("doctor", self.run_cli("status").stderr)
         reader.execute("COMMIT")
         write(4)  # The first copies everything into the file, the next starts the log from scratch.
         self.assertLessEqual(store.wal_size(), SMALL_WAL + 1024 * 1024)
-        self.assertEqual(self.wrong(code=0), [])
+        self.assertEqual(self.problems(code=0), [])
 
-    def test_a_loop_of_enqueues_leaves_a_short_log_to_read(self):
+    def test_a_loop_of_enqueues_keeps_the_wal_short(self):
         """Without other processes, each one would have to read everything that was ever written."""
         longest = 0
         for _ in range(12):
             self.enqueue("--", ": " + 100_000 * "x")
             if os.path.exists(self.db + "-wal"):
                 longest = max(longest, os.path.getsize(self.db + "-wal"))
-        self.assertGreater(longest, 100_000, "each one closes")
+        self.assertGreater(longest, 100_000, "every enqueue removed the WAL on exit")
         self.assertLess(longest, LONG_LOG + 300_000)
 
     def test_versions_of_sqlite_with_the_wal_reset_bug_are_known(self):
@@ -123,7 +123,7 @@ class DoctorTest(WorkersTestCase):
             self.assertFalse(has_wal_reset_bug(version), version)
 
 
-class PlaceTest(unittest.TestCase):
+class FileSystemTest(unittest.TestCase):
     MOUNTS = (
         "/dev/vda / ext4 rw 0 0\n"
         "server:/home /home nfs4 rw 0 0\n"
@@ -163,8 +163,8 @@ class BackupTest(WorkersTestCase):
         self.wait_until_all_finished()
         self.stop_workers()
         self.audit()
-        there = sorted(name for name in os.listdir(self.folder) if name.startswith("copy"))
-        self.assertEqual(there, list(map(os.path.basename, copies)))
+        names = sorted(name for name in os.listdir(self.folder) if name.startswith("copy"))
+        self.assertEqual(names, list(map(os.path.basename, copies)))
         for copy in copies:
             self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
             self.db = copy

@@ -295,10 +295,13 @@ class FencingTest(WorkersTestCase):
         self.assertEqual(start("enqueue", json.dumps(job)).wait(30), 0)
         worker = start("worker", "start", "--drain", "--foreground")
         reason = r"^may still run: pid \d+ \(root\)"
+        left = os.path.join(folder, "left")
+        # The worker must be the first to open the file: what SQLite creates next to it must be its own.
+        wait_until(lambda: os.path.exists(left) and os.path.getsize(left))
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error LIKE 'may still run: pid % (root)%'"))
         self.assertEqual(self.state("a"), "processing")
         self.assertRegex(self.job("a")["error"], reason)
-        with open(os.path.join(folder, "left")) as file:
+        with open(left) as file:
             os.kill(int(file.read()), signal.SIGKILL)
         self.assertEqual(worker.wait(30), 1)
         self.assertEqual(self.job("a")["error"], "timed out after 1s")

@@ -1,4 +1,6 @@
-"""`status`, `list`, `show`, `worker list`, `logs`, `wait`: tables for people, JSON for scripts."""
+"""`status`, `list`, `show`, `worker list` and `wait`: tables for people, JSON for scripts."""
+
+from __future__ import annotations
 
 import os
 import re
@@ -19,19 +21,19 @@ WORKER_FIELDS = "id pid state job queues started_at".split()
 NASTY = "a\x1b[31mred\x1b[0m\x07\tb\rc\u202ed\u2028e\x9bf\x7f"
 
 
-class LookingTestCase(QueueTestCase):
+class SampleJobsTestCase(QueueTestCase):
     def fill(self, count: int, command="true", **fields) -> list:
         """Enqueue jobs in this process, which is faster."""
         with self.store() as store:
             return store.enqueue([jobspec.new_job({"command": command, **fields}, time.time())] * count)
 
-    def one_in_each_state(self) -> dict:
-        """One job in each of the six states, without any worker: {state: id}."""
+    def enqueue_one_in_each_state(self) -> dict[str, str]:
+        """Create one job per state, without running a worker; returns {state: id}."""
         store = self.store()
         worker = self.register_worker(store)
         for state in STATES:
             store.enqueue([jobspec.new_job({"command": "echo " + state, "id": "is-" + state}, time.time())])
-        endings = {"completed": Outcome("exit", 0), "failed": Outcome("exit", 1), "dead": Outcome("exit", 2)}
+        outcomes = {"completed": Outcome("exit", 0), "failed": Outcome("exit", 1), "dead": Outcome("exit", 2)}
         for id in [job.id for job in self.stored_jobs(store)]:
             state = id[3:]
             if state == "cancelled":
@@ -44,11 +46,11 @@ class LookingTestCase(QueueTestCase):
             claimed.append(job)
         for job in claimed:
             state = job.id[3:]
-            if state in endings:
+            if state in outcomes:
                 verdict = judge(
-                    job._replace(attempts=9) if state == "dead" else job, endings[state], time.time()
+                    job._replace(attempts=9) if state == "dead" else job, outcomes[state], time.time()
                 )
-                store.settle(job, endings[state], verdict)
+                store.settle(job, outcomes[state], verdict)
             elif state == "pending":
                 store.settle(job, Outcome("released"), judge(job, Outcome("released"), time.time()))
         store.unregister(worker)
@@ -58,31 +60,29 @@ class LookingTestCase(QueueTestCase):
         return {state: id for id, state in found.items()}
 
 
-class ListTest(LookingTestCase):
+class ListTest(SampleJobsTestCase):
     def test_list_shows_all_states_newest_first(self):
-        self.one_in_each_state()
+        self.enqueue_one_in_each_state()
         lines = self.run_cli("list").lines
         self.assertEqual([line.split()[0] for line in lines[1:]], ["is-" + s for s in reversed(STATES)])
         self.assertEqual([line.split()[1] for line in lines[1:]], list(reversed(STATES)))
         self.assertIn("exit 2", "\n".join(lines))
 
     def test_list_filters_by_state_and_queue(self):
-        self.one_in_each_state()
+        self.enqueue_one_in_each_state()
         self.run_cli("enqueue", "--id", "other", "-q", "mail", "true")
         for state in STATES:
-            shown = [
-                job["id"] for job in self.run_cli("list", "--state", state, "-q", "default", "--json").json
-            ]
-            self.assertEqual(shown, ["is-" + state])
-        two = self.run_cli("list", "-s", "dead", "--state", "pending", "--json").json
-        self.assertEqual([job["id"] for job in two], ["other", "is-dead", "is-pending"])
+            jobs = self.run_cli("list", "--state", state, "-q", "default", "--json").json
+            self.assertEqual([job["id"] for job in jobs], ["is-" + state])
+        jobs = self.run_cli("list", "-s", "dead", "--state", "pending", "--json").json
+        self.assertEqual([job["id"] for job in jobs], ["other", "is-dead", "is-pending"])
         self.assertEqual(
             [job["id"] for job in self.run_cli("list", "--queue", "mail", "--json").json], ["other"]
         )
-        self.assertEqual(self.run_cli("list", "--queue", "nothing", "--json").json, [])
+        self.assertEqual(self.run_cli("list", "--queue", "empty", "--json").json, [])
 
     def test_json_has_every_field_of_a_job_and_is_alone_on_stdout(self):
-        self.one_in_each_state()
+        self.enqueue_one_in_each_state()
         jobs = self.run_cli("list", "--json").json
         self.assertEqual(len(jobs), 6)
         for job in jobs:
@@ -99,7 +99,7 @@ class ListTest(LookingTestCase):
         self.assertEqual((by_state["completed"]["exit_code"], by_state["completed"]["error"]), (0, None))
 
     def test_a_table_has_20_jobs_and_stderr_counts_the_rest(self):
-        self.fill(25)
+        self.enqueue_copies(25)
         result = self.run_cli("list")
         self.assertEqual(len(result.lines), 1 + 20)
         self.assertIn("5 more", result.stderr)
@@ -119,7 +119,7 @@ class ListTest(LookingTestCase):
             self.assertEqual(self.run_cli(*args, "--json").json, [])
 
     def test_list_piped_into_head_is_quiet(self):
-        self.fill(20000)
+        self.enqueue_copies(20000)
         for options in ([], ["--json"]):
             process = self.start_cli(
                 "list", "--limit", "0", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -133,7 +133,7 @@ class ListTest(LookingTestCase):
     def test_a_full_device_is_an_error_without_a_traceback(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
-        self.fill(5)
+        self.enqueue_copies(5)
         with open("/dev/full", "wb") as full:
             process = self.start_cli("list", stdout=full, stderr=subprocess.PIPE)
             _, stderr = process.communicate(timeout=20)
@@ -141,19 +141,19 @@ class ListTest(LookingTestCase):
         self.assertNotIn(b"Traceback", stderr)
 
     def test_colors_are_for_terminals_and_no_color_disables_them(self):
-        self.one_in_each_state()
+        self.enqueue_one_in_each_state()
         self.assertNotIn("\x1b", self.run_cli("list").stdout)
         import pty
 
-        for environment, coloured in (
+        for environment, colored in (
             ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)
         ):  # fmt: skip
-            ours, theirs = pty.openpty()
-            process = self.start_cli("list", env=environment, stdout=theirs, stderr=theirs)
-            os.close(theirs)
-            shown = shown_on(ours)
+            controller, terminal = pty.openpty()
+            process = self.start_cli("list", env=environment, stdout=terminal, stderr=terminal)
+            os.close(terminal)
+            shown = shown_on(controller)
             self.assertEqual(process.wait(20), 0)
-            self.assertEqual(b"\x1b[" in shown, coloured, (environment, shown))
+            self.assertEqual(b"\x1b[" in shown, colored, (environment, shown))
 
     def test_a_table_fits_the_terminal(self):
         import fcntl
@@ -161,20 +161,20 @@ class ListTest(LookingTestCase):
         import struct
         import termios
 
-        self.fill(2, command="echo " + "wide " * 100)
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
-        process = self.start_cli("list", env={"TERM": "dumb"}, stdout=theirs, stderr=theirs)
+        self.enqueue_copies(2, command="echo " + "wide " * 100)
+        controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        process = self.start_cli("list", env={"TERM": "dumb"}, stdout=terminal, stderr=terminal)
         self.assertEqual(process.wait(20), 0)
-        shown = os.read(ours, 65536).decode()
-        os.close(theirs)
-        os.close(ours)
+        shown = os.read(controller, 65536).decode()
+        os.close(terminal)
+        os.close(controller)
         self.assertEqual(len(shown.splitlines()), 3)
         for line in shown.splitlines():
             self.assertLessEqual(len(line), 60)
 
 
-class ControlCharactersTest(LookingTestCase):
+class ControlCharactersTest(SampleJobsTestCase):
     def test_control_characters_are_never_shown_raw(self):
         """Other programs can store anything in commands, errors, queues and ids."""
         import sqlite3
@@ -211,9 +211,9 @@ class ControlCharactersTest(LookingTestCase):
         self.assertEqual(json.loads(result.stdout)[0]["command"], "echo ü")
 
 
-class ShowTest(LookingTestCase):
+class ShowTest(SampleJobsTestCase):
     def test_show_prints_everything_about_a_job_and_its_attempts(self):
-        ids = self.one_in_each_state()
+        ids = self.enqueue_one_in_each_state()
         for state, id in ids.items():
             text = self.run_cli("show", id).stdout
             self.assertIn("echo " + state, text)
@@ -227,11 +227,11 @@ class ShowTest(LookingTestCase):
         self.assertRegex(attempt["finished_at"], ISO)
 
     def test_an_unknown_job_exits_1(self):
-        result = self.run_cli("show", "nobody", code=1)
+        result = self.run_cli("show", "no-such-job", code=1)
         self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
 
 
-class StatusTest(LookingTestCase):
+class StatusTest(SampleJobsTestCase):
     def test_status_of_an_empty_queue_works(self):
         result = self.run_cli("status")
         self.assertTrue(result.stdout)
@@ -240,7 +240,7 @@ class StatusTest(LookingTestCase):
         self.assertEqual((found["workers"], found["dlq"]), ([], 0))
 
     def test_status_counts_the_states_and_points_to_the_dlq(self):
-        self.one_in_each_state()
+        self.enqueue_one_in_each_state()
         self.run_cli("enqueue", "-q", "mail", "true")
         found = self.run_cli("status", "--json").json
         self.assertEqual(found["jobs"], dict(dict.fromkeys(STATES, 1), pending=2))
@@ -269,14 +269,14 @@ class StatusTest(LookingTestCase):
         self.assertEqual(sorted(w["queues"][0] for w in listed), ["mail", "mail", "other"])
         for args in (["status"], ["worker", "list"]):
             text = self.run_cli(*args).stdout
-            self.assertRegex(text, r"%d +busy +long" % busy[0]["pid"])
+            self.assertRegex(text, rf"{busy[0]['pid']} +busy +long")
 
     def test_status_mentions_jobs_without_a_worker(self):
-        self.fill(3)
+        self.enqueue_copies(3)
         self.assertIn("worker start", self.run_cli("status").stderr)
 
 
-class WaitTest(LookingTestCase):
+class WaitTest(SampleJobsTestCase):
     def test_wait_ends_with_the_job_and_its_exit_code(self):
         self.start_workers()
         for code in (0, 1, 3, 124, 255):
@@ -296,7 +296,7 @@ class WaitTest(LookingTestCase):
 
     def test_wait_waits_for_all_unfinished_jobs_by_default(self):
         self.run_cli("wait")
-        self.fill(30)
+        self.enqueue_copies(30)
         self.start_workers()
         self.run_cli("wait")
         self.assertEqual(self.states(), {"completed": 30})
@@ -311,7 +311,7 @@ class WaitTest(LookingTestCase):
         self.run_cli("wait", "--timeout", "x", code=2)
 
     def test_waiting_for_unknown_or_cancelled_jobs_exits_1(self):
-        self.assertIn("nobody", self.run_cli("wait", "nobody", code=1).stderr)
+        self.assertIn("no-such-job", self.run_cli("wait", "no-such-job", code=1).stderr)
         id = self.enqueue("true")
         self.run_cli("cancel", id)
         self.assertIn("cancelled", self.run_cli("wait", id, code=1).stderr)
@@ -329,7 +329,7 @@ class WaitTest(LookingTestCase):
         self.assertNotIn(b"Traceback", stderr)
 
 
-def _holds(pid: int, path: str) -> bool:
+def _has_open(pid: int, path: str) -> bool:
     folder = f"/proc/{pid}/fd"
     if not os.path.isdir("/proc/self/fd"):
         return True
