@@ -1,4 +1,6 @@
-"""The command line's contract: exit codes, one line on stderr, help, and odd environments."""
+"""The command line's contract: exit codes, one-line errors, help, and hostile environments."""
+
+from __future__ import annotations
 
 import itertools
 import os
@@ -80,10 +82,10 @@ class BadInputTest(QueueTestCase):
         self.assertEqual(list(self.processes()), [])
         self.audit(["job"])
 
-    def test_an_unknown_state_suggests_the_nearest_one(self):
+    def test_a_mistyped_state_suggests_the_nearest_one(self):
         self.assertIn("did you mean processing", self.run_cli("list", "--state", "procesing", code=2).stderr)
 
-    def test_every_error_names_the_option_or_field(self):
+    def test_an_invalid_value_is_reported_with_its_option_or_field(self):
         for name, *args in (
             ("--state", "list", "--state", "x"),
             ("--limit", "list", "--limit", "x"),
@@ -94,7 +96,7 @@ class BadInputTest(QueueTestCase):
         ):
             self.assertIn(name, self.run_cli(*args, code=2).stderr)
 
-    def test_an_unwritable_folder_is_reported_clearly(self):
+    def test_an_unwritable_folder_exits_3_and_names_the_file(self):
         if IS_ROOT:
             path = "/proc/queuectl/q.db"
         else:
@@ -105,7 +107,7 @@ class BadInputTest(QueueTestCase):
             self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
             self.assertIn(path, result.stderr)
 
-    def test_an_unwritable_file_is_reported_clearly(self):
+    def test_an_unwritable_file_exits_3(self):
         if IS_ROOT:
             self.skipTest("root can write to any file")
         self.run_cli("enqueue", "true")
@@ -131,7 +133,7 @@ class HelpTest(QueueTestCase):
 
         from queuectl_core.cli.parser import parser_for
 
-        everywhere = set()  # Options before the command are hidden after it.
+        global_options = set()  # Accepted after the command, too, but left out of its help.
         for name in COMMANDS:
             parser = parser_for(name.split())
             global_options.update(action.dest for action in parser._actions)
@@ -142,15 +144,15 @@ class HelpTest(QueueTestCase):
                 self.assertTrue(action.help, f"{name} {action.dest}")
                 self.assertTrue(action.help != SUPPRESS or action.dest in global_options, action.dest)
 
-    def test_help_explains_the_exit_codes(self):
+    def test_help_lists_the_exit_codes(self):
         text = self.run_cli("--help").stdout
         for code in ("0", "1", "2", "3", "124", "130"):
             self.assertRegex(text, rf"\b{code}\b")
 
-    def test_version_prints_the_version(self):
+    def test_version_prints_the_name_and_the_number(self):
         self.assertRegex(self.run_cli("--version").stdout, r"^queuectl \d+\.\d+")
 
-    def test_without_a_command_help_is_shown_and_the_exit_code_is_2(self):
+    def test_without_a_command_it_prints_usage_and_exits_2(self):
         result = self.run_cli(code=2)
         self.assertIn("usage", result.stdout + result.stderr)
 
@@ -190,7 +192,7 @@ class EnvironmentTest(QueueTestCase):
             self.assertEqual(file.read(16), b"SQLite format 3\0")
         self.audit()
 
-    def test_workers_can_be_started_with_closed_streams(self):
+    def test_workers_start_with_every_standard_stream_closed(self):
         line = f"exec {sys.executable} {PROGRAM} worker start 0<&- 1>&- 2>&-"
         process = subprocess.Popen(["/bin/sh", "-c", line], env=self.environment)
         self.assertEqual(process.wait(30), 0)
@@ -200,8 +202,8 @@ class EnvironmentTest(QueueTestCase):
         self.stop_workers()
         self.audit([id])
 
-    def test_without_home_the_users_own_is_found_or_an_error_says_so(self):
-        # The password file names the user's real home, so the test must only read.
+    def test_without_home_it_uses_the_password_file_or_exits_3(self):
+        # Read only: the password file names the user's real home directory.
         result = self.run_cli("--help", env={"HOME": None, "QUEUECTL_DB": None})
         self.assertTrue(result.stdout)
         self.run_cli("enqueue", "true", env={"HOME": None})
@@ -220,7 +222,7 @@ class EnvironmentTest(QueueTestCase):
         self.wait_until_all_finished()
         self.assertEqual(self.run_cli("logs", id, env={"LC_ALL": "C"}).stdout, "ü作业\n")
 
-    def test_it_runs_in_a_deleted_folder(self):
+    def test_it_runs_in_a_deleted_working_directory(self):
         directory = self.path("deleted")
         os.mkdir(directory)
         line = f"cd {directory} && rmdir {directory} && exec {sys.executable} {PROGRAM} "
@@ -236,7 +238,7 @@ class EnvironmentTest(QueueTestCase):
             os.mkdir(directory)
         self.audit()
 
-    def test_many_commands_at_once_all_succeed(self):
+    def test_concurrent_commands_all_succeed(self):
         commands = [["enqueue", "true"], ["list", "--json"], ["status"], ["config", "set", "timeout", "5"]]
         started = [
             self.start_cli(*command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

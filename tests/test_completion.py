@@ -1,4 +1,6 @@
-"""Completion: the candidates, and that real shells show them."""
+"""Completion: the candidates, and what bash, zsh and fish make of them."""
+
+from __future__ import annotations
 
 import os
 import pty
@@ -12,8 +14,8 @@ from tests.shell import ShellTestCase
 
 
 class CandidatesTest(ShellTestCase):
-    def offered(self, *words: str) -> dict:
-        """The candidates for the last of these words: {word: description}."""
+    def candidates(self, *words: str) -> dict[str, str]:
+        """Complete the last of `words`; returns {candidate: description}."""
         lines = self.run_cli("completion", "candidates", "--", *words).lines
         return dict(line.split("\t") for line in lines)
 
@@ -25,7 +27,7 @@ class CandidatesTest(ShellTestCase):
         self.assertEqual(set(self.candidates("dlq", "")), {"list", "retry", "purge"})
         self.assertEqual(set(self.candidates("--quiet", "config", "s")), {"set"})
         self.assertEqual(self.candidates("nonsense", ""), {})
-        self.assertFalse(os.path.exists(self.db))  # Completing doesn't create one.
+        self.assertFalse(os.path.exists(self.db))  # Completion creates no database.
 
     def test_options_and_their_values_are_completed(self):
         self.assertIn("--max-retries", self.candidates("enqueue", "--m"))
@@ -33,7 +35,7 @@ class CandidatesTest(ShellTestCase):
         self.assertIn("--version", self.candidates("--v"))
         self.assertEqual(set(self.candidates("list", "--state", "d")), {"dead"})
         self.assertEqual(set(self.candidates("list", "--state=d")), {"--state=dead"})
-        self.assertEqual(set(self.candidates("list", "--state", "=", "d")), {"dead"})  # Split as bash does.
+        self.assertEqual(set(self.candidates("list", "--state", "=", "d")), {"dead"})  # bash splits words at `=`.
         self.assertEqual(set(self.candidates("--color", "")), {"auto", "always", "never"})
         self.assertEqual(self.candidates("wait", "--timeout", ""), {})
         self.assertEqual(set(self.candidates("completion", "")), set(SCRIPTS))
@@ -42,7 +44,7 @@ class CandidatesTest(ShellTestCase):
         for words in (["enqueue", "--file", ""], ["--db", ""], ["enqueue", ""], ["enqueue", "--", "ls", ""]):
             self.assertEqual(self.run_cli("completion", "candidates", "--", *words, code=1).stdout, "")
 
-    def test_current_ids_queues_and_keys_are_completed(self):
+    def test_current_ids_queues_and_settings_are_completed(self):
         for id, queue in (("a1", "mail"), ("b1", "mail"), ("b2", "web")):
             self.enqueue("--id", id, "-q", queue, "echo " + id)
         self.run_cli("cancel", "a1")
@@ -62,11 +64,11 @@ class CandidatesTest(ShellTestCase):
         other = self.path("other.db")
         self.assertEqual(self.candidates("--db", other, "show", ""), {})
 
-    def test_an_unreadable_database_prints_nothing(self):
+    def test_an_unreadable_database_prints_no_error(self):
         self.write("q.db", "not a database\n" * 100)
         self.assertEqual(self.run_cli("completion", "candidates", "--", "show", "").stderr, "")
 
-    def test_an_unknown_shell_is_refused(self):
+    def test_an_unsupported_shell_is_refused(self):
         self.run_cli("completion", "tcsh", code=2)
 
 
@@ -124,7 +126,7 @@ class RealShellTest(ShellTestCase):
             self.assertEqual(candidates, expected, line)
 
     def type_and_expect(self, shell: list[str], setup: str, keys: str, expected: str) -> None:
-        """Type into an interactive shell until it shows the expected text."""
+        """Type `keys` into an interactive shell and wait until it shows `expected`."""
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.folder)
