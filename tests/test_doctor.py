@@ -1,5 +1,7 @@
 """`doctor` finds problems and says how to fix them; `backup` copies a queue in use."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sqlite3
@@ -17,9 +19,9 @@ from tests.test_workers import WorkersTestCase
 
 
 class DoctorTest(WorkersTestCase):
-    def wrong(self, code=1) -> list:
-        """(check, text, advice) of each problem that `doctor` finds, after checking that table and JSON agree."""
-        told = self.run_cli("doctor", "--json", code=code).json
+    def problems(self, code: int = 1) -> list[tuple[str, str, str]]:
+        """What `doctor` finds wrong, as (check, text, advice); its table and its JSON must agree."""
+        report = self.run_cli("doctor", "--json", code=code).json
         found = [(f["check"], f["text"], f["advice"]) for f in report["findings"] if f["level"] == "wrong"]
         self.assertEqual(report["well"], not found)
         lines = [line for line in self.run_cli("doctor", code=code).lines if line.startswith("wrong")]
@@ -34,7 +36,7 @@ class DoctorTest(WorkersTestCase):
         self.wait_until_all_finished()
         self.assertEqual(self.problems(code=0), [])
 
-    def test_looking_for_a_queue_does_not_create_one(self):
+    def test_a_missing_queue_is_reported_and_not_created(self):
         ((check, text, _),) = self.problems()
         self.assertEqual((check, self.db in text), ("file", True))
         self.assertFalse(os.path.exists(self.db))
@@ -49,14 +51,14 @@ class DoctorTest(WorkersTestCase):
         found = [line for line in problems if line.startswith("file") and "restore a backup" in line]
         self.assertTrue(found, problems)
 
-    def test_files_that_other_users_can_read_are_found(self):
+    def test_a_file_that_other_users_can_read_is_found(self):
         self.run_cli("status")
         os.chmod(self.db, 0o644)
-        (check, text, advice), *_ = self.problems()  # SQLite gives the log the file's mode.
+        (check, text, advice), *_ = self.problems()  # SQLite gives the WAL the same mode.
         self.assertEqual((check, advice), ("access", "chmod go= " + self.db))
         self.assertIn("644", text)
 
-    def test_dead_workers_and_the_jobs_they_left_are_found(self):
+    def test_dead_workers_and_the_jobs_they_left_behind_are_found(self):
         ((worker, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
         id = self.start_job()
@@ -85,7 +87,7 @@ class DoctorTest(WorkersTestCase):
             ],
         )
 
-    def test_a_log_kept_large_by_a_reader_is_found_and_shrinks_once_the_reader_is_gone(self):
+    def test_a_wal_kept_large_by_a_reader_is_found_and_shrinks_once_the_reader_is_done(self):
         store = self.store()
         store.bound_wal()
         reader = sqlite3.connect(self.db, isolation_level=None)
@@ -102,12 +104,12 @@ class DoctorTest(WorkersTestCase):
         self.assertEqual([check for check, _, _ in self.problems()], ["log"])
         self.assertIn("doctor", self.run_cli("status").stderr)
         reader.execute("COMMIT")
-        write(4)  # The first copies everything into the file, the next starts the log from scratch.
+        write_megabytes(4)  # The first write checkpoints the WAL, the next one restarts it.
         self.assertLessEqual(store.wal_size(), SMALL_WAL + 1024 * 1024)
         self.assertEqual(self.problems(code=0), [])
 
     def test_a_loop_of_enqueues_keeps_the_wal_short(self):
-        """Without other processes, each one would have to read everything that was ever written."""
+        """The first process to open a queue reads its whole WAL, and here each process is the first."""
         longest = 0
         for _ in range(12):
             self.enqueue("--", ": " + 100_000 * "x")
@@ -116,7 +118,7 @@ class DoctorTest(WorkersTestCase):
         self.assertGreater(longest, 100_000, "every enqueue removed the WAL on exit")
         self.assertLess(longest, LONG_LOG + 300_000)
 
-    def test_versions_of_sqlite_with_the_wal_reset_bug_are_known(self):
+    def test_sqlite_versions_with_the_wal_reset_bug_are_recognized(self):
         for version in ((3, 31, 0), (3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)):
             self.assertTrue(has_wal_reset_bug(version), version)
         for version in ((3, 44, 6), (3, 50, 7), (3, 51, 3), (3, 52, 0), (4, 0, 0)):
@@ -132,7 +134,7 @@ class FileSystemTest(unittest.TestCase):
         "tmpfs /mnt tmpfs rw 0 0\n"
     )
 
-    def test_the_file_system_is_that_of_the_nearest_and_latest_mount(self):
+    def test_the_deepest_and_then_the_latest_mount_decides_the_file_system(self):
         for path, kind in (
             ("/q.db", "ext4"),
             ("/homes/q.db", "ext4"),
@@ -143,14 +145,14 @@ class FileSystemTest(unittest.TestCase):
             self.assertEqual(file_system(path, self.MOUNTS), kind, path)
         self.assertIsNone(file_system("/q.db", ""))
 
-    def test_network_file_systems_are_refused_with_a_reason(self):
+    def test_network_file_systems_are_refused_by_name(self):
         refuse_network("/home/local disk/q.db", self.MOUNTS)
         with self.assertRaisesRegex(DatabaseUnusable, r"/home/q\.db: .* network file system \(nfs4\)"):
             refuse_network("/home/q.db", self.MOUNTS)
 
 
 class BackupTest(WorkersTestCase):
-    def test_a_backup_made_while_workers_run_is_a_consistent_snapshot(self):
+    def test_a_backup_made_while_workers_run_is_complete_and_consistent(self):
         self.start_workers("-c", "2")
         feeder = self.start_cli("enqueue", "-", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         feeder.stdin.write(b"echo out\n" * 600)
@@ -169,7 +171,7 @@ class BackupTest(WorkersTestCase):
             self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
             self.db = copy
             self.audit()
-        # The running jobs have no worker in the copy, so they are rescued there.
+        # Jobs copied while they ran are rescued; otherwise the copy is an ordinary queue.
         self.run_cli("--db", copy, "worker", "start", "--drain", "--foreground")
         self.assertEqual(set(self.states()), {"completed"})
 
@@ -181,7 +183,7 @@ class BackupTest(WorkersTestCase):
         self.run_cli("backup", "--force", copy)
         self.assertEqual(sorted(self.run_cli("--db", copy, "list", "--json").json[0].items()),
                          sorted(self.jobs()[id].items()))  # fmt: skip
-        reader = sqlite3.connect(copy)  # While it is in use, its log is next to it.
+        reader = sqlite3.connect(copy)  # An open connection keeps a WAL next to the copy.
         self.addCleanup(reader.close)
         reader.execute("SELECT * FROM queuectl_jobs").fetchall()
         self.assertIn("in use", self.run_cli("backup", "--force", copy, code=1).stderr)
@@ -209,7 +211,7 @@ class BackupTest(WorkersTestCase):
         self.assertEqual([name for name in os.listdir(self.folder) if "copy" in name], ["copy.db"])
         self.audit([id])
 
-    def test_a_backup_that_cannot_be_written_is_reported_and_leaves_nothing(self):
+    def test_an_unwritable_destination_exits_3_and_leaves_nothing_behind(self):
         self.enqueue("true")
         result = self.run_cli("backup", self.path("no/such/copy.db"), code=3)
         self.assertEqual(len(result.stderr.splitlines()), 1)

@@ -22,8 +22,8 @@ NASTY = "a\x1b[31mred\x1b[0m\x07\tb\rc\u202ed\u2028e\x9bf\x7f"
 
 
 class SampleJobsTestCase(QueueTestCase):
-    def fill(self, count: int, command="true", **fields) -> list:
-        """Enqueue jobs in this process, which is faster."""
+    def enqueue_copies(self, count: int, command: str = "true", **fields: object) -> list[str]:
+        """Enqueue `count` equal jobs from this process, which is faster than a command; returns their ids."""
         with self.store() as store:
             return store.enqueue([jobspec.new_job({"command": command, **fields}, time.time())] * count)
 
@@ -61,7 +61,7 @@ class SampleJobsTestCase(QueueTestCase):
 
 
 class ListTest(SampleJobsTestCase):
-    def test_list_shows_all_states_newest_first(self):
+    def test_list_shows_jobs_in_every_state_newest_first(self):
         self.enqueue_one_in_each_state()
         lines = self.run_cli("list").lines
         self.assertEqual([line.split()[0] for line in lines[1:]], ["is-" + s for s in reversed(STATES)])
@@ -81,7 +81,7 @@ class ListTest(SampleJobsTestCase):
         )
         self.assertEqual(self.run_cli("list", "--queue", "empty", "--json").json, [])
 
-    def test_json_has_every_field_of_a_job_and_is_alone_on_stdout(self):
+    def test_json_has_every_job_field_and_is_alone_on_stdout(self):
         self.enqueue_one_in_each_state()
         jobs = self.run_cli("list", "--json").json
         self.assertEqual(len(jobs), 6)
@@ -98,7 +98,7 @@ class ListTest(SampleJobsTestCase):
         self.assertEqual((by_state["dead"]["exit_code"], by_state["dead"]["error"]), (2, "exit 2"))
         self.assertEqual((by_state["completed"]["exit_code"], by_state["completed"]["error"]), (0, None))
 
-    def test_a_table_has_20_jobs_and_stderr_counts_the_rest(self):
+    def test_a_table_shows_20_jobs_and_stderr_counts_the_rest(self):
         self.enqueue_copies(25)
         result = self.run_cli("list")
         self.assertEqual(len(result.lines), 1 + 20)
@@ -111,14 +111,14 @@ class ListTest(SampleJobsTestCase):
         self.assertEqual(len(self.run_cli("list", "--json").json), 25)
         self.assertEqual(len(self.run_cli("list", "--json", "-n", "3").json), 3)
 
-    def test_an_empty_list_says_so_on_stderr(self):
+    def test_an_empty_table_leaves_stdout_empty_and_prints_one_line_on_stderr(self):
         for args in (["list"], ["list", "-s", "dead"], ["dlq", "list"], ["worker", "list"]):
             result = self.run_cli(*args)
             self.assertEqual(result.stdout, "")
             self.assertEqual(len(result.stderr.splitlines()), 1)
             self.assertEqual(self.run_cli(*args, "--json").json, [])
 
-    def test_list_piped_into_head_is_quiet(self):
+    def test_list_piped_into_head_prints_no_error(self):
         self.enqueue_copies(20000)
         for options in ([], ["--json"]):
             process = self.start_cli(
@@ -130,7 +130,7 @@ class ListTest(SampleJobsTestCase):
             self.assertEqual(process.stderr.read(), b"")
             self.assertIn(process.returncode, (0, 141, -13))
 
-    def test_a_full_device_is_an_error_without_a_traceback(self):
+    def test_a_full_device_fails_without_a_traceback(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
         self.enqueue_copies(5)
@@ -140,7 +140,7 @@ class ListTest(SampleJobsTestCase):
         self.assertNotEqual(process.returncode, 0)
         self.assertNotIn(b"Traceback", stderr)
 
-    def test_colors_are_for_terminals_and_no_color_disables_them(self):
+    def test_only_terminals_get_colors_and_no_color_turns_them_off(self):
         self.enqueue_one_in_each_state()
         self.assertNotIn("\x1b", self.run_cli("list").stdout)
         import pty
@@ -175,8 +175,8 @@ class ListTest(SampleJobsTestCase):
 
 
 class ControlCharactersTest(SampleJobsTestCase):
-    def test_control_characters_are_never_shown_raw(self):
-        """Other programs can store anything in commands, errors, queues and ids."""
+    def test_raw_control_characters_never_reach_the_output(self):
+        """Foreign SQL can store any character in commands, queue names and ids."""
         import sqlite3
 
         self.store().close()
@@ -200,7 +200,7 @@ class ControlCharactersTest(SampleJobsTestCase):
                     raw = [c for c in text if not c.isprintable() and c != "\n"]
                     self.assertEqual(raw, [], text)
 
-    def test_jobs_are_found_by_their_raw_id(self):
+    def test_non_ascii_ids_and_commands_round_trip_and_json_is_ascii(self):
         import json
 
         self.run_cli("enqueue", "--id", "Größe/作业", "echo ü")
@@ -212,7 +212,7 @@ class ControlCharactersTest(SampleJobsTestCase):
 
 
 class ShowTest(SampleJobsTestCase):
-    def test_show_prints_everything_about_a_job_and_its_attempts(self):
+    def test_show_has_every_field_of_a_job_and_its_attempts(self):
         ids = self.enqueue_one_in_each_state()
         for state, id in ids.items():
             text = self.run_cli("show", id).stdout
@@ -226,20 +226,20 @@ class ShowTest(SampleJobsTestCase):
         self.assertRegex(attempt["started_at"], ISO)
         self.assertRegex(attempt["finished_at"], ISO)
 
-    def test_an_unknown_job_exits_1(self):
+    def test_showing_an_unknown_job_exits_1_with_one_line_on_stderr(self):
         result = self.run_cli("show", "no-such-job", code=1)
         self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
 
 
 class StatusTest(SampleJobsTestCase):
-    def test_status_of_an_empty_queue_works(self):
+    def test_status_of_an_empty_queue_is_all_zeros(self):
         result = self.run_cli("status")
         self.assertTrue(result.stdout)
         found = self.run_cli("status", "--json").json
         self.assertEqual(found["jobs"], dict.fromkeys(STATES, 0))
         self.assertEqual((found["workers"], found["dlq"]), ([], 0))
 
-    def test_status_counts_the_states_and_points_to_the_dlq(self):
+    def test_status_counts_jobs_by_state_and_points_to_the_dlq(self):
         self.enqueue_one_in_each_state()
         self.run_cli("enqueue", "-q", "mail", "true")
         found = self.run_cli("status", "--json").json
@@ -249,7 +249,7 @@ class StatusTest(SampleJobsTestCase):
         for word in [*(state.upper() for state in STATES), "mail", "dlq list"]:
             self.assertIn(word, text)
 
-    def test_status_shows_what_live_workers_run_and_no_dead_ones(self):
+    def test_status_shows_what_each_live_worker_runs_and_omits_dead_workers(self):
         workers = self.start_workers("-c", "2", "-q", "mail")
         self.run_cli("enqueue", "--id", "long", "-q", "mail", "sleep 60")
         self.wait_for_state("long", "processing")
@@ -271,13 +271,13 @@ class StatusTest(SampleJobsTestCase):
             text = self.run_cli(*args).stdout
             self.assertRegex(text, rf"{busy[0]['pid']} +busy +long")
 
-    def test_status_mentions_jobs_without_a_worker(self):
+    def test_status_suggests_starting_a_worker_for_waiting_jobs(self):
         self.enqueue_copies(3)
         self.assertIn("worker start", self.run_cli("status").stderr)
 
 
 class WaitTest(SampleJobsTestCase):
-    def test_wait_ends_with_the_job_and_its_exit_code(self):
+    def test_wait_exits_with_the_exit_code_of_its_job(self):
         self.start_workers()
         for code in (0, 1, 3, 124, 255):
             id = self.enqueue("--max-retries", "0", "--", f"sleep 0.1; exit {code}")
@@ -288,13 +288,13 @@ class WaitTest(SampleJobsTestCase):
         self.run_cli("wait", timed_out, code=1)
         self.run_cli("wait", killed, timed_out, code=1)
 
-    def test_wait_continues_across_retries(self):
+    def test_wait_outlasts_a_retry(self):
         self.start_workers()
         id = self.enqueue("--backoff-base", "0.1", "--", "[ $QUEUECTL_ATTEMPT = 2 ]")
         self.run_cli("wait", id)
         self.assertEqual(self.state(id), "completed")
 
-    def test_wait_waits_for_all_unfinished_jobs_by_default(self):
+    def test_wait_without_ids_waits_for_every_unfinished_job(self):
         self.run_cli("wait")
         self.enqueue_copies(30)
         self.start_workers()
@@ -310,19 +310,19 @@ class WaitTest(SampleJobsTestCase):
         self.run_cli("wait", "--timeout", "0", code=124)
         self.run_cli("wait", "--timeout", "x", code=2)
 
-    def test_waiting_for_unknown_or_cancelled_jobs_exits_1(self):
+    def test_waiting_for_an_unknown_or_cancelled_job_exits_1(self):
         self.assertIn("no-such-job", self.run_cli("wait", "no-such-job", code=1).stderr)
         id = self.enqueue("true")
         self.run_cli("cancel", id)
         self.assertIn("cancelled", self.run_cli("wait", id, code=1).stderr)
 
-    def test_an_interrupt_exits_130_silently(self):
+    def test_an_interrupted_wait_exits_130_without_a_traceback(self):
         import signal
 
         id = self.enqueue("true")
         process = self.start_cli("wait", id, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        # It has the database open once it waits.
-        wait_until(lambda: _holds(process.pid, self.db))
+        # With the database open, it is past startup.
+        wait_until(lambda: _has_open(process.pid, self.db))
         process.send_signal(signal.SIGINT)
         _stdout, stderr = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 130)
