@@ -1,4 +1,4 @@
-"""Habits of shell users: aliases, prefixes, colors, tables, help."""
+"""What shell users expect: aliases, id prefixes, help, colors, tables that fit."""
 
 import re
 import unicodedata
@@ -7,12 +7,12 @@ from queuectl_core.cli import COMMANDS
 from tests.shell import ShellTestCase
 
 
-def width(line: str) -> int:
+def display_width(line: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
 
 
 class AliasTest(ShellTestCase):
-    def test_aliases_work(self):
+    def test_familiar_aliases_work(self):
         self.sh("queuectl add --id a 'echo hi'; queuectl add --id b true; queuectl ls; queuectl rm b")
         self.assertEqual(self.states(), {"cancelled": 1, "pending": 1})
         self.start_workers()
@@ -20,7 +20,7 @@ class AliasTest(ShellTestCase):
         self.assertEqual(self.sh("queuectl follow a; queuectl log a").stdout, "hi\nhi\n")
         self.assertEqual(self.sh("queuectl clean").stdout, "a\n")
 
-    def test_help_works_as_a_command(self):
+    def test_help_works_as_a_command_and_for_aliases(self):
         for typed, first in (
             ("help", "usage: queuectl [-h]"),
             ("help ls", "usage: queuectl list"),
@@ -30,20 +30,20 @@ class AliasTest(ShellTestCase):
         ):
             self.assertTrue(self.sh("queuectl " + typed).stdout.startswith(first), typed)
 
-    def test_a_mistyped_command_suggests_the_nearest(self):
+    def test_a_mistyped_command_suggests_the_nearest_one(self):
         result = self.sh("queuectl enqeue true", code=2)
         self.assertEqual(result.stderr, "queuectl: no such command: 'enqeue' (did you mean enqueue?)\n")
 
     def test_a_unique_prefix_of_an_id_is_enough_to_look_at_a_job(self):
         self.sh("for id in abc abd xyz ab; do queuectl enqueue --id $id \"echo $id\"; done")
         self.assertEqual(self.run_cli("show", "x", "--json").json["id"], "xyz")
-        self.assertEqual(self.run_cli("show", "ab", "--json").json["id"], "ab")  # A whole id wins.
+        self.assertEqual(self.run_cli("show", "ab", "--json").json["id"], "ab")  # An exact id wins.
         self.sh("queuectl logs x")
         self.sh("queuectl wait x --timeout 0", code=124)
         self.run_cli("cancel", "ab")
         self.run_cli("prune", "-s", "cancelled")
         self.assertIn("could be abc or abd", self.sh("queuectl show ab", code=1).stderr)
-        self.sh("queuectl show nobody", code=1)
+        self.sh("queuectl show no-such-job", code=1)
 
     def test_changing_a_job_takes_its_whole_id(self):
         """Otherwise `cancel j1` would cancel j10 once j1 has been pruned."""
@@ -60,8 +60,8 @@ class AliasTest(ShellTestCase):
         self.assertEqual({id: job["state"] for id, job in self.jobs().items()}, {"j10": "cancelled", "dead10": "dead"})
 
 
-class LookTest(ShellTestCase):
-    def fill(self) -> None:
+class DisplayTest(ShellTestCase):
+    def enqueue_samples(self) -> None:
         self.sh(
             """
             queuectl enqueue --id a-rather-long-name-of-a-job -q a-rather-long-name-of-a-queue 'echo 作业'
@@ -74,44 +74,44 @@ class LookTest(ShellTestCase):
             code=0,
         )
 
-    def test_every_table_fits_80_columns(self):
-        self.fill()
+    def test_tables_and_help_fit_80_columns(self):
+        self.enqueue_samples()
         for command in (
             "list", "status", "dlq list", "worker list", "config list", "wait --timeout 0",
             *(name + " --help" for name in COMMANDS), "--help",
         ):  # fmt: skip
             shown = self.on_terminal(f"queuectl {command}; true")
             for line in re.sub(r"\x1b\[[0-9;]*[mK]", "", shown).replace("\r", "\n").split("\n"):
-                self.assertLessEqual(width(line), 80, command)
+                self.assertLessEqual(display_width(line), 80, command)
 
     def test_the_widest_columns_are_truncated_first(self):
-        self.fill()
+        self.enqueue_samples()
         shown = self.on_terminal("NO_COLOR=1 queuectl list")
         for piece in ("waits for", "\nd   ", "no worker", "in 100d00h", "exit 3", "convert", "a-rather-l"):
             self.assertIn(piece, shown)
 
-    def test_states_are_colored(self):
-        self.fill()
-        for words, coloured in (
+    def test_color_option_and_no_color_control_colors(self):
+        self.enqueue_samples()
+        for words, colored in (
             ("queuectl --color always list", True),
             ("queuectl list --color always", True),
             ("queuectl list", False),
             ("NO_COLOR=1 queuectl --color always list", True),
         ):
-            self.assertEqual("\x1b[" in self.sh(words).stdout, coloured, words)
+            self.assertEqual("\x1b[" in self.sh(words).stdout, colored, words)
         self.assertNotIn("\x1b[", self.on_terminal("queuectl --color never list"))
         self.sh("queuectl --color sometimes list", code=2)
         self.assertNotIn("\x1b", self.sh("queuectl --color always list --json").stdout)
 
     def test_quiet_prints_only_errors(self):
-        self.fill()
+        self.enqueue_samples()
         for command in ("config set timeout 5", "config unset max-retries", "status", "resume"):
             result = self.sh(f"queuectl --quiet {command}; true")
             self.assertEqual(result.stderr, "", command)
-        self.assertIn("no such job", self.sh("queuectl show nobody --quiet", code=1).stderr)
+        self.assertIn("no such job", self.sh("queuectl show no-such-job --quiet", code=1).stderr)
 
     def test_times_are_exact_in_json_and_short_in_tables(self):
-        self.fill()
+        self.enqueue_samples()
         job = self.job("d")
         self.assertRegex(job["run_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertRegex(self.run_cli("list").stdout, r"\bin 100d00h\b|\bin 99d23h\b")

@@ -1,4 +1,4 @@
-"""Single jobs from the shell: exact commands, unique keys, changes, exit codes."""
+"""Single jobs from the shell: exact commands, unique keys, cancel, retry, edit, prune, exit codes."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from tests.shell import ShellTestCase
 
 
 class ExactCommandTest(ShellTestCase):
-    def test_words_arrive_as_they_were_written(self):
+    def test_arguments_reach_the_job_unchanged(self):
         self.start_workers()
         result = self.sh(
             """
@@ -20,14 +20,14 @@ class ExactCommandTest(ShellTestCase):
         )
         self.assertEqual(result.stdout, "My File|it's|$HOME||*|\\n|a  b|-x|two\nlines|")
 
-    def test_one_word_is_a_shell_line(self):
+    def test_a_single_argument_is_run_by_the_shell(self):
         self.start_workers()
         result = self.sh(
             "id=$(queuectl add 'echo $((6*7)) | tr 4 5; echo $0') && queuectl wait $id && queuectl log $id"
         )
         self.assertEqual(result.stdout, "52\n/bin/sh\n")
 
-    def test_all_bytes_except_nul_arrive(self):
+    def test_every_byte_except_nul_reaches_the_job(self):
         self.start_workers()
         octal = "".join(f"\\{byte:03o}" for byte in range(1, 256))
         result = self.sh(
@@ -39,8 +39,8 @@ class ExactCommandTest(ShellTestCase):
         self.assertEqual(result.stdout_bytes, bytes(range(1, 256)))
 
 
-class UniqueTest(ShellTestCase):
-    def test_twenty_at_once_add_one_job_and_all_print_its_id(self):
+class UniqueKeyTest(ShellTestCase):
+    def test_twenty_concurrent_enqueues_add_one_job_and_all_print_its_id(self):
         result = self.sh(
             "for n in $(seq 20); do queuectl enqueue --unique nightly -- sleep 0.1 & done; wait"
         )
@@ -48,7 +48,7 @@ class UniqueTest(ShellTestCase):
         self.assertEqual(set(result.lines), {id for (id,) in self.rows("SELECT id FROM queuectl_jobs")})
         self.assertEqual(self.states(), {"pending": 1})
 
-    def test_the_key_is_free_once_the_job_is_finished(self):
+    def test_the_key_is_free_again_once_its_job_finishes(self):
         first = self.sh("queuectl enqueue --unique k true").stdout
         self.assertEqual(self.sh("queuectl enqueue --unique k false").stdout, first)
         self.sh("queuectl worker start --drain && queuectl wait")
@@ -56,7 +56,7 @@ class UniqueTest(ShellTestCase):
         self.assertNotEqual(second, first)
         self.assertIn("has its unique key now", self.sh("queuectl retry " + first, code=1).stderr)
 
-    def test_replace_replaces_the_waiting_job(self):
+    def test_replace_overwrites_the_waiting_job_and_keeps_its_id(self):
         id = self.sh(
             "echo old | queuectl enqueue --unique k --delay 1h -p 3 -e A=1 --bury-on 2 --stdin -- echo old"
         ).lines[0]
@@ -65,7 +65,7 @@ class UniqueTest(ShellTestCase):
         self.assertEqual((job["command"], job["priority"], job["env"]), ("cat", 0, {}))
         self.assertEqual((job["bury_on"], job["stdin"]), (None, None))
         self.start_workers()
-        self.sh("queuectl wait " + id)  # The delay was replaced too.
+        self.sh("queuectl wait " + id)  # The delay was replaced, too.
         self.assertEqual(self.run_cli("logs", id).stdout, "")
 
     def test_replace_leaves_a_running_job_alone(self):
@@ -79,8 +79,8 @@ class UniqueTest(ShellTestCase):
         self.assertIn("--after", result.stderr)
 
 
-class SecondThoughtsTest(ShellTestCase):
-    def test_cancel_ends_running_jobs_and_their_groups_in_parallel(self):
+class CancelRetryEditPruneTest(ShellTestCase):
+    def test_cancel_kills_running_jobs_and_their_process_groups_in_parallel(self):
         self.start_workers("-c", "2")
         self.sh(
             """
@@ -93,24 +93,24 @@ class SecondThoughtsTest(ShellTestCase):
         )
         for id in ("1", "2"):
             wait_until(lambda id=id: "ready" in self.run_cli("logs", id).stdout)
-        result = self.sh("queuectl rm 1 2 3 nobody", code=1)
+        result = self.sh("queuectl rm 1 2 3 no-such-job", code=1)
         (first,), (second,), _ = self.rows("SELECT finished_at FROM queuectl_jobs ORDER BY id")
-        self.assertLess(abs(first - second), 3)  # Not one grace period after the other.
+        self.assertLess(abs(first - second), 3)  # In parallel: one kill-grace, not two.
         self.assertEqual(sorted(result.lines), ["1", "2", "3"])
-        self.assertIn("no such job: 'nobody'", result.stderr)
+        self.assertIn("no such job: 'no-such-job'", result.stderr)
         self.assertEqual(self.states(), {"cancelled": 3})
         self.audit()
 
-    def test_cancel_all_succeeds_if_a_job_finishes_meanwhile(self):
+    def test_cancel_all_succeeds_even_if_a_job_finishes_meanwhile(self):
         self.sh("queuectl enqueue --id done true; queuectl worker start --drain; queuectl wait done")
         self.enqueue("--id", "waiting", "--delay", "1h", "true")
-        patch = "Store.unfinished_ids = lambda *_: ['done', 'waiting']"  # As it was a moment ago.
+        patch = "Store.unfinished_ids = lambda *_: ['done', 'waiting']"  # `done` finished since.
         words = patched(patch, "cancel", "--all")
         result = subprocess.run(words, env=self.environment, capture_output=True, check=False)
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, b"waiting\n", b""))
-        self.sh("queuectl cancel done", code=1)  # Named by the user, it is an error.
+        self.sh("queuectl cancel done", code=1)  # A finished job that the user names is an error.
 
-    def test_control_characters_in_ids_reach_no_terminal(self):
+    def test_control_characters_in_ids_never_reach_a_terminal(self):
         self.enqueue("--id", "a", "--max-retries", "0", "false")
         hostile = "x\x1b[31m\ny"
         self.rows("UPDATE queuectl_jobs SET id = ?", hostile)
@@ -119,10 +119,11 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertIn("bury x\\x1b[31m\\ny", log)
         self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl dlq retry --all"))
         self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl cancel --all"))
-        self.assertEqual(self.run_cli("prune", "-s", "cancelled", "--dry-run").stdout, hostile + "\n")  # A script's.
+        # A pipe gets the exact id.
+        self.assertEqual(self.run_cli("prune", "-s", "cancelled", "--dry-run").stdout, hostile + "\n")
         self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl prune -s cancelled"))
 
-    def test_cancel_can_take_all_jobs_or_a_queue(self):
+    def test_cancel_takes_either_ids_or_a_queue_or_all(self):
         for id, queue in (("a", "x"), ("b", "default"), ("c", "x")):
             self.enqueue("--id", id, "-q", queue, "true")
         self.assertEqual(self.sh("queuectl cancel --queue x").lines, ["a", "c"])
@@ -131,7 +132,7 @@ class SecondThoughtsTest(ShellTestCase):
         for wrong in ("", "b --all", "b -q x"):
             self.sh("queuectl cancel " + wrong, code=2)
 
-    def test_dlq_commands_take_ids_a_queue_or_all(self):
+    def test_retry_and_dlq_commands_take_ids_a_queue_or_all(self):
         self.start_workers()
         self.sh("for id in a b c d; do queuectl enqueue --id $id -q q$id --max-retries 0 false; done")
         self.wait_until_all_finished()
@@ -160,7 +161,7 @@ class SecondThoughtsTest(ShellTestCase):
             self.sh("queuectl edit " + wrong, code=2)
         self.audit(["a"])
 
-    def test_prune_deletes_exactly_what_was_asked(self):
+    def test_prune_deletes_only_what_was_asked(self):
         self.sh("seq 5 | queuectl enqueue --each true - >ids")
         self.sh("queuectl enqueue --id dead --max-retries 0 false")
         self.sh("queuectl enqueue --id never --delay 1h true; queuectl enqueue --id waiter --after dead true")
@@ -170,7 +171,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertEqual(self.sh("queuectl prune --older-than 1h").stdout, "")
         self.assertEqual(self.sh("queuectl prune --keep 3").lines, ids[:2])
         self.assertEqual(self.sh("queuectl clean").lines, ids[2:])
-        self.assertEqual(self.sh("queuectl prune -s dead").stdout, "")  # Another job waits for it.
+        self.assertEqual(self.sh("queuectl prune -s dead").stdout, "")  # `waiter` depends on it.
         self.assertIn("cancel them first", self.sh("queuectl dlq purge dead", code=1).stderr)
         self.sh("queuectl cancel waiter")
         self.assertEqual(self.sh("queuectl prune -s dead -s cancelled").lines, ["dead", "waiter"])
@@ -178,7 +179,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.assertEqual(self.states(), {"pending": 1})
         self.audit(["never"])
 
-    def test_a_cancelled_job_whose_dependency_was_deleted_can_run_again(self):
+    def test_a_cancelled_job_can_be_retried_after_its_dependency_was_pruned(self):
         self.sh("queuectl enqueue --id a true; queuectl enqueue --id b --after a true; queuectl cancel a b")
         self.sh("queuectl prune -s cancelled --keep 1")
         self.assertEqual(self.rows("SELECT id FROM queuectl_jobs"), [("b",)])
@@ -186,7 +187,7 @@ class SecondThoughtsTest(ShellTestCase):
         self.sh("queuectl retry b; queuectl wait b")
         self.audit(["b"])
 
-    def test_workers_prune_as_configured(self):
+    def test_workers_prune_jobs_past_their_keep_settings(self):
         self.sh("queuectl config set keep-completed 0; queuectl config set keep-dead 1h")
         self.sh("seq 20 | queuectl enqueue --each true -; queuectl enqueue --max-retries 0 --id dead false")
         self.start_workers()
@@ -195,7 +196,7 @@ class SecondThoughtsTest(ShellTestCase):
 
 
 class ExitCodesTest(ShellTestCase):
-    def test_bury_on_and_retry_only_on_decide_by_exit_code(self):
+    def test_bury_on_and_retry_only_on_decide_which_exit_codes_are_retried(self):
         self.start_workers()
         self.sh(
             """
@@ -216,7 +217,7 @@ class ExitCodesTest(ShellTestCase):
         for wrong in ("0", "256", "5-2", "x", "", "1-"):
             self.sh(f"queuectl enqueue --bury-on '{wrong}' true", code=2)
 
-    def test_exit_75_is_retried_for_free_up_to_defer_limit_times(self):
+    def test_exit_75_defers_without_using_a_retry_up_to_defer_limit(self):
         self.start_workers()
         self.sh(
             """
@@ -234,7 +235,7 @@ class ExitCodesTest(ShellTestCase):
         self.assertIn("exit 75 (not now)", self.sh("queuectl show late").stdout)
         self.audit()
 
-    def test_a_deferred_job_says_that_it_waits_for_its_time(self):
+    def test_a_deferred_job_waits_out_its_backoff_and_says_so(self):
         self.start_workers()
         self.enqueue("--id", "a", "--backoff-base", "3600", "--", "exit 75")
         wait_until(lambda: self.job("a")["deferrals"] == 1)
@@ -243,7 +244,7 @@ class ExitCodesTest(ShellTestCase):
 
 
 class InterruptTest(ShellTestCase):
-    def test_ctrl_c_during_a_cancel_leaves_the_job_cancelled(self):
+    def test_ctrl_c_during_cancel_still_cancels_the_job(self):
         self.start_workers()
         self.run_cli("config", "set", "kill-grace", "5m")
         self.enqueue("--id", "a", "trap '' TERM; echo ready; until [ -e go ]; do sleep 0.02; done")
@@ -253,7 +254,7 @@ class InterruptTest(ShellTestCase):
         process.send_signal(2)
         stdout, stderr = process.communicate(timeout=20)
         self.assertEqual((process.returncode, stdout), (130, b""))
-        self.assertRegex(stderr, rb"\A(waiting for job a to end; .*\n)?\Z")  # Printed after a second.
+        self.assertRegex(stderr, rb"\A(waiting for job a to end; .*\n)?\Z")  # Printed after one second.
         self.write("go", "")
         self.wait_for_state("a", "cancelled")
         self.assertEqual(json.loads(self.sh("queuectl show a --json").stdout)["state"], "cancelled")

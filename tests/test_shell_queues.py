@@ -1,4 +1,6 @@
-"""Order, time and queues from the shell."""
+"""Order, delays and queues from the shell."""
+
+from __future__ import annotations
 
 import time
 
@@ -7,10 +9,10 @@ from tests.shell import ShellTestCase
 
 
 class OrderTest(ShellTestCase):
-    def order(self) -> list:
+    def run_order(self) -> list[str]:
         return self.read("order").split()
 
-    def test_higher_priority_jobs_run_first_and_equal_ones_in_order(self):
+    def test_higher_priority_jobs_run_first_and_equal_priorities_in_order(self):
         self.sh(
             """
             for priority in 0 5 -1 5 0; do
@@ -19,7 +21,7 @@ class OrderTest(ShellTestCase):
             queuectl worker start --drain; queuectl wait
             """
         )
-        self.assertEqual(self.order(), ["2", "4", "1", "5", "3"])
+        self.assertEqual(self.run_order(), ["2", "4", "1", "5", "3"])
 
     def test_a_chain_runs_in_order_across_workers(self):
         self.start_workers("-c", "2")
@@ -32,9 +34,9 @@ class OrderTest(ShellTestCase):
             queuectl wait
             """
         )
-        self.assertEqual(self.order(), ["0", "1", "2", "3"])
+        self.assertEqual(self.run_order(), ["0", "1", "2", "3"])
 
-    def test_fan_out_and_fan_in(self):
+    def test_a_fan_in_runs_after_every_job_of_the_fan_out(self):
         self.start_workers("-c", "2")
         self.sh(
             """
@@ -44,19 +46,19 @@ class OrderTest(ShellTestCase):
             queuectl wait $merge
             """
         )
-        self.assertEqual(self.order(), ["split", *["part"] * 5, "merge"])
+        self.assertEqual(self.run_order(), ["split", *["part"] * 5, "merge"])
         self.audit()
 
-    def test_dependents_of_a_dead_job_wait_and_run_once_it_is_revived(self):
+    def test_dependents_of_a_dead_job_wait_until_it_is_revived_and_completes(self):
         self.start_workers()
-        self.sh("queuectl enqueue --id a --max-retries 0 -- '[ -e mended ]'")
+        self.sh("queuectl enqueue --id a --max-retries 0 -- '[ -e fixed ]'")
         self.sh("queuectl enqueue --id b --after a true")
         self.wait_for_state("a", "dead")
         job = self.job("b")
         self.assertEqual((job["state"], job["after"]), ("pending", ["a"]))
         self.assertEqual(job["reason"], "waits for a (dead)")
         self.assertIn("waits for a (dead)", self.run_cli("list", "-s", "pending").stdout)
-        self.sh("touch mended; queuectl dlq retry a; queuectl wait b")
+        self.sh("touch fixed; queuectl dlq retry a; queuectl wait b")
         self.assertEqual((self.state("a"), self.state("b")), ("completed", "completed"))
         self.audit()
 
@@ -67,13 +69,13 @@ class OrderTest(ShellTestCase):
         self.sh("queuectl wait b", code=1)
         self.sh("queuectl retry a; queuectl wait b")
 
-    def test_a_completed_dependency_is_already_met(self):
+    def test_a_job_does_not_wait_for_a_completed_dependency(self):
         self.sh("queuectl enqueue --id a true; queuectl worker start --drain; queuectl wait a")
         self.enqueue("--id", "b", "--after", "a", "true")
         self.assertEqual(self.job("b")["reason"], "no worker for its queue")
 
-    def test_unknown_ids_and_cycles_are_refused(self):
-        self.assertIn("nobody", self.sh("queuectl enqueue --after nobody true", code=1).stderr)
+    def test_unknown_dependencies_and_cycles_are_refused(self):
+        self.assertIn("no-such-job", self.sh("queuectl enqueue --after no-such-job true", code=1).stderr)
         self.assertIn("itself", self.sh("queuectl enqueue --id a --after a true", code=1).stderr)
         line = '{"id": "%s", "after": ["%s"], "command": "true"}\n'
         cycle = "".join(line % pair for pair in (("x", "y"), ("y", "x")))
@@ -81,7 +83,7 @@ class OrderTest(ShellTestCase):
         self.sh("queuectl enqueue --after ' ' true; exit $?", code=2)
         self.assertEqual(self.states(), {})
 
-    def test_delay_and_run_at_postpone_a_job(self):
+    def test_a_job_never_starts_before_its_run_at(self):
         self.start_workers()
         began = time.time()
         self.sh("queuectl enqueue --run-at $(($(date +%s) + 1)) 'date +%s.%N >ran'; queuectl wait")
@@ -95,11 +97,11 @@ class ReasonTest(ShellTestCase):
         self.assertIn(f"reason        {reason}\n", self.run_cli("show", id).stdout)
         return reason
 
-    def test_each_waiting_job_says_why_it_is_waiting(self):
+    def test_every_waiting_job_says_why_it_waits(self):
         self.sh(
             """
             queuectl enqueue --id later --delay 1h true
-            queuectl enqueue --id lonely -q nobodys true
+            queuectl enqueue --id lonely -q unserved true
             queuectl enqueue --id running 'sleep 60'
             queuectl enqueue --id second true
             queuectl enqueue --id limited-1 -q narrow 'sleep 60'
@@ -122,20 +124,20 @@ class ReasonTest(ShellTestCase):
 
 
 class QueueTest(ShellTestCase):
-    def test_a_limit_holds_across_workers(self):
+    def test_a_queue_limit_holds_across_workers(self):
         self.run_cli("config", "set", "narrow.limit", "2")
         self.start_workers("-c", "4")
         self.sh(
             "seq 6 | queuectl enqueue -q narrow --each 'echo + >>log; sleep 0.{}; echo - >>log' -"
             " | queuectl wait -"
         )
-        most = now = 0
+        peak = running = 0
         for sign in self.read("log").split():
-            now += 1 if sign == "+" else -1
-            most = max(most, now)
-        self.assertEqual((most, now), (2, 0))
+            running += 1 if sign == "+" else -1
+            peak = max(peak, running)
+        self.assertEqual((peak, running), (2, 0))
 
-    def test_a_rate_holds_across_workers(self):
+    def test_a_queue_rate_holds_across_workers(self):
         self.run_cli("config", "set", "slow.rate", "5/s")
         self.start_workers("-c", "3")
         self.sh("seq 5 | queuectl enqueue -q slow --each true - | queuectl wait -")
@@ -167,7 +169,7 @@ class QueueTest(ShellTestCase):
         self.assertEqual(jobs, {"a": (0, 90), "b": (0, 5), "c": (7, 0)})
         self.assertEqual(self.sh("queuectl config get mail.timeout").stdout, "0\n")
 
-    def test_pause_and_resume_of_a_queue_and_of_all(self):
+    def test_pause_and_resume_work_for_one_queue_and_for_all(self):
         self.start_workers()
         self.sh("queuectl pause a; queuectl pause a")
         self.sh("queuectl enqueue --id a -q a true; queuectl enqueue --id b -q b true; queuectl wait b")
@@ -209,9 +211,9 @@ class DrainTest(ShellTestCase):
         )
         self.drain(code=1)
         self.assertEqual(self.states(), {"dead": 1, "pending": 4})
-        self.drain("-q", "default")  # Nothing died this time.
+        self.drain("-q", "default")  # No job died this time.
 
-    def test_drain_does_not_wait_while_everything_is_paused(self):
+    def test_drain_exits_while_every_queue_is_paused(self):
         self.sh("queuectl enqueue --id a -q a true; queuectl enqueue --after a -q b true; queuectl pause")
         self.drain()
         self.drain("-q", "b")

@@ -1,4 +1,6 @@
-"""Streams in the shell: jobs in, results and output out, data through jobs."""
+"""Pipelines in the shell: jobs in, results and output out, data through jobs."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -11,8 +13,8 @@ from tests.shell import ShellTestCase
 
 
 class PipelineTest(ShellTestCase):
-    def test_a_producer_and_a_consumer_work_at_the_same_time(self):
-        """The producer continues only once the consumer has seen its first job end."""
+    def test_a_producer_and_a_consumer_run_concurrently(self):
+        """The producer blocks until the consumer has seen its first job finish."""
         self.start_workers("-c", "2")
         result = self.sh(
             """
@@ -31,14 +33,14 @@ class PipelineTest(ShellTestCase):
         self.assertEqual({job["state"] for job in jobs}, {"completed"})
         self.assertEqual(result.stderr, "")
 
-    def test_many_jobs_are_printed_once_each_as_they_end(self):
+    def test_wait_prints_each_of_many_jobs_exactly_once(self):
         self.start_workers("-c", "2")
         result = self.sh("seq 300 | sed 's/.*/true &/' | queuectl enqueue - | queuectl wait --json -")
         jobs = [json.loads(line) for line in result.lines]
         self.assertEqual(len({job["id"] for job in jobs}), 300)
         self.assertEqual(len(jobs), 300)
 
-    def test_the_end_of_the_pipeline_says_whether_all_completed(self):
+    def test_a_pipeline_exits_1_and_names_the_reason_if_a_job_dies(self):
         self.start_workers()
         result = self.sh(
             "printf 'true\\nexit 4\\ntrue\\n' | queuectl enqueue --max-retries 0 - | queuectl wait -", code=1
@@ -46,14 +48,14 @@ class PipelineTest(ShellTestCase):
         self.assertIn("exit 4", result.stderr)
         self.assertEqual(len(result.stderr.splitlines()), 1)
 
-    def test_a_closed_reader_ends_the_writer_silently(self):
+    def test_enqueue_dies_silently_of_sigpipe_when_its_reader_exits(self):
         result = self.sh("{ yes true | queuectl enqueue -; echo $? >code; } | head -n 1")
         self.assertEqual((len(result.lines), result.stderr), (1, ""))
         wait_until(lambda: self.read("code"))
-        self.assertEqual(self.read("code"), "141\n")  # Some lines were not enqueued.
+        self.assertEqual(self.read("code"), "141\n")  # 128 + SIGPIPE
         self.audit(result.lines)
 
-    def test_the_fan_in_of_a_pipeline_waits_for_all_of_its_jobs(self):
+    def test_after_dash_waits_for_every_job_of_the_pipeline(self):
         self.start_workers("-c", "2")
         self.sh(
             "seq 20 | queuectl enqueue --each 'echo {} >>parts' - | queuectl enqueue --after - --id sum"
@@ -64,7 +66,7 @@ class PipelineTest(ShellTestCase):
 
 
 class LinesTest(ShellTestCase):
-    def test_each_line_becomes_a_quoted_word_of_the_command(self):
+    def test_each_line_fills_the_placeholders_of_a_command_and_is_quoted(self):
         names = ["a b.jpg", "it's $HOME.tar.gz", '"; exit 3; ".x', "dir/sub dir/p.png", "-n", "ü.txt"]
         each = "printf \"%s|\" {#} {} {.} {/} {//} {/.}"
         self.sh(f"queuectl enqueue --each '{each}' - >ids", input="\n".join(names).encode())
@@ -80,7 +82,7 @@ class LinesTest(ShellTestCase):
         (id,) = self.sh("echo 'a b' | queuectl enqueue --each 'ls -l' -").lines
         self.assertEqual(self.job(id)["command"], "ls -l 'a b'")
 
-    def test_names_from_find_print0_are_exact(self):
+    def test_names_from_find_print0_reach_the_job_unchanged(self):
         names = [b"new\nline", b"cr\r", b" ", b"caf\xe9", b"tab\t"]
         result = self.sh("queuectl enqueue -0 --each 'printf %s {}' -", input=b"\0".join(names) + b"\0")
         self.start_workers("--drain")
@@ -103,22 +105,22 @@ class LinesTest(ShellTestCase):
         self.assertEqual([(job["queue"], job["timeout"]) for job in jobs], [("given", 5), ("own", 7)])
         self.assertEqual([job["env"] for job in jobs], [{"A": "b"}] * 2)
 
-    def test_blank_lines_are_skipped_and_other_white_space_is_not_a_command(self):
+    def test_blank_lines_are_skipped_and_other_white_space_is_refused(self):
         result = self.run_cli("enqueue", "-", input=" \t\r\n\necho one\r\n\u00a0\n".encode(), code=2)
         self.assertEqual(len(result.lines), 1)
         self.assertIn("line 4", result.stderr)
         self.assertEqual(self.job(result.lines[0])["command"], "echo one")
 
-    def test_a_line_with_an_unknown_dependency_stops_the_stream_and_is_numbered(self):
-        lines = 'true\n{"command": "true", "after": ["nobody"]}\ntrue\n'
+    def test_a_line_with_an_unknown_dependency_stops_enqueue_and_is_reported_by_number(self):
+        lines = 'true\n{"command": "true", "after": ["no-such-job"]}\ntrue\n'
         result = self.sh("queuectl enqueue -", code=1, input=lines.encode())
-        self.assertIn("line 2: no such job: 'nobody'", result.stderr)
+        self.assertIn("line 2: no such job: 'no-such-job'", result.stderr)
         self.assertEqual(len(result.lines), 1)
         self.audit(result.lines)
         self.assertEqual(self.states(), {"pending": 1})
 
     def test_atomic_is_all_or_nothing(self):
-        for bad in ("", ', "id": "one"}', ', "after": ["nobody"]}'):
+        for bad in ("", ', "id": "one"}', ', "after": ["no-such-job"]}'):
             lines = f'{{"command": "true", "id": "one"}}\ntrue\n{{"command": "true"{bad}\ntrue\n'
             result = self.run_cli("enqueue", "--atomic", "-", input=lines, code=None)
             self.assertIn(result.code, (1, 2))
@@ -128,8 +130,8 @@ class LinesTest(ShellTestCase):
         self.assertEqual(len(self.sh("seq 5000 | queuectl enqueue --atomic --each : -").lines), 5000)
         self.audit()
 
-    def test_ctrl_c_never_comes_between_a_job_and_its_id(self):
-        self.environment["PYTHONUNBUFFERED"] = "1"  # This changes how Python writes.
+    def test_ctrl_c_never_separates_adding_a_job_from_printing_its_id(self):
+        self.environment["PYTHONUNBUFFERED"] = "1"  # Python writes through another code path.
         before = set()
         for lines in (1, 500, 3000):
             pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -141,9 +143,9 @@ class LinesTest(ShellTestCase):
             self.assertEqual((process.wait(20), process.stderr.read()), (130, b""))
             feeder.kill()
             shown = {line.decode().strip() for line in printed}
-            there = {id for (id,) in self.rows("SELECT id FROM queuectl_jobs")}
-            self.assertEqual((len(shown), shown), (len(printed), there - before))
-            before = there
+            stored = {id for (id,) in self.rows("SELECT id FROM queuectl_jobs")}
+            self.assertEqual((len(shown), shown), (len(printed), stored - before))
+            before = stored
 
 
 class WaitTest(ShellTestCase):
@@ -155,7 +157,7 @@ class WaitTest(ShellTestCase):
             " queuectl enqueue --id b --after a true && queuectl enqueue --id c --after b true"
         )
         result = self.sh("queuectl wait --json b c", code=1)
-        self.assertLess(time.monotonic() - began, 30)  # A wait that misses it never ends.
+        self.assertLess(time.monotonic() - began, 30)  # A wait that missed it would never end.
         jobs = [json.loads(line) for line in result.lines]
         self.assertEqual(
             {(job["id"], job["state"], job["reason"]) for job in jobs},
@@ -163,7 +165,7 @@ class WaitTest(ShellTestCase):
         )
         self.assertIn("job b is pending: waits for a (dead)", result.stderr)
 
-    def test_a_job_that_was_deleted_ends_the_wait(self):
+    def test_deleting_a_job_ends_the_wait_for_it(self):
         self.enqueue("--id", "a", "true")
         process = self.start_sh("exec queuectl wait a", stderr=subprocess.PIPE)
         wait_until(lambda: self.has_open(process.pid))
@@ -179,9 +181,9 @@ class WaitTest(ShellTestCase):
         try:
             return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
         except FileNotFoundError:
-            return False  # It closed one while we were looking.
+            return False  # It closed a descriptor or exited meanwhile.
 
-    def test_wait_can_take_a_queue_or_all_unfinished_jobs(self):
+    def test_wait_takes_either_ids_or_a_queue_or_all_unfinished_jobs(self):
         self.sh("queuectl enqueue -q mail true; queuectl enqueue -q slow --id slow --delay 1h true")
         self.start_workers()
         self.sh("queuectl wait --queue mail")
@@ -191,30 +193,30 @@ class WaitTest(ShellTestCase):
         self.sh("queuectl wait slow --all", code=2)
         self.sh("true | queuectl wait -")
 
-    def test_a_wait_for_ids_from_a_pipe_times_out(self):
+    def test_wait_times_out_while_reading_ids(self):
         pipes = dict.fromkeys(("stdin", "stderr"), subprocess.PIPE)
         self.assertEqual(self.start_cli("wait", "-", "--timeout", "50ms", **pipes).wait(20), 124)
 
-    def test_the_progress_bar_is_for_terminals(self):
+    def test_a_terminal_gets_a_progress_bar_unless_quiet(self):
         self.sh("seq 3 | queuectl enqueue --each 'until [ -e go ]; do sleep 0.02; done; true' - >ids")
         self.sh("queuectl enqueue --max-retries 0 false >>ids")
         self.start_workers()
-        # A second is plenty to draw the bar, and nothing here can see when it is drawn.
+        # Nothing out here can see the bar being drawn; a second is plenty.
         shown = self.on_terminal("(sleep 1; touch go) & queuectl wait - <ids", code=1)
         self.assertRegex(shown, r"\[[#.]+\] \d/4 done, 0 failed, ")
-        self.assertTrue(shown.endswith("\x1b[K"), shown)  # The line is cleared.
+        self.assertTrue(shown.endswith("\x1b[K"), shown)  # The bar is erased.
         self.assertIn(" is dead: exit 1\n", shown)
         for line in shown.replace("\n", "\r").split("\r"):
             self.assertLessEqual(len(line.replace("\x1b[K", "")), 80)
         self.assertEqual(self.on_terminal("queuectl --quiet wait - <ids", code=1), "")
 
-    def test_the_bar_says_why_nothing_runs(self):
+    def test_the_progress_bar_says_why_nothing_runs(self):
         self.enqueue("true")
         self.assertIn("no worker for its queue", self.on_terminal("queuectl wait --timeout 200ms", code=124))
 
 
 class DataTest(ShellTestCase):
-    def test_standard_input_reaches_a_job_unchanged(self):
+    def test_standard_input_reaches_the_job_unchanged(self):
         data = bytes(range(256)) * 1000
         self.start_workers()
         script = "id=$(queuectl enqueue --stdin -- cat) && queuectl wait $id && queuectl logs --stdout $id"
@@ -224,12 +226,12 @@ class DataTest(ShellTestCase):
         self.sh("queuectl enqueue --id none -- wc -c; queuectl wait")
         self.assertEqual([self.run_cli("logs", id).stdout.strip() for id in ("empty", "none")], ["0", "0"])
 
-    def test_more_than_64_mib_is_refused_with_the_limit(self):
+    def test_standard_input_over_64_mib_is_refused_and_the_error_names_the_limit(self):
         result = self.sh("head -c 67108865 /dev/zero | queuectl enqueue --stdin -- cat", code=2)
         self.assertIn("64 MiB", result.stderr)
         self.assertEqual(self.run_cli("list", "--json").json, [])
 
-    def test_a_job_can_enqueue_jobs_and_read_their_output(self):
+    def test_a_job_can_enqueue_jobs_and_read_the_output_of_another(self):
         self.start_workers()
         self.sh(
             """
@@ -243,7 +245,7 @@ class DataTest(ShellTestCase):
         self.assertEqual(self.run_cli("logs", "third").stdout, "SOME WORDS\n")
         self.assertEqual(self.job("third")["queue"], "next")
 
-    def test_a_jobs_streams_can_be_separated(self):
+    def test_stdout_and_stderr_of_a_job_can_be_read_separately(self):
         self.start_workers()
         self.sh("queuectl enqueue --id a -- 'echo out; echo err >&2' && queuectl wait a")
         self.assertEqual(self.sh("queuectl logs --stdout a | tr a-z A-Z").stdout, "OUT\n")
@@ -251,19 +253,19 @@ class DataTest(ShellTestCase):
 
 
 class FollowTest(ShellTestCase):
-    def test_a_job_is_followed_across_its_retries(self):
+    def test_follow_continues_across_retries_and_exits_with_the_job(self):
         self.start_workers()
         process = self.start_sh(
             "exec queuectl logs -f $(queuectl enqueue --backoff-base 0.2 -- 'echo try $QUEUECTL_ATTEMPT;"
             " until [ -e go ]; do sleep 0.02; done; echo end; [ $QUEUECTL_ATTEMPT = 2 ]')",
             stdout=subprocess.PIPE,
         )
-        self.assertEqual(process.stdout.readline(), b"try 1\n")  # While it runs.
+        self.assertEqual(process.stdout.readline(), b"try 1\n")  # While the job runs.
         self.write("go", "")
         self.assertEqual(process.stdout.read(), b"end\ntry 2\nend\n")
         self.assertEqual(process.wait(20), 0)
 
-    def test_all_running_jobs_are_followed_with_their_id_on_each_line(self):
+    def test_follow_without_ids_prefixes_every_line_with_its_job(self):
         self.enqueue("--id", "before", "echo old; until [ -e go ]; do sleep 0.02; done; printf unended")
         self.start_workers("-c", "2")
         self.wait_for_state("before", "processing")
@@ -280,7 +282,7 @@ class FollowTest(ShellTestCase):
         process.send_signal(signal.SIGINT)
         self.assertEqual((process.wait(20), process.stdout.read()), (130, b""))
 
-    def test_following_can_start_with_the_last_lines(self):
+    def test_logs_n_prints_the_last_n_lines(self):
         self.start_workers()
         self.sh("queuectl enqueue --id a -- \"printf '1\\n2\\r\\n3\\n4'\" && queuectl wait a")
         for count, shown in ((0, b""), (1, b"4"), (2, b"3\n4"), (3, b"2\r\n3\n4"), (9, b"1\n2\r\n3\n4")):
