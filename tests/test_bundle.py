@@ -131,7 +131,7 @@ class AnywhereTest(BundleTestCase):
         self.run_cli("bundle", self.path("x"), "--python", "a\nb", code=2)
         self.run_cli("bundle", self.path("no/such/folder"), code=1)
 
-    def test_a_bundle_runs_on_every_supported_python_and_says_which_one_is_too_old(self):
+    def test_a_bundle_runs_on_every_supported_python_and_refuses_older_ones_clearly(self):
         bundle = self.bundle()
         pythons = other_pythons()
         if not pythons:

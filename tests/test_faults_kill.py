@@ -85,11 +85,11 @@ class KillPointTest(WorkersTestCase):
         for pid, number in ((supervisor, signal.SIGKILL), (oldest, signal.SIGSTOP)):
             os.kill(pid, number)
         try:
-            self.enqueue_lines(["true"] * 2)  # Waking the oldest worker for one of them is in vain.
+            self.enqueue_lines(["true"] * 2)  # One of them rings the stopped worker.
             self.start_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")
             (victim,) = [worker["pid"] for worker in self.live_workers() if worker["job"]]
             os.kill(victim, signal.SIGKILL)
-            self.wait_for_state("long", "completed")  # Without SIGCONT.
+            self.wait_for_state("long", "completed")  # Before SIGCONT.
         finally:
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
@@ -189,7 +189,7 @@ os.execve("/bin/sh", ["sh", "-c", "echo $$ >escaped; exec sleep 60"], {})
     def test_a_worker_that_must_exit_during_a_job_ends_its_command_first(self):
         ((_, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()
-        os.kill(supervisor, signal.SIGKILL)  # Otherwise it would end what the worker left.
+        os.kill(supervisor, signal.SIGKILL)  # Otherwise it would end the worker's leftovers.
         self.start_job("setsid sleep 60 & echo $! >escaped; until [ -e go ]; do sleep 0.02; done;"
                       " echo now; sleep 60",
                       "--max-retries", "0")  # fmt: skip
@@ -420,7 +420,7 @@ class SignalTest(WorkersTestCase):
                 "worker", "start", "-c", "2",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
-            time.sleep(delay)  # To signal it in different phases.
+            time.sleep(delay)  # Each delay hits a different phase of the start.
             try:
                 os.killpg(process.pid, signal.SIGTERM)
             except ProcessLookupError:

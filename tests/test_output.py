@@ -233,7 +233,7 @@ class EndTest(OutputTestCase):
         self.assertEqual(self.printed(), b"done\n")
 
     @unittest.skipUnless(LINUX, "only Linux shows that a process is stopped")
-    def test_cancelling_a_stopped_job_continues_it_so_it_can_clean_up(self):
+    def test_cancel_continues_a_stopped_job_so_it_can_clean_up(self):
         self.run_cli("config", "set", "kill-grace", "60s")
         self.start_workers()
         self.run_cli("enqueue", "--id", "job", "--",
