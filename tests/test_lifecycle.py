@@ -266,10 +266,12 @@ class TransitionsTest(unittest.TestCase):
             "succeed": ({"processing"}, "completed"),
             "fail": ({"processing"}, "failed"),
             "bury": ({"processing"}, "dead"),
+            "defer": ({"processing"}, "pending"),
             "release": ({"processing"}, "pending"),
             "cancel": ({"pending", "failed", "processing"}, "cancelled"),
             "revive": ({"dead", "cancelled", "completed", "failed"}, "pending"),
         }
+        self.assertEqual(set(promised), set(TRANSITIONS))
         for name, (from_states, to_state) in promised.items():
             move = TRANSITIONS[name]
             self.assertEqual((set(move.from_states), move.to_state), (from_states, to_state), name)
