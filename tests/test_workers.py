@@ -304,10 +304,14 @@ class StopTest(WorkersTestCase):
 
     def test_a_stopping_worker_starts_no_job(self):
         """A graceful stop in the middle of 200 jobs: none is lost, and none runs twice."""
-        ids = self.enqueue_lines([f"echo $QUEUECTL_JOB_ID >> {self.path('ran')}; sleep 0.03"] * 200)
-        self.start_workers("-c", "4")
+        # From the 40th on, jobs wait for the stop.
+        gate = "[ $(wc -l <ran) -lt 40 ] || until [ -e go ]; do sleep 0.02; done"
+        ids = self.enqueue_lines([f"echo $QUEUECTL_JOB_ID >>ran; {gate}"] * 200)
+        workers = self.start_workers("-c", "4")
         wait_until(lambda: self.read("ran").count("\n") >= 40, message="the jobs did not run")
-        self.stop_workers()
+        self.stop_workers("--no-wait")
+        self.write("go", "")
+        self.wait_until_gone([pid for _, pid in workers])
         states = self.states()
         self.assertLess(states.get("completed"), 200, "all jobs finished before the stop")
         self.assertEqual(set(states), {"completed", "pending"})
