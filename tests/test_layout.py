@@ -29,8 +29,8 @@ ORDER = {
     ),
     "program": ("sources service", "bundle"),
     "store": (
-        "sql bell filesystem connection",
-        "schema borrowed",
+        "sql bell connection",
+        "schema borrowed filesystem",
         "database",
         "reader",
         "roster",

@@ -15,10 +15,12 @@ import unittest
 import unittest.mock
 
 from queuectl_core.records import NO_OUTPUT, Identity
+from queuectl_core.store.bell import Bell
 from queuectl_core.workers.identity import boot
 from queuectl_core.workers.supervisor import YOUNG, _Slot
 from queuectl_core.workers.worker import HEALTH_CHECK
 from tests.harness import (
+    IS_ROOT,
     PROGRAM,
     RUNS,
     QueueTestCase,
@@ -180,6 +182,36 @@ class StartTest(WorkersTestCase):
         self.assertEqual(os.listdir(self.path("disk")), ["ran"])
         # A file system mounted there could now be unmounted.
         wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == "/", message="the worker is still in that directory")
+
+    def test_start_follows_no_link_in_place_of_the_bells(self):
+        self.enqueue("true")
+        elsewhere = self.path("elsewhere")
+        os.mkdir(elsewhere)
+        self.write("elsewhere/1", "precious")
+        os.symlink(elsewhere, self.db + "-bells")
+        result = self.run_cli("worker", "start", code=3)
+        self.assertRegex(result.stderr, r"^queuectl: \S+q\.db-bells: not a folder, of \w+; check it, and remove it\n$")
+        # The same for a link that appears later.
+        Bell(self.db, 1).close()
+        self.assertEqual(self.read("elsewhere/1"), "precious")
+        self.assertEqual(os.listdir(elsewhere), ["1"])
+
+    def test_start_refuses_a_file_that_every_user_can_write(self):
+        self.enqueue("true")
+        os.chmod(self.db, 0o666)
+        for options in ([], ["--foreground", "--drain"], ["--top-up"]):
+            result = self.run_cli("worker", "start", *options, code=3)
+            self.assertIn(f"run: chmod o-w {self.db}\n", result.stderr)
+        os.chmod(self.db, 0o664)
+        self.start_workers("--drain")
+
+    @unittest.skipUnless(IS_ROOT, "needs root to give a file away")
+    def test_start_refuses_another_users_file(self):
+        self.enqueue("touch ran")
+        os.chown(self.db, 65534, -1)
+        result = self.run_cli("worker", "start", "--drain", "--foreground", code=3)
+        self.assertRegex(result.stderr, r"belongs to \w+, whose commands workers would run as root;")
+        self.assertFalse(os.path.exists(self.path("ran")))
 
     def test_start_refuses_a_queue_on_a_network_file_system(self):
         id = self.enqueue("true")  # Create the file first: a network file system never gets a new one.

@@ -64,7 +64,7 @@ def start_arguments(parser: ArgumentParser) -> None:
 
 
 def start(args: Namespace) -> int:
-    from ..store.filesystem import refuse_network
+    from ..store.filesystem import refuse_foreign, refuse_network
     from ..workers import launch
     from ..workers.rescue import sweep
     from ..workers.worker_process import Plan
@@ -85,6 +85,7 @@ def start(args: Namespace) -> int:
     with open_store(args) as store:
         path = store.path
         refuse_network(path)
+        refuse_foreign(path)
         for id in sweep(store):
             tell(f"queuectl: job {id} was left behind by a dead worker; rescued it")
     takes = ",".join(dict.fromkeys(queues)) or None

@@ -51,7 +51,10 @@ class Bell:
 
     def _create(self) -> None:
         for _ in range(10):
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            bells = os.path.dirname(self._path)
+            os.makedirs(bells, mode=0o700, exist_ok=True)
+            if os.path.islink(bells):
+                raise NotADirectoryError(bells)  # Another user's trap: we would remove files elsewhere.
             try:
                 os.mkfifo(self._path, 0o600)
                 return
@@ -79,6 +82,8 @@ class Bell:
 
 def remove(path: str) -> None:
     """Remove a bell, and the folder if that was the last one."""
+    if os.path.islink(os.path.dirname(path)):
+        return
     try:
         os.unlink(path)
         os.rmdir(os.path.dirname(path))

@@ -1,8 +1,12 @@
-"""Refuse network file systems, on which SQLite's locks don't work."""
+"""Where a queue is: not on a network file system, where SQLite locks don't work, nor under another user's control."""
 
 from __future__ import annotations
 
+import os
+import stat
+
 from ..errors import DatabaseUnusable
+from .bell import folder
 
 # File systems that several machines can share. Not 9p: sandboxes use it for a local root.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -44,3 +48,36 @@ def refuse_network(path: str, mounts: str | None = None) -> None:
         raise DatabaseUnusable(
             f"{path}: SQLite's locks don't work on a network file system ({kind}); give --db FILE on a local disk"
         )
+
+
+def refuse_foreign(path: str) -> None:
+    """Raise DatabaseUnusable if another user could have workers on this file run commands or delete files as us.
+
+    The file must be ours, and not writable by everyone. Its bells must be in a real folder of ours: through a symbolic
+    link, workers would create and remove files elsewhere.
+    """
+    found = os.stat(path)
+    if found.st_uid != os.geteuid():
+        raise DatabaseUnusable(
+            f"{path}: belongs to {_user(found.st_uid)}, whose commands workers would run as {_user(os.geteuid())};"
+            " start workers as the file's owner, or give another --db FILE"
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise DatabaseUnusable(f"{path}: every user can write commands to it; run: chmod o-w {path}")
+    bells = folder(path)
+    try:
+        found = os.lstat(bells)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a folder"
+        raise DatabaseUnusable(f"{bells}: {kind}, of {_user(found.st_uid)}; check it, and remove it")
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
