@@ -75,6 +75,8 @@ class Torture:
         self.acknowledged: dict = {}  # id to kind
         self.cancelled: set = set()
         self.problems: list = []
+        # A thread that dies, such as the killer, must not make the run look easy.
+        threading.excepthook = lambda failed: self.problems.append(f"{failed.thread}: {failed.exc_value!r}")
         self.commands = 0
         self.signals = dict.fromkeys(("workers", "supervisors", "everything", "clients", "stopped"), 0)
         self.kills: list = []
@@ -190,7 +192,7 @@ class Torture:
     def fleet(self) -> list:
         """The rows of running processes."""
         with Store(self.db) as store:
-            return [row for row in store.workers() if birth(row.pid) == row.birth]
+            return [row for row in store.workers() if birth(row.pid) == row.identity.birth]
 
     def killer(self) -> None:
         choose = random.Random(f"{self.seed} killer")
