@@ -1,8 +1,8 @@
-"""What the tests share: a queue per test with real processes, and the audit of a queue.
+"""Shared by the tests: a queue per test with real processes, and the audit of a queue.
 
-Every test owns a temporary folder with its database, its HOME and its environment. It ends the processes that it
-started and no others: they have the folder's name in their environment. So several checkouts can run their tests at
-once, next to a queue that is in use.
+Each test gets a temporary folder for its database and HOME, and its own environment. It kills only the processes it
+started, which carry the folder's name in their environment, so several checkouts can run their tests at once, next
+to a queue in use.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ import tempfile
 import time
 import unittest
 from collections import namedtuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional
 
-from queuectl_core.lifecycle import FINISHED, STATES, WAITING
+from queuectl_core.lifecycle import FINISHED, STATES, WAITING, Job
 from queuectl_core.store import Store
 from queuectl_core.workers.identity import TOKEN_VARIABLE, birth, own_identity
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "queuectl.py")
-# Variables that tests don't pass on: they would change the output or (the last one) have each of about 2,000 starts
-# compile the program again.
+# Variables that tests don't pass on: they change the output or (the last one) recompile the program at each of
+# about 2,000 starts.
 DROPPED = ("NO_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
-MARK = "QUEUECTL_TEST"  # In the environment of everything that a test starts; the value is its folder.
-LONGEST_RUN = 60  # Seconds that a command may take before the test fails.
+MARK = "QUEUECTL_TEST"  # In the environment of every process that a test starts; its value is the test's folder.
+LONGEST_RUN = 60  # Seconds a command may run before its test fails.
 IS_ROOT = os.geteuid() == 0
 
 
 def restore_signals() -> None:
-    """Make sure that nothing the tests start inherits an ignored or blocked signal.
+    """Start no process with an ignored or blocked signal.
 
-    `nohup` ignores SIGHUP, and `&` in a script ignores SIGINT and SIGQUIT. An ignored signal stays ignored
-    across exec, but a caught one is reset. So catch them and do nothing: children get the defaults, and
-    this process still survives what its caller wanted it to survive.
+    `nohup` ignores SIGHUP, and `&` in a script ignores SIGINT and SIGQUIT. Ignored signals stay ignored across exec,
+    but caught ones are reset. So catch them and do nothing: children get the defaults, and this process still
+    survives the signals its caller ignored.
     """
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
@@ -50,10 +51,11 @@ def restore_signals() -> None:
 restore_signals()
 
 Result = namedtuple("Result", "code stdout_bytes stderr_bytes")
+Environment = Dict[str, Optional[str]]
 
 
 class CommandResult(Result):
-    """What a command printed, as text and as bytes, and its exit code."""
+    """A command's output, as text and as bytes, and its exit code."""
 
     @property
     def stdout(self) -> str:
@@ -64,21 +66,22 @@ class CommandResult(Result):
         return self.stderr_bytes.decode("utf-8", "surrogateescape")
 
     @property
-    def lines(self) -> list:
+    def lines(self) -> list[str]:
         """The lines of stdout."""
         return self.stdout.splitlines()
 
     @property
-    def json(self):
-        """stdout parsed as JSON."""
+    def json(self) -> Any:
+        """stdout, parsed as JSON."""
         return json.loads(self.stdout)
 
 
-def wait_until(condition, timeout: float = 20, message: object = "the condition did not come true"):
-    """Poll `condition()` until it is true and return its value; fail after `timeout` seconds.
-
-    `message` is a string, or a function that returns one.
-    """
+def wait_until(
+    condition: Callable[[], Any],
+    timeout: float = 20,
+    message: str | Callable[[], str] = "the condition never came true",
+) -> Any:
+    """Poll `condition()` until it is true, and return its value; fail after `timeout` seconds."""
     until = time.monotonic() + timeout
     while True:
         value = condition()
@@ -86,20 +89,20 @@ def wait_until(condition, timeout: float = 20, message: object = "the condition 
             return value
         if time.monotonic() > until:
             text = message() if callable(message) else message
-            raise AssertionError(f"{text} (waited {timeout:g}s)")
+            raise AssertionError(f"{text} (waited {timeout:g} s)")
         time.sleep(0.01)
 
 
 def sleep_to_see_nothing_happen(seconds: float) -> None:
-    """Sleep for a fixed time, because the absence of an event can't be awaited.
+    """Sleep for a fixed time: the absence of an event can't be polled for.
 
-    On a machine too slow for the event to happen in time, the test proves less but doesn't fail.
+    If the machine is too slow for the event to happen in time, the test proves less but doesn't fail.
     """
     time.sleep(seconds)
 
 
 def shown_on(terminal: int) -> bytes:
-    """Everything written to a pseudo-terminal until no process has it open. `terminal` is our side of it."""
+    """Read a pseudo-terminal from our end, `terminal`, until no process has the other end open."""
     shown = b""
     try:
         while True:
@@ -107,37 +110,38 @@ def shown_on(terminal: int) -> bytes:
             if not piece:
                 return shown
             shown += piece
-    except OSError:  # Linux: the other side has closed.
+    except OSError:  # Linux: the other end is closed.
         return shown
     finally:
         os.close(terminal)
 
 
-# For jobs: true while process $pid is running. (`kill -0` also succeeds for zombies, and init may reap late.)
+# Shell condition for jobs: process $pid is running. (`kill -0` also succeeds for zombies, and init may reap late.)
 RUNS = "ps -o stat= -p $pid | grep -q '^[^Z]'"
 
 
 def process_is_gone(pid: int) -> bool:
-    """Whether no process with this PID is running; zombies don't count."""
+    """Whether no process has this PID; zombies don't count."""
     return birth(pid) is None
 
 
-def processes_with(variable: str, starts_with: str, ends: bool = False) -> dict:
-    """Running processes with this variable in their environment: {pid: its value}.
+def processes_with(variable: str, prefix: str, exact: bool = False) -> dict[int, str]:
+    """Running processes with this variable in their environment: {PID: its value}.
 
-    Its value must start with `starts_with`, or equal it if `ends`.
+    Its value must start with `prefix`, or equal it if `exact`.
     """
-    mark = (f"{variable}={starts_with}").encode()
+    mark = f"{variable}={prefix}".encode()
     found = {}
     for pid, words in _environments():
         for word in words:
-            if word == mark or (not ends and word.startswith(mark)):
+            if word == mark or (not exact and word.startswith(mark)):
                 found[pid] = word.partition(b"=")[2].decode("utf-8", "replace")
     found.pop(os.getpid(), None)
     return found
 
 
-def _environments():
+def _environments() -> Iterator[tuple[int, list[bytes]]]:
+    """The PID and the variables of each process; on macOS and the BSDs, its arguments too."""
     if os.path.isdir("/proc/self"):
         for entry in os.listdir("/proc"):
             if entry.isdigit():
@@ -145,7 +149,7 @@ def _environments():
                     with open(f"/proc/{entry}/environ", "rb") as file:
                         yield int(entry), file.read().split(b"\0")
                 except OSError:
-                    pass  # It has ended, or belongs to another user.
+                    pass  # It ended, or belongs to another user.
         return
     show = "-E" if sys.platform == "darwin" else "-e"
     listing = subprocess.run(
@@ -172,17 +176,22 @@ class QueueTestCase(unittest.TestCase):
         }
         self.environment.update(HOME=self.home, QUEUECTL_DB=self.db)
         self.environment[MARK] = self.folder
-        self._started = []
+        self._started: list[subprocess.Popen[bytes]] = []
         self.addCleanup(self._clean_up)
 
     # --- running the program ---------------------------------------------------------------------
 
     def run_cli(
-        self, *args, input=None, code: int = 0, env: dict | None = None, cwd: str | None = None
+        self,
+        *args: object,
+        input: str | bytes | None = None,
+        code: int | None = 0,
+        env: Environment | None = None,
+        cwd: str | None = None,
     ) -> CommandResult:
-        """Run a command to its end; `code` is the expected exit code (None: any).
+        """Run a command and wait for it; `code` is the expected exit code (None: any).
 
-        `env` adds to the environment; a value of None removes a variable.
+        `env` adds to the environment; a value of None removes the variable.
         """
         if isinstance(input, str):
             input = input.encode("utf-8", "surrogateescape")
@@ -209,9 +218,14 @@ class QueueTestCase(unittest.TestCase):
         return result
 
     def start_cli(
-        self, *args, env: dict | None = None, cwd: str | None = None, program: str = PROGRAM, **options
-    ) -> subprocess.Popen:
-        """Start a command; returns its Popen, with binary streams. `options` are Popen's."""
+        self,
+        *args: object,
+        env: Environment | None = None,
+        cwd: str | None = None,
+        program: str = PROGRAM,
+        **options: Any,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command, with binary streams. `options` are Popen's."""
         environment = dict(self.environment)
         for name, value in (env or {}).items():
             if value is None:
@@ -227,41 +241,41 @@ class QueueTestCase(unittest.TestCase):
         self._started.append(process)
         return process
 
-    def start_workers(self, *args, env: dict | None = None) -> list:
-        """Run `worker start` with `args`; returns (id, PID) of each worker."""
+    def start_workers(self, *args: object, env: Environment | None = None) -> list[tuple[int, int]]:
+        """Run `worker start`; return each worker's id and PID."""
         result = self.run_cli("worker", "start", *args, env=env)
         workers = []
         for line in result.lines:
             match = re.fullmatch(r"worker (\d+) started, pid (\d+)", line)
-            self.assertTrue(match, f"not as promised: {line!r}")
+            self.assertTrue(match, f"unexpected: {line!r}")
             workers.append((int(match.group(1)), int(match.group(2))))
         return workers
 
-    def enqueue(self, *args, **options) -> str:
-        """Run `enqueue` with `args` for one job; returns its id."""
+    def enqueue(self, *args: object, **options: Any) -> str:
+        """Run `enqueue` for one job; return its id."""
         (id,) = self.run_cli("enqueue", *args, **options).lines
         return id
 
-    def enqueue_lines(self, lines, *args) -> list:
-        """Enqueue a job per line; returns their ids."""
+    def enqueue_lines(self, lines: Iterable[str], *args: object) -> list[str]:
+        """Enqueue one job per line; return their ids."""
         return self.run_cli("enqueue", *args, "-", input="".join(line + "\n" for line in lines)).lines
 
-    def stop_workers(self, *args, **options) -> CommandResult:
+    def stop_workers(self, *args: object, **options: Any) -> CommandResult:
         """Run `worker stop`."""
         return self.run_cli("worker", "stop", *args, **options)
 
-    # --- looking ---------------------------------------------------------------------------------
+    # --- inspecting the queue ----------------------------------------------------------------------
 
-    def jobs(self) -> dict:
+    def jobs(self) -> dict[str, dict[str, Any]]:
         """All jobs by id, as `list --json` shows them."""
         return {job["id"]: job for job in self.run_cli("list", "--json").json}
 
-    def job(self, id: str) -> dict:
+    def job(self, id: str) -> dict[str, Any]:
         """One job, with its `history`."""
         return self.run_cli("show", id, "--json").json
 
-    def rows(self, statement: str, *parameters) -> list:
-        """Rows straight from the file, over a separate connection."""
+    def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Run a statement straight on the file, over its own connection; return its rows."""
         connection = sqlite3.connect(self.db, timeout=20, isolation_level=None)
         try:
             return connection.execute(statement, parameters).fetchall()
@@ -269,7 +283,7 @@ class QueueTestCase(unittest.TestCase):
             connection.close()
 
     def owner(self, id: str) -> int:
-        """The PID of the worker that runs a job."""
+        """The PID of the worker that is running a job."""
         statement = (
             "SELECT worker.pid FROM queuectl_workers AS worker JOIN queuectl_jobs AS job"
             " ON job.worker = worker.id WHERE job.id = ?"
@@ -280,12 +294,12 @@ class QueueTestCase(unittest.TestCase):
         """The state of a job, straight from the file."""
         return self.rows("SELECT state FROM queuectl_jobs WHERE id = ?", id)[0][0]
 
-    def states(self) -> dict:
+    def states(self) -> dict[str, int]:
         """How many jobs are in each state, straight from the file."""
         return dict(self.rows("SELECT state, count(*) FROM queuectl_jobs GROUP BY state"))
 
     def wait_for_state(self, id: str, *states: str, timeout: float = 20) -> str:
-        """Wait until a job is in one of these states."""
+        """Wait until a job is in one of these states; return it."""
         return wait_until(
             lambda: self.state(id) in states and self.state(id),
             timeout,
@@ -294,24 +308,24 @@ class QueueTestCase(unittest.TestCase):
 
     def wait_until_all_finished(self, timeout: float = 30) -> None:
         """Wait until all jobs are finished."""
-        wait_until(lambda: set(self.states()) <= set(FINISHED), timeout, lambda: f"left: {self.states()}")
+        wait_until(lambda: set(self.states()) <= set(FINISHED), timeout, lambda: f"unfinished: {self.states()}")
 
-    def store(self, **options) -> Store:
-        """The store, opened in this process; closed when the test ends."""
+    def store(self, **options: Any) -> Store:
+        """Open the store in this process, and close it when the test ends."""
         store = Store(self.db, **options)
         self.addCleanup(store.close)
         return store
 
-    def stored_jobs(self, store: Store) -> list:
-        """All jobs as the store reads them, oldest first."""
+    def stored_jobs(self, store: Store) -> list[Job]:
+        """All jobs as the store returns them, oldest first."""
         return [store.get(id) for (id,) in self.rows("SELECT id FROM queuectl_jobs ORDER BY seq")]
 
     def register_worker(self, store: Store, queues: str | None = None) -> int:
-        """Register this process as a worker; returns its id."""
+        """Register this process as a worker; return its id."""
         return store.register("worker", None, own_identity(), queues, "test")
 
-    def audit(self, ids=None) -> None:
-        """Check everything that must be true of any queue; `ids` were acknowledged."""
+    def audit(self, ids: Iterable[str] | None = None) -> None:
+        """Audit this test's queue, as `audit` below does."""
         audit(self.db, ids)
 
     def path(self, name: str) -> str:
@@ -319,29 +333,29 @@ class QueueTestCase(unittest.TestCase):
         return os.path.join(self.folder, name)
 
     def read(self, name: str) -> str:
-        """The text of a file in the test's folder; "" where there is none."""
+        """The text of a file in the test's folder; "" if it doesn't exist."""
         try:
             with open(self.path(name)) as file:
                 return file.read()
         except FileNotFoundError:
             return ""
 
-    def write(self, name: str, text) -> str:
-        """Write a file in the test's folder; returns its path."""
+    def write(self, name: str, text: str | bytes) -> str:
+        """Write a file in the test's folder; return its path."""
         with open(self.path(name), "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode())
         return self.path(name)
 
-    # --- the end ---------------------------------------------------------------------------------
+    # --- cleaning up -----------------------------------------------------------------------------
 
-    def processes(self) -> dict:
-        """The running processes that this test started, and their children: {pid: the test's folder}."""
-        return processes_with(MARK, self.folder, ends=True)
+    def processes(self) -> dict[int, str]:
+        """Running processes that this test started, and their descendants: {PID: the test's folder}."""
+        return processes_with(MARK, self.folder, exact=True)
 
     def _clean_up(self) -> None:
         try:
-            # Not by `worker stop`: a test may have broken its database, and this is quicker.
-            self._nothing_is_left()
+            # Faster than `worker stop`, and works on a database that the test broke.
+            self.kill_processes()
             for process in self._started:
                 if process.poll() is None:
                     process.kill()
@@ -349,29 +363,29 @@ class QueueTestCase(unittest.TestCase):
                 for stream in (process.stdin, process.stdout, process.stderr):
                     if stream:
                         stream.close()
-            wait_until(self._nothing_is_left, 10, lambda: f"left running: {self.processes()}")
+            wait_until(self.kill_processes, 10, lambda: f"still running: {self.processes()}")
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _nothing_is_left(self) -> bool:
-        """Kill what this test started; True if nothing was left running."""
-        left = self.processes()
-        for pid in left:
+    def kill_processes(self) -> bool:
+        """Kill the processes that this test started; return True if there were none."""
+        running = self.processes()
+        for pid in running:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        return not left
+        return not running
 
 
-def _word(value):
+def _word(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
 
 
 # --- the audit -----------------------------------------------------------------------------------
 
 FAILURES = ("exit", "signal", "timeout", "lost", "unstarted")
-# How the last attempt can have ended, by the job's state.
+# Outcomes that a job's last attempt may have, by the job's state.
 LAST_OUTCOMES = {
     "completed": ("exit",),
     "failed": FAILURES,
@@ -381,10 +395,10 @@ LAST_OUTCOMES = {
 }
 
 
-def audit(store_or_db, ids=None) -> None:
-    """Check everything that must be true of any queue at any time. Raises AssertionError.
+def audit(store_or_db: Store | str, ids: Iterable[str] | None = None) -> None:
+    """Check every invariant of a queue, in use or not. Raises AssertionError.
 
-    `ids` were acknowledged, so each must exist once.
+    `ids` are acknowledged jobs: each must exist exactly once.
     """
     path = getattr(store_or_db, "path", store_or_db)
     connection = sqlite3.connect(path, timeout=20, isolation_level=None)
@@ -399,50 +413,50 @@ def audit(store_or_db, ids=None) -> None:
         connection.close()
 
 
-def _audit_rows(connection, ids) -> None:
+def _audit_rows(connection: sqlite3.Connection, ids: Iterable[str] | None) -> None:
     (checked,) = connection.execute("PRAGMA integrity_check").fetchone()
     _expect(checked == "ok", "the file is damaged: %s", checked)
     jobs = connection.execute("SELECT * FROM queuectl_jobs ORDER BY seq").fetchall()
     known = [job["id"] for job in jobs]
-    _expect(len(set(known)) == len(known), "an id is there twice")
+    _expect(len(set(known)) == len(known), "two jobs have the same id")
     if ids is not None:
         ids = list(ids)
         _expect(len(set(ids)) == len(ids), "an id was acknowledged twice")
         _expect(set(ids) <= set(known), "lost: %s", sorted(set(ids) - set(known))[:10])
-    attempts = {}
+    attempts: dict[int, list[sqlite3.Row]] = {}
     for row in connection.execute("SELECT * FROM queuectl_attempts ORDER BY job, attempt"):
         attempts.setdefault(row["job"], []).append(row)
     for job in jobs:
         _audit_job(job, attempts.pop(job["seq"], []))
-    _expect(not attempts, "attempts of no job: %s", list(attempts))
-    stray = connection.execute(
+    _expect(not attempts, "attempts without a job: %s", list(attempts))
+    orphans = connection.execute(
         "SELECT count(*) FROM queuectl_output AS output LEFT JOIN queuectl_attempts AS attempt"
         " ON attempt.job = output.job AND attempt.attempt = output.attempt WHERE attempt.job IS NULL"
     ).fetchone()[0]
-    _expect(stray == 0, "output of no attempt: %s rows", stray)
+    _expect(orphans == 0, "output without an attempt: %s rows", orphans)
     _audit_counts(connection, jobs)
 
 
-def _audit_job(job, attempts) -> None:
+def _audit_job(job: sqlite3.Row, attempts: list[sqlite3.Row]) -> None:
     id, state = job["id"], job["state"]
-    _expect(state in STATES, "%s: no state: %s", id, state)
+    _expect(state in STATES, "%s: unknown state: %s", id, state)
     limit = job["max_retries"] + 1
     _expect(0 <= job["attempts"] <= limit, "%s: %s attempts of %s", id, job["attempts"], limit)
-    filed = job["ready"] in (0, 1)
+    scheduled = job["ready"] in (0, 1)
     should_be = state in WAITING and job["waits_for"] == 0
-    _expect(filed == should_be and (filed or job["ready"] is None), "%s: ready %s", id, job["ready"])
+    _expect(scheduled == should_be and (scheduled or job["ready"] is None), "%s: ready %s", id, job["ready"])
     if job["ready"] == 1:
-        _expect(job["run_at"] <= time.time() + 1, "%s: ready before its time", id)
+        _expect(job["run_at"] <= time.time() + 1, "%s: ready too early", id)
     numbers = [attempt["attempt"] for attempt in attempts]
     last = job["last_attempt"]
-    _expect(numbers == list(range(1, last + 1)), "%s: %s, last %s", id, numbers, last)
+    _expect(numbers == list(range(1, last + 1)), "%s: attempts %s, the last is %s", id, numbers, last)
     for attempt in attempts:
         is_open = attempt["outcome"] is None
-        runs = state == "processing" and attempt["attempt"] == last
+        running = state == "processing" and attempt["attempt"] == last
         _expect(
-            is_open == runs, "%s is %s: attempt %s: %s", id, state, attempt["attempt"], attempt["outcome"]
+            is_open == running, "%s is %s: attempt %s: %s", id, state, attempt["attempt"], attempt["outcome"]
         )
-        if runs:
+        if running:
             _expect(attempt["worker"] == job["worker"], "%s: two workers", id)
     for before, after in zip(attempts, attempts[1:]):
         _expect(before["finished_at"] <= after["started_at"], "%s: two attempts at once", id)
@@ -455,18 +469,19 @@ def _audit_job(job, attempts) -> None:
         if state == "completed":
             _expect(code == 0 and job["exit_code"] == 0, "%s completed with exit %s", id, code)
         if state in ("failed", "dead"):
-            _expect(job["error"] and (outcome != "exit" or code), "%s failed without reason", id)
+            _expect(job["error"] and (outcome != "exit" or code), "%s failed without a reason", id)
     if state == "dead" and not _buries_early(job):
         _expect(job["attempts"] == limit, "%s: buried after %s of %s", id, job["attempts"], limit)
 
 
-def _buries_early(job) -> bool:
-    """Whether some exit codes bury the job before its retries are used up."""
+def _buries_early(job: sqlite3.Row) -> bool:
+    """Whether some exit codes bury the job before it runs out of retries."""
     return job["bury_on"] is not None or job["retry_only_on"] is not None
 
 
-def _audit_counts(connection, jobs) -> None:
-    real = {}
+def _audit_counts(connection: sqlite3.Connection, jobs: list[sqlite3.Row]) -> None:
+    """Compare each queue's counters, kept by triggers, with its jobs."""
+    real: dict[str, dict[str, int]] = {}
     for job in jobs:
         counts = real.setdefault(job["queue"], dict.fromkeys(STATES, 0))
         counts[job["state"]] += 1
@@ -475,23 +490,23 @@ def _audit_counts(connection, jobs) -> None:
         for row in connection.execute("SELECT * FROM queuectl_queues")
     }
     for queue in set(real) | set(kept):
-        nothing = dict.fromkeys(STATES, 0)
-        found, counted = real.get(queue, nothing), kept.get(queue, nothing)
-        _expect(found == counted, "queue %s: counted %s, there are %s", queue, counted, found)
+        zeros = dict.fromkeys(STATES, 0)
+        jobs_found, counters = real.get(queue, zeros), kept.get(queue, zeros)
+        _expect(jobs_found == counters, "queue %s: counters say %s, the jobs %s", queue, counters, jobs_found)
 
 
-def _audit_processes(connection) -> None:
-    """No process of an attempt may be running once that attempt has ended."""
+def _audit_processes(connection: sqlite3.Connection) -> None:
+    """Check that no attempt that ended has a process running."""
 
-    def strays() -> list:
+    def strays() -> list[int]:
         found = processes_with(TOKEN_VARIABLE, "")
         tokens = dict(connection.execute("SELECT token, outcome IS NULL FROM queuectl_attempts"))
         return [pid for pid, token in found.items() if token in tokens and not tokens[token]]
 
-    # A job may have ended between the two looks.
-    wait_until(lambda: not strays(), 3, lambda: f"left by attempts that ended: {strays()}")
+    # An attempt may end between the two reads.
+    wait_until(lambda: not strays(), 3, lambda: f"left running by attempts that ended: {strays()}")
 
 
-def _expect(is_true: object, text: str, *details: object) -> None:
-    if not is_true:
+def _expect(truth: object, text: str, *details: object) -> None:
+    if not truth:
         raise AssertionError("audit: " + text % details)

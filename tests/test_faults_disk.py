@@ -38,8 +38,8 @@ class SmallDiskTest(DiskTestCase):
     def _clean_up(self) -> None:
         # Unmount after all processes on the disk have ended, but before the folder is removed.
         try:
-            self._nothing_is_left()
-            wait_until(self._nothing_is_left)
+            self.kill_processes()
+            wait_until(self.kill_processes)
             subprocess.run(["umount", "-l", self.disk], check=False, stderr=subprocess.DEVNULL)
         finally:
             super()._clean_up()

@@ -349,7 +349,7 @@ class FleetTest(WorkersTestCase):
         command = "if [ -e $QUEUECTL_JOB_ID ]; then exit 0; fi; touch $QUEUECTL_JOB_ID; sleep 60"
         ids = self.enqueue_lines([command] * 3, "--backoff-base", "0.1")
         wait_until(lambda: all(os.path.exists(self.path(id)) for id in ids))
-        wait_until(self._nothing_is_left)  # It also kills every process that is left.
+        wait_until(self.kill_processes)
         status = self.run_cli("status")
         self.assertIn("No workers are running.", status.stdout)
         self.assertIn("3 jobs were left behind by dead workers", status.stderr)

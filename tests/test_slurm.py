@@ -103,7 +103,7 @@ class Cluster:
         for daemon in self._daemons.values():
             daemon.kill()
             daemon.wait()
-        for pid in processes_with("SLURM_CONF", self.conf, ends=True):  # Processes of job steps.
+        for pid in processes_with("SLURM_CONF", self.conf, exact=True):  # Processes of job steps.
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -275,7 +275,7 @@ class Torture:
 
     def left(self) -> dict:
         """Our running processes."""
-        return processes_with(MARK, self.folder, ends=True)
+        return processes_with(MARK, self.folder, exact=True)
 
     def check(self) -> None:
         """Raises AssertionError, or adds to `problems`, if a check fails."""
