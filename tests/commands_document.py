@@ -1,6 +1,6 @@
-"""Writes docs/commands.md and docs/queuectl.1 from the registry: `python3 -m tests.commands_document`.
+"""Generates docs/commands.md and docs/queuectl.1 from the registry: `python3 -m tests.commands_document`.
 
-Tests compare them with the files, so every command and option is documented.
+Tests fail if either file is outdated, so every command and option is documented.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INTRODUCTION = """\
 
 Generated from `queuectl COMMAND --help` by `python3 -m tests.commands_document`.
 
-Durations are written as 90, 90s, 5m, 2h or 1d; times as ISO 8601 (local unless they have a zone), epoch seconds, or
+Write durations as 90, 90s, 5m, 2h or 1d; times as ISO 8601 (local unless they have a zone), epoch seconds, or
 +5m. `show`, `logs` and `wait` take any unique prefix of an id; commands that change jobs take whole ids. `--json`
 prints one JSON value and nothing else on stdout.
 """
@@ -30,20 +30,20 @@ def document() -> str:
     """The text of docs/commands.md."""
     parts = [INTRODUCTION, "## queuectl [options] COMMAND …\n", _options("")]
     for name, command in COMMANDS.items():
-        what = command.help[0].upper() + command.help[1:]
-        parts += [f"## queuectl {name}\n", what + ".\n", _options(name)]
-    aliases = ["| `{}` | `{}` |".format(alias, " ".join(words)) for alias, words in ALIASES.items()]
-    parts.append("## Aliases\n\n| for | is |\n| --- | --- |\n{}\n".format("\n".join(aliases)))
-    keys = ["| `{}` | {} | {} |".format(s.key, s.default or "-", s.help) for s in SETTINGS.values()]
+        sentence = command.help[0].upper() + command.help[1:] + "."
+        parts += [f"## queuectl {name}\n", sentence + "\n", _options(name)]
+    aliases = [f"| `{alias}` | `{' '.join(words)}` |\n" for alias, words in ALIASES.items()]
+    parts.append("## Aliases\n\n| alias | command |\n| --- | --- |\n" + "".join(aliases))
+    keys = [f"| `{s.key}` | {s.default or '-'} | {s.help} |\n" for s in SETTINGS.values()]
     parts.append(
-        "## Configuration keys\n\nA key of one queue is written QUEUE.KEY.\n\n| key | default | meaning |\n"
-        "| --- | --- | --- |\n{}\n".format("\n".join(keys))
+        "## Configuration keys\n\nQUEUE.KEY sets a key for one queue only.\n\n| key | default | meaning |\n"
+        "| --- | --- | --- |\n" + "".join(keys)
     )
     return "\n".join(part for part in parts if part)
 
 
 def _options(name: str) -> str:
-    """A command's arguments as a table; "" if it has none. Raises ValueError if one has no help."""
+    """A table of a command's arguments; "" if it has none. Raises ValueError if one has no help."""
     rows = []
     for argument in arguments(name):
         if "--help" in argument.options:
@@ -52,8 +52,9 @@ def _options(name: str) -> str:
             raise ValueError(f"{name}: {argument.options or argument.value} has no help")
         words = filter(None, [", ".join(argument.options), argument.value])
         cells = " ".join(words), argument.help
-        rows.append("| `{}` | {} |".format(*tuple(cell.replace("|", "\\|") for cell in cells)))
-    return "| | |\n| --- | --- |\n{}\n".format("\n".join(rows)) if rows else ""
+        syntax, help = (cell.replace("|", "\\|") for cell in cells)
+        rows.append(f"| `{syntax}` | {help} |\n")
+    return "| | |\n| --- | --- |\n" + "".join(rows) if rows else ""
 
 
 if __name__ == "__main__":

@@ -1,30 +1,30 @@
-"""Runs the code blocks of a Markdown document, so documents can't show anything that isn't true.
+"""Runs the code blocks of a Markdown document, which keeps its examples true.
 
-Blocks run in the order of the document, in one shell session whose HOME is empty at first, with `queuectl` and
-`python3` on PATH. The language of the fence says how:
+Blocks run in order, in one shell session that starts with an empty HOME and with `queuectl` and `python3` on PATH.
+The fence's language says how:
 
-    console    commands after "$ " (continued after "> "); all other lines are what the
-               commands print, on stdout and stderr alike, and are compared
-    sh         commands; each must succeed (in the checkout, where they call queuectl.py)
+    console    "$ " starts a command and "> " continues it; all other lines are the expected
+               output, stdout and stderr together
+    sh         commands; each must succeed (if they mention queuectl.py, they run in the checkout)
     python     a program; it must succeed, and can import queuectl_core
 
-Other languages are not run. In the output of a console block, these may differ:
+Blocks in other languages are not run. In the output of a console block, these may differ:
 
-    ids        8 letters and digits, such as 4k7rm2xp: any generated id, but the same one wherever the
-               document shows it, in commands too
+    ids        8 letters and digits, such as 4k7rm2xp, match any generated id, but the same one
+               wherever the document shows it, in commands too
     PIDs       numbers of 5 to 7 digits
     times      dates, times of day, durations (350ms, 4s, 2m05s), rates
     blanks     the width of columns
     …          alone on a line: any lines; at the end of a line: the rest of it
 
-A comment before a fence, invisible to readers, can say more about the block:
+Comments before a fence, which readers don't see, apply to its block:
 
     <!-- not run: REASON -->
-    <!-- needs: PROGRAM … -->      skipped if one of them is not installed
-    <!-- only if: COMMAND -->      skipped if this fails
-    <!-- before: COMMANDS -->      run first: what a reader has but the test doesn't
+    <!-- needs: PROGRAM … -->      skip the block unless all are installed
+    <!-- only if: COMMAND -->      skip the block if this command fails
+    <!-- before: COMMANDS -->      run these first, to prepare what a reader already has
 
-`DocumentTestCase.stand_in` puts a program on the document's PATH.
+Tests add programs to the session's PATH with `DocumentTestCase.put_on_path`.
 """
 
 from __future__ import annotations
@@ -37,25 +37,34 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 from tests.harness import LONGEST_RUN, ROOT
 from tests.shell import ShellTestCase
 
 RUN = ("console", "sh", "python")
-MARK = "\x1e"  # ASCII's record separator: around the exit code, after a command's output.
+MARK = "\x1e"  # ASCII's record separator; the session prints it before and after each exit code.
 
-# A fenced block: `section` is the heading above it, `notes` are the comments before it, by keyword.
-Block = namedtuple("Block", "path line section language text notes")
+
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    path: str
+    line: int
+    section: str  # The heading above it.
+    language: str
+    text: str
+    notes: dict[str, str]  # The comments before it, by keyword.
+
 
 _PIECE = re.compile(
     r"^(?P<heading>#+ (?P<title>[^\n]+))$"
-    r"|^<!-- (?P<note>not run|needs|only if|before): (?P<what>.*?) -->$"
+    r"|^<!-- (?P<note>not run|needs|only if|before): (?P<value>.*?) -->$"
     r"|^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
-# What a document can't know in advance, and what may be there instead.
+# Output that differs from run to run, and what may replace it.
 _ID = r"[0-9a-hjkmnp-tv-z]{8}"
 _DURATION = r"(?:\d+ms|\d+s|\d+m\d\ds|\d+h\d\dm|\d+d\d\dh)"
 _VOLATILE = re.compile(
@@ -71,7 +80,7 @@ _VOLATILE = re.compile(
     r"|(?P<blanks> +)",
     re.MULTILINE,
 )
-_MAY_BE = {
+_REPLACEMENTS = {
     "moment": r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?",
     "clock": r"\d\d:\d\d:\d\d",
     "duration": _DURATION,
@@ -84,16 +93,17 @@ _MAY_BE = {
 }
 
 
-def blocks(path: str) -> list:
-    """The fenced blocks of a document, given by its path in the checkout."""
+def blocks(path: str) -> list[Block]:
+    """The fenced blocks of a document; `path` is relative to the checkout."""
     with open(os.path.join(ROOT, path), encoding="utf-8") as file:
         document = file.read()
-    found, section, notes = [], "", {}
+    found: list[Block] = []
+    section, notes = "", {}
     for piece in _PIECE.finditer(document):
         if piece["heading"]:
             section = piece["title"]
         elif piece["note"]:
-            notes[piece["note"]] = piece["what"]
+            notes[piece["note"]] = piece["value"]
         else:
             line = document.count("\n", 0, piece.start()) + 1
             found.append(Block(path, line, section, piece["language"], piece["text"], notes))
@@ -101,9 +111,9 @@ def blocks(path: str) -> list:
     return found
 
 
-def commands(block: Block) -> list:
-    """The commands of a console block, each with the output shown: (command, output)."""
-    found = []
+def commands(block: Block) -> list[tuple[str, str]]:
+    """The commands of a console block with their expected output."""
+    found: list[list[str]] = []
     for line in block.text.splitlines(keepends=True):
         if line.startswith("$ "):
             found.append([line[2:], ""])
@@ -113,11 +123,11 @@ def commands(block: Block) -> list:
             found[-1][1] += line
         else:
             raise AssertionError(f"{block.path}:{block.line}: output before any command")
-    return [tuple(pair) for pair in found]
+    return [(command, output) for command, output in found]
 
 
 class DocumentTestCase(ShellTestCase):
-    """A test that follows a document as a reader would."""
+    """A test that runs a document's commands, as a reader would."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -125,34 +135,34 @@ class DocumentTestCase(ShellTestCase):
         os.mkdir(self.here)
         del self.environment["QUEUECTL_DB"]
         self.environment.update(PYTHONPATH=ROOT, TZ="UTC", LC_ALL="C")
-        self.stand_in("python3", f'exec {shlex.quote(sys.executable)} "$@"')
-        self._ids = {}
-        self._shell = None
+        self.put_on_path("python3", f'exec {shlex.quote(sys.executable)} "$@"')
+        self._ids: dict[str, str] = {}  # Real ids, by the ids that the document shows.
+        self._shell: subprocess.Popen[bytes] | None = None
 
     def run_document(self, path: str, section: str | None = None) -> None:
-        """Run all blocks of a document, or those under one of its headings."""
+        """Run the blocks of a document, or of one section."""
         ran = 0
         for block in blocks(path):
             if section in (None, block.section) and block.language in RUN:
                 ran += 1
                 with self.subTest(place=f"{path}:{block.line}"):
                     self.run_block(block)
-        self.assertGreater(ran, 0, f"nothing is run of {path}: {section}")
+        self.assertGreater(ran, 0, f"no block to run in {path}, section {section}")
 
     def run_block(self, block: Block) -> None:
-        """Run one block, and compare its output with what the document shows."""
+        """Run one block and compare its output with the document's."""
         if "not run" in block.notes:
-            self.skipTest("%s:%d: %s" % (block.path, block.line, block.notes["not run"]))
+            self.skipTest(f"{block.path}:{block.line}: {block.notes['not run']}")
         for program in block.notes.get("needs", "").split():
             if not shutil.which(program, path=self.environment["PATH"]):
                 self.skipTest(f"{program} is not installed")
         if "only if" in block.notes and self._run(block.notes["only if"])[0]:
-            self.skipTest("not here: {}".format(block.notes["only if"]))
+            self.skipTest(f"unmet condition: {block.notes['only if']}")
         if "before" in block.notes:
             self._succeed(block.notes["before"], block)
         if block.language == "console":
-            for command, shown in commands(block):
-                self._compare(command, shown, block)
+            for command, expected in commands(block):
+                self._compare(command, expected, block)
         elif block.language == "python":
             self._succeed(f"python3 - <<'END OF PROGRAM'\n{block.text}END OF PROGRAM", block)
         else:
@@ -160,40 +170,40 @@ class DocumentTestCase(ShellTestCase):
             self._succeed(f"(set -e\n{checkout}{block.text})", block)
 
     def _succeed(self, command: str, block: Block) -> None:
-        code, came = self._run(command)
-        self.assertEqual(code, 0, f"{block.path}:{block.line}\n{command}\n{came}")
+        code, output = self._run(command)
+        self.assertEqual(code, 0, f"{block.path}:{block.line}\n{command}\n{output}")
 
-    def _compare(self, command: str, shown: str, block: Block) -> None:
-        _, came = self._run(command)
-        lines = [line.rstrip() for line in came.replace(self.home, "/home/you").splitlines()]
-        came = "\n".join(lines)
-        match = re.fullmatch(self._pattern(shown.rstrip("\n")), came)
+    def _compare(self, command: str, expected: str, block: Block) -> None:
+        _, output = self._run(command)
+        lines = [line.rstrip() for line in output.replace(self.home, "/home/you").splitlines()]
+        output = "\n".join(lines)
+        match = re.fullmatch(self._pattern(expected.rstrip("\n")), output)
         if not match:
             place = f"{block.path}:{block.line}"
-            self.fail(f"{place}: $ {command}--- shown:\n{shown}--- came:\n{came}")
+            self.fail(f"{place}: $ {command}--- expected:\n{expected}--- printed:\n{output}")
         for name, id in match.groupdict().items():
             self._ids[name[len("id_") :]] = id
 
-    def _pattern(self, shown: str) -> str:
-        """A regular expression for the output that is shown."""
+    def _pattern(self, expected: str) -> str:
+        """A regular expression that matches the expected output."""
         pieces, end, new = [], 0, set()
-        for piece in _VOLATILE.finditer(shown):
-            pieces.append(re.escape(shown[end : piece.start()]))
+        for piece in _VOLATILE.finditer(expected):
+            pieces.append(re.escape(expected[end : piece.start()]))
             end = piece.end()
             id = piece["id"]
             if id is None:
-                pieces.append(_MAY_BE[piece.lastgroup])
+                pieces.append(_REPLACEMENTS[piece.lastgroup])
             elif id in self._ids:
                 pieces.append(re.escape(self._ids[id]))
             else:
                 pieces.append(f"(?P=id_{id})" if id in new else f"(?P<id_{id}>{_ID})")
                 new.add(id)
-        return "".join(pieces) + re.escape(shown[end:])
+        return "".join(pieces) + re.escape(expected[end:])
 
     # --- the session -----------------------------------------------------------------------------
 
-    def _run(self, command: str) -> tuple:
-        """Run a command in the session; returns (exit code, what it printed)."""
+    def _run(self, command: str) -> tuple[int, str]:
+        """Run a command in the session; return its exit code and its output."""
         if self._shell is None:
             self._shell = subprocess.Popen(
                 ["/bin/sh"],
@@ -206,7 +216,7 @@ class DocumentTestCase(ShellTestCase):
             self._started.append(self._shell)
         for shown, id in self._ids.items():
             command = command.replace(shown, id)
-        # `$?` of this command is what the next one finds, as in a terminal.
+        # As in a terminal, the next command finds this one's exit code in `$?`.
         script = "{ %s\n} </dev/null; set -- $?; printf '%s%%d%s' $1; (exit $1)\n"
         self._shell.stdin.write((script % (command, MARK, MARK)).encode())
         self._shell.stdin.flush()
@@ -215,14 +225,14 @@ class DocumentTestCase(ShellTestCase):
 
     def _read(self, command: str) -> str:
         """Everything up to the second mark."""
-        until, data = time.monotonic() + LONGEST_RUN, b""
+        deadline, data = time.monotonic() + LONGEST_RUN, b""
         stream = self._shell.stdout.fileno()
         while data.count(MARK.encode()) < 2:
-            left = until - time.monotonic()
+            left = deadline - time.monotonic()
             piece = os.read(stream, 65536) if select.select([stream], [], [], max(0, left))[0] else b""
             if not piece:
                 self._shell.kill()
                 self._shell = None  # The next block starts a new one.
-                self.fail("it did not end: {}\n{}".format(command, data.decode("utf-8", "replace")))
+                self.fail(f"still running: {command}\n{data.decode('utf-8', 'replace')}")
             data += piece
         return data.decode("utf-8", "replace")

@@ -1,10 +1,10 @@
-"""Runs the files of the suite in parallel: they wait more than they work.
+"""Runs test files in parallel: they wait more than they compute.
 
-`python3 -m unittest` finds them through `load_tests` in tests/__init__.py. Each file's tests run
-in a forked process, in order. The parent gets the results and reports them as unittest does. A single file
-(`python3 -m unittest tests.test_store`) runs as usual.
+`python3 -m unittest` gets here through `load_tests` in tests/__init__.py. A forked process runs each file's tests, in
+order, and the parent reports their results as unittest does. A single file (`python3 -m unittest tests.test_store`)
+runs as usual.
 
-Only unittest's progress may reach the terminal: a test fails if it, or anything it starts, prints.
+Only unittest's progress may reach the terminal: a test fails if it, or a process it starts, prints anything.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import sys
 import tempfile
 import traceback
 import unittest
+from typing import Union
 
+Suite = Union[unittest.TestSuite, unittest.TestCase]
 AT_ONCE = 2 * (os.cpu_count() or 2)
-# These start first, so none of them is left to run alone at the end.
+# These start first, or one of them would still be running alone at the end.
 LONGEST = ("tests.test_workers", "tests.test_runner", "tests.test_slurm")
 
 
 class ParallelSuite(unittest.TestSuite):
-    """A suite of suites, each run in its own process, AT_ONCE at a time."""
+    """Runs its suites in a process each, AT_ONCE at a time."""
 
-    def run(self, result, debug=False):
-        """Run all and report to `result`."""
+    def run(self, result: unittest.TestResult, debug: bool = False) -> unittest.TestResult:
+        """Run all suites and report to `result`."""
         waiting = [suite for suite in self if suite.countTestCases()]
         waiting.sort(key=lambda suite: _name(suite) not in LONGEST)
         running: dict[int, tuple[int, str, list[bytes], int]] = {}
@@ -60,10 +62,10 @@ def _unnamed_file() -> int:
         return os.dup(file.fileno())
 
 
-def _fork(suite, printed: int) -> tuple[int, int]:
-    """Run a suite in a child; returns its PID and the pipe that it reports to.
+def _fork(suite: Suite, printed: int) -> tuple[int, int]:
+    """Run a suite in a child; return its PID and the pipe it reports to.
 
-    stdout and stderr of the child, and of everything that it starts, go to the file `printed`.
+    The child and its descendants write stdout and stderr to the file `printed`.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -90,20 +92,20 @@ def _fork(suite, printed: int) -> tuple[int, int]:
 
 
 class _Record(unittest.TestResult):
-    """Records results in a form that can be sent: (name, method, text or None)."""
+    """Records results as picklable events: (name, method, text or None)."""
 
     def __init__(self, printed: int) -> None:
         super().__init__()
         self.events: list[tuple[str, str, str | None]] = []
         self._printed = printed
-        self._checked = 0  # bytes of `printed`
+        self._checked = 0  # Bytes of `printed` that were checked.
 
-    def stopTest(self, test):
+    def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
         self.check_printed(test)
 
-    def check_printed(self, test) -> None:
-        """Record a failure if anything was printed since the last check."""
+    def check_printed(self, test: object) -> None:
+        """Record a failure if `printed` grew since the last check."""
         sys.stdout.flush()
         sys.stderr.flush()
         text = _read(self._printed, self._checked)
@@ -111,7 +113,7 @@ class _Record(unittest.TestResult):
             self._checked = os.fstat(self._printed).st_size
             self._add(test, "addFailure", f"printed to stdout or stderr:\n{text}")
 
-    def _add(self, test, method: str, text: str | None = None) -> None:
+    def _add(self, test: object, method: str, text: str | None = None) -> None:
         self.events.append((str(test), method, text))
 
     def addSuccess(self, test):
@@ -133,8 +135,8 @@ class _Record(unittest.TestResult):
             self._add(subtest, "addFailure" if is_failure else "addError", text)
 
 
-class _Told(unittest.TestCase):
-    """A test that ran in a child, with only its name."""
+class _RemoteTest(unittest.TestCase):
+    """The name of a test that ran in a child."""
 
     def __init__(self, name: str) -> None:
         super().__init__("runTest")
@@ -149,12 +151,12 @@ class _Told(unittest.TestCase):
     __str__ = id
 
 
-class InAnotherProcess(Exception):
-    """What went wrong there, as text."""
+class RemoteError(Exception):
+    """The text of an exception that a child caught."""
 
 
-def _name(suite) -> str:
-    """The module of a file's tests; there is at least one."""
+def _name(suite: Suite) -> str:
+    """The module of a file's tests, of which there is at least one."""
     while isinstance(suite, unittest.TestSuite):
         suite = next(part for part in suite if part.countTestCases())
     return type(suite).__module__
@@ -164,22 +166,22 @@ def _read(file: int, start: int) -> str:
     return os.pread(file, os.fstat(file).st_size - start, start).decode("utf-8", "replace")
 
 
-def _report(name: str, told: bytes, printed: int, result) -> None:
-    if not told:
-        lost = _Told(name)
+def _report(name: str, events: bytes, printed: int, result: unittest.TestResult) -> None:
+    if not events:
+        lost = _RemoteTest(name)
         result.startTest(lost)
-        error = InAnotherProcess(f"its process died\n{_read(printed, 0)}")
-        result.addError(lost, (InAnotherProcess, error, None))
+        error = RemoteError(f"its process died\n{_read(printed, 0)}")
+        result.addError(lost, (RemoteError, error, None))
         result.stopTest(lost)
         return
-    for name, method, text in pickle.loads(told):
-        test = _Told(name)
+    for name, method, text in pickle.loads(events):
+        test = _RemoteTest(name)
         result.startTest(test)
         if method == "addSuccess":
             result.addSuccess(test)
         elif method == "addSkip":
             result.addSkip(test, text)
         else:
-            error = InAnotherProcess("\n" + (text or ""))
-            getattr(result, method)(test, (InAnotherProcess, error, None))
+            error = RemoteError("\n" + (text or ""))
+            getattr(result, method)(test, (RemoteError, error, None))
         result.stopTest(test)

@@ -1,7 +1,6 @@
-"""Runs the command line with a part of it patched.
+"""Runs queuectl with parts of it patched.
 
-So a test can make a worker die inside a transaction, or meet another version of the schema, without any hooks in the
-product.
+Tests can kill a worker inside a transaction, or give it another version of the schema, without hooks in the product.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ main.main()
 """
 
 
-def patched(patch: str, *words) -> list:
-    """The command line that runs `queuectl WORDS …` after the statements of `patch`.
+def patched(patch: str, *words: object) -> list[str]:
+    """The command line that executes `patch`, then runs `queuectl WORDS …`.
 
-    With `kill_before(METHOD, MARKER)` or `kill_after`, the first process that calls that method of Store kills itself,
-    after creating the file MARKER.
+    After `kill_before(METHOD, MARKER)` or `kill_after(METHOD, MARKER)`, the first process to call that method of Store
+    creates the file MARKER and kills itself.
     """
     return [sys.executable, "-c", SCRIPT % (ROOT, patch, [str(word) for word in words])]

@@ -1,4 +1,4 @@
-"""A queue as shell users see it: `queuectl` and stand-ins on PATH, pipelines, a terminal."""
+"""A queue as shell users see it: `queuectl` and other programs on PATH, pipelines, a terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+from typing import Any
 
 from tests.harness import LONGEST_RUN, PROGRAM, CommandResult, QueueTestCase, shown_on
 
@@ -23,28 +24,24 @@ class ShellTestCase(QueueTestCase):
         os.mkdir(self.programs)
         self.environment["PATH"] = self.programs + os.pathsep + self.environment["PATH"]
         python, program = shlex.quote(sys.executable), shlex.quote(PROGRAM)
-        self.stand_in("queuectl", f'exec {python} {program} "$@"')
+        self.put_on_path("queuectl", f'exec {python} {program} "$@"')
 
-    def stand_in(self, name: str, script: str) -> None:
-        """Put a program at the front of PATH; `script` is its text for /bin/sh."""
+    def put_on_path(self, name: str, script: str) -> None:
+        """Put a program first on PATH; `script` is its text for /bin/sh."""
         path = os.path.join(self.programs, name)
         with open(path, "w", encoding="utf-8") as file:
             file.write(f"#!/bin/sh\n{script}\n")
         os.chmod(path, 0o755)
 
-    def start_sh(self, script: str, **options) -> subprocess.Popen:
-        """Start a script in the test's folder; the options are Popen's."""
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", script], env=self.environment, cwd=self.folder, **options
-        )
+    def start_sh(self, script: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a script in the test's folder; `options` are Popen's."""
+        process = subprocess.Popen(["/bin/sh", "-c", script], env=self.environment, cwd=self.folder, **options)
         self._started.append(process)
         return process
 
     def sh(self, script: str, code: int = 0, input: bytes = b"") -> CommandResult:
-        """Run a script to its end; `code` is the expected exit code."""
-        process = self.start_sh(
-            script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        """Run a script and wait for it; `code` is the expected exit code."""
+        process = self.start_sh(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         stdout, stderr = process.communicate(input, timeout=LONGEST_RUN)
         result = CommandResult(process.returncode, stdout, stderr)
         said = f"{script:.1000}\nstdout: {result.stdout:.2000}\nstderr: {result.stderr:.2000}"
@@ -53,7 +50,7 @@ class ShellTestCase(QueueTestCase):
         return result
 
     def on_terminal(self, script: str, code: int = 0, columns: int = 80) -> str:
-        """What a script prints to a terminal, which is its stdout and stderr."""
+        """Run a script on a terminal; return what it printed there."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = self.start_sh("export TERM=xterm; " + script, stdin=theirs, stdout=theirs, stderr=theirs)

@@ -1,10 +1,10 @@
-"""The cookbook is run from end to end, with stand-ins for what is not part of every system."""
+"""Every recipe of the cookbook runs, with stubs for programs that not every system has."""
 
 import os
 
 from tests.doc_runner import DocumentTestCase, blocks
 
-STAND_INS = {
+STUBS = {
     # convert IN -resize N OUT
     "convert": '[ -f "$1" ] && : >"$4"',
     # curl --fail --silent -o OUT URL
@@ -14,7 +14,7 @@ STAND_INS = {
     "rclone": '[ "$1 $3" = "copy remote:backup" ] && [ -f "$2" ]',
     # mail -s SUBJECT TO
     "mail": '{ echo "To: $3, Subject: $2"; cat; } >mailbox',
-    # It reports two files, some time apart.
+    # Reports two files, one after the other.
     "inotifywait": "mkdir inbox; for n in one two; do echo 1 >inbox/$n.csv; echo inbox/$n.csv; sleep 0.1;"
     " done",
 }
@@ -22,8 +22,8 @@ STAND_INS = {
 
 class CookbookTest(DocumentTestCase):
     def test_every_recipe_works(self):
-        for name, script in STAND_INS.items():
-            self.stand_in(name, script)
+        for name, script in STUBS.items():
+            self.put_on_path(name, script)
         self.environment["TMPDIR"] = self.folder
         self.run_document("docs/cookbook.md")
         recipes = {block.section for block in blocks("docs/cookbook.md")} - {"Cookbook"}

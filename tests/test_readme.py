@@ -1,4 +1,4 @@
-"""The documents are true and complete: what they show is executed."""
+"""The documents are complete, and their examples work: tests run them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from tests.harness import ROOT
 
 
 def text_of(path: str) -> str:
+    """The text of a file in the checkout."""
     with open(os.path.join(ROOT, path), encoding="utf-8") as file:
         return file.read()
 
 
 class ReadmeTest(DocumentTestCase):
-    def test_the_readme_is_true(self):
+    def test_every_example_in_the_readme_works(self):
         self.run_document("README.md")
 
-    def test_every_block_of_commands_is_run_or_says_why_not(self):
+    def test_every_block_of_the_readme_runs_or_says_why_not(self):
         languages = {block.language for block in blocks("README.md")}
         self.assertEqual(languages - {*RUN, "text"}, set())
-        left_out = [block.text for block in blocks("README.md") if "not run" in block.notes]
-        self.assertEqual(len(left_out), 2, left_out)
+        not_run = [block.text for block in blocks("README.md") if "not run" in block.notes]
+        self.assertEqual(len(not_run), 2, not_run)
 
-    def test_its_first_two_commands_run_the_main_job_and_the_tests(self):
+    def test_the_first_block_of_the_readme_enqueues_a_job_and_the_second_runs_the_tests(self):
         first, second = blocks("README.md")[:2]
         self.assertEqual(len(first.text.splitlines()), 1)
         self.assertIn("enqueue", first.text)
         self.assertEqual(second.text, "python3 -m unittest\n")
 
-    def test_the_readme_draws_the_lifecycle_of_the_code(self):
-        drawing = lifecycle.__doc__.split("\n\n")[1]
-        self.assertIn(drawing, text_of("README.md"))
+    def test_the_readme_has_the_lifecycle_diagram_of_the_code(self):
+        diagram = lifecycle.__doc__.split("\n\n")[1]
+        self.assertIn(diagram, text_of("README.md"))
 
-    def test_the_readme_names_every_command_module_and_package(self):
+    def test_the_readme_lists_every_command_module_and_package(self):
         readme = text_of("README.md")
         rows = [set(re.findall(r"\w+", line)) for line in readme.splitlines() if line.startswith("| `")]
         for name in cli.COMMANDS:
@@ -50,7 +51,7 @@ class ReadmeTest(DocumentTestCase):
             elif os.path.isdir(os.path.join(folder, entry)) and entry != "__pycache__":
                 self.assertIn(f"`{entry}/`", readme)
 
-    def test_the_readme_is_short(self):
+    def test_the_readme_has_fewer_than_250_lines(self):
         self.assertLess(len(text_of("README.md").splitlines()), 250)
 
 
@@ -62,7 +63,7 @@ class DocumentsTest(unittest.TestCase):
             "outdated; run: python3 -m tests.commands_document",
         )
 
-    def test_the_readme_leads_to_every_document_and_no_link_is_dead(self):
+    def test_every_document_is_linked_and_no_link_is_broken(self):
         documents = [os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, "docs", "*.md"))]
         linked = set()
         for document in ["README.md", "CHANGELOG.md", *documents]:
@@ -75,7 +76,7 @@ class DocumentsTest(unittest.TestCase):
 
 
 class RunnerTest(DocumentTestCase):
-    """The runner of documents notices anything that isn't true."""
+    """The runner passes blocks whose output matches, and fails all others."""
 
     def document(self, *lines: str) -> str:
         return self.write("document.md", "".join(line + "\n" for line in lines))
@@ -85,7 +86,7 @@ class RunnerTest(DocumentTestCase):
             if block.language in RUN:
                 self.run_block(block)
 
-    def test_a_true_transcript_passes(self):
+    def test_blocks_that_do_what_they_show_pass(self):
         self.run_lines(
             "# Some text",
             "```console",
@@ -109,9 +110,9 @@ class RunnerTest(DocumentTestCase):
             "> END",
             "here",
             "```",
-            "<!-- before: made=yes -->",
+            "<!-- before: prepared=yes -->",
             "```sh",
-            "test $made = yes",
+            "test $prepared = yes",
             "```",
             "```text",
             "not run",
@@ -121,7 +122,7 @@ class RunnerTest(DocumentTestCase):
             "```",
         )
 
-    def test_a_false_transcript_fails(self):
+    def test_blocks_that_fail_or_print_something_else_fail(self):
         for lines in (
             ["```console", "$ echo one", "two", "```"],
             ["```console", "$ echo one", "```"],
@@ -135,13 +136,13 @@ class RunnerTest(DocumentTestCase):
             with self.assertRaises(AssertionError, msg=lines):
                 self.run_lines(*lines)
 
-    def test_a_block_with_a_missing_requirement_is_skipped(self):
+    def test_a_block_is_skipped_if_it_says_so_or_needs_a_missing_program(self):
         for note in ("<!-- needs: no-such-program -->", "<!-- not run: it would take a year -->"):
             with self.assertRaises(unittest.SkipTest):
                 self.run_lines(note, "```sh", "false", "```")
 
-    def test_stand_ins_come_first_on_the_path(self):
-        self.stand_in("convert", 'echo "converted $1"')
+    def test_programs_put_on_path_can_be_needed_and_run(self):
+        self.put_on_path("convert", 'echo "converted $1"')
         self.run_lines("<!-- needs: convert -->", "```console", "$ convert a.png", "converted a.png", "```")
 
     def test_a_block_belongs_to_the_heading_above_it(self):

@@ -1,4 +1,4 @@
-"""Nothing can be typed that is not explained: in --help, in the manual page, in the documents."""
+"""Everything a user can type is explained in --help, in the man page and in the documents."""
 
 import glob
 import os
@@ -11,7 +11,7 @@ from tests.harness import ROOT
 
 
 def read(*names: str) -> str:
-    """The text of files of the checkout."""
+    """The text of files in the checkout."""
     pieces = []
     for name in names:
         with open(os.path.join(ROOT, name), encoding="utf-8") as file:
@@ -47,9 +47,9 @@ class RegistryTest(unittest.TestCase):
                         self.assertRegex(section, rf"(?m)^(.*, )?{option}\b")
                         self.assertRegex(self.documents, rf"(?<![\w-]){option}(?![\w-])")
 
-    def test_every_alias_group_and_key_is_documented(self):
+    def test_aliases_and_configuration_keys_are_documented_and_no_group_is_empty(self):
         for alias, words in ALIASES.items():
-            self.assertIn("{} is {}".format(alias, " ".join(words)), self.manual)
+            self.assertIn(f"{alias} is {' '.join(words)}", self.manual)
         for group in GROUPS:
             self.assertTrue([name for name in COMMANDS if name.startswith(group + " ")], group)
         for key in SETTINGS:

@@ -59,7 +59,7 @@ class ScalingTest(RecipeTestCase):
     def test_each_engine_is_called_correctly(self):
         record = self.path("record")
         for engine in ("kubectl", "docker", "systemd-run"):
-            self.stand_in(engine, ENGINE % record)
+            self.put_on_path(engine, ENGINE % record)
         for section, queue, run, kill in (
             ("Kubernetes", "pods", "kubectl run q-T --rm -i ", "kubectl delete pod q-T "),
             ("Docker and Podman", "box", "docker run --rm -i --init --name=q-T ", "docker rm -f q-T\n"),
@@ -97,7 +97,7 @@ class SshTest(RecipeTestCase):
         sshd = subprocess.Popen(words, env=self.environment)
         self._started.append(sshd)
         own = self.write("ssh_config", SSH_CONFIGURATION % names)
-        self.stand_in("ssh", 'exec {} -F {} "$@"'.format(shutil.which("ssh"), own))
+        self.put_on_path("ssh", 'exec {} -F {} "$@"'.format(shutil.which("ssh"), own))
         wait_until(lambda: "listening" in self.read("log"), message=lambda: self.read("log"))
         self.follow("ssh to a set of hosts")
         self.environment["PATH"] = os.path.join(self.home, "bin") + os.pathsep + self.environment["PATH"]
