@@ -1,4 +1,4 @@
-"""What shell users expect: aliases, id prefixes, help, colors, tables that fit."""
+"""What shell users expect: aliases, id prefixes, help, colors, tables that fit the terminal."""
 
 import re
 import unicodedata
@@ -8,6 +8,7 @@ from tests.shell import ShellTestCase
 
 
 def display_width(line: str) -> int:
+    """The columns that a line takes on a terminal."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
 
 
@@ -21,20 +22,20 @@ class AliasTest(ShellTestCase):
         self.assertEqual(self.sh("queuectl clean").stdout, "a\n")
 
     def test_help_works_as_a_command_and_for_aliases(self):
-        for typed, first in (
+        for typed, usage in (
             ("help", "usage: queuectl [-h]"),
             ("help ls", "usage: queuectl list"),
             ("ls -h", "usage: queuectl list"),
             ("help dlq purge", "usage: queuectl dlq purge"),
             ("help worker", "usage: queuectl worker"),
         ):
-            self.assertTrue(self.sh("queuectl " + typed).stdout.startswith(first), typed)
+            self.assertTrue(self.sh("queuectl " + typed).stdout.startswith(usage), typed)
 
     def test_a_mistyped_command_suggests_the_nearest_one(self):
         result = self.sh("queuectl enqeue true", code=2)
         self.assertEqual(result.stderr, "queuectl: no such command: 'enqeue' (did you mean enqueue?)\n")
 
-    def test_a_unique_prefix_of_an_id_is_enough_to_look_at_a_job(self):
+    def test_show_logs_and_wait_accept_a_unique_prefix_of_an_id(self):
         self.sh("for id in abc abd xyz ab; do queuectl enqueue --id $id \"echo $id\"; done")
         self.assertEqual(self.run_cli("show", "x", "--json").json["id"], "xyz")
         self.assertEqual(self.run_cli("show", "ab", "--json").json["id"], "ab")  # An exact id wins.
@@ -45,8 +46,8 @@ class AliasTest(ShellTestCase):
         self.assertIn("could be abc or abd", self.sh("queuectl show ab", code=1).stderr)
         self.sh("queuectl show no-such-job", code=1)
 
-    def test_changing_a_job_takes_its_whole_id(self):
-        """Otherwise `cancel j1` would cancel j10 once j1 has been pruned."""
+    def test_commands_that_change_a_job_need_its_whole_id(self):
+        """Otherwise `cancel j1` would cancel j10 after j1 was pruned."""
         self.enqueue("--id", "j10", "--unique", "k", "true")
         for words in ("cancel j1", "edit j1 --priority 1", "retry j1", "enqueue --after j1 true"):
             with self.subTest(words=words):
@@ -90,7 +91,7 @@ class DisplayTest(ShellTestCase):
         for piece in ("waits for", "\nd   ", "no worker", "in 100d00h", "exit 3", "convert", "a-rather-l"):
             self.assertIn(piece, shown)
 
-    def test_color_option_and_no_color_control_colors(self):
+    def test_no_color_and_the_color_option_control_colors(self):
         self.enqueue_samples()
         for words, colored in (
             ("queuectl --color always list", True),

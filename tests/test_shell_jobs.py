@@ -20,7 +20,7 @@ class ExactCommandTest(ShellTestCase):
         )
         self.assertEqual(result.stdout, "My File|it's|$HOME||*|\\n|a  b|-x|two\nlines|")
 
-    def test_a_single_argument_is_run_by_the_shell(self):
+    def test_a_single_argument_is_a_shell_command(self):
         self.start_workers()
         result = self.sh(
             "id=$(queuectl add 'echo $((6*7)) | tr 4 5; echo $0') && queuectl wait $id && queuectl log $id"
@@ -48,7 +48,7 @@ class UniqueKeyTest(ShellTestCase):
         self.assertEqual(set(result.lines), {id for (id,) in self.rows("SELECT id FROM queuectl_jobs")})
         self.assertEqual(self.states(), {"pending": 1})
 
-    def test_the_key_is_free_again_once_its_job_finishes(self):
+    def test_a_unique_key_is_free_again_when_its_job_finishes(self):
         first = self.sh("queuectl enqueue --unique k true").stdout
         self.assertEqual(self.sh("queuectl enqueue --unique k false").stdout, first)
         self.sh("queuectl worker start --drain && queuectl wait")
@@ -65,7 +65,7 @@ class UniqueKeyTest(ShellTestCase):
         self.assertEqual((job["command"], job["priority"], job["env"]), ("cat", 0, {}))
         self.assertEqual((job["bury_on"], job["stdin"]), (None, None))
         self.start_workers()
-        self.sh("queuectl wait " + id)  # The delay was replaced, too.
+        self.sh("queuectl wait " + id)  # The delay was replaced too.
         self.assertEqual(self.run_cli("logs", id).stdout, "")
 
     def test_replace_leaves_a_running_job_alone(self):
@@ -101,14 +101,14 @@ class CancelRetryEditPruneTest(ShellTestCase):
         self.assertEqual(self.states(), {"cancelled": 3})
         self.audit()
 
-    def test_cancel_all_succeeds_even_if_a_job_finishes_meanwhile(self):
+    def test_cancel_all_succeeds_even_if_a_job_finishes_before_it_is_cancelled(self):
         self.sh("queuectl enqueue --id done true; queuectl worker start --drain; queuectl wait done")
         self.enqueue("--id", "waiting", "--delay", "1h", "true")
-        patch = "Store.unfinished_ids = lambda *_: ['done', 'waiting']"  # `done` finished since.
+        patch = "Store.unfinished_ids = lambda *_: ['done', 'waiting']"  # As if `done` had just finished.
         words = patched(patch, "cancel", "--all")
         result = subprocess.run(words, env=self.environment, capture_output=True, check=False)
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, b"waiting\n", b""))
-        self.sh("queuectl cancel done", code=1)  # A finished job that the user names is an error.
+        self.sh("queuectl cancel done", code=1)  # Naming a finished job is an error.
 
     def test_control_characters_in_ids_never_reach_a_terminal(self):
         self.enqueue("--id", "a", "--max-retries", "0", "false")
@@ -119,7 +119,7 @@ class CancelRetryEditPruneTest(ShellTestCase):
         self.assertIn("bury x\\x1b[31m\\ny", log)
         self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl dlq retry --all"))
         self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl cancel --all"))
-        # A pipe gets the exact id.
+        # Pipes get the exact id.
         self.assertEqual(self.run_cli("prune", "-s", "cancelled", "--dry-run").stdout, hostile + "\n")
         self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl prune -s cancelled"))
 
@@ -161,7 +161,7 @@ class CancelRetryEditPruneTest(ShellTestCase):
             self.sh("queuectl edit " + wrong, code=2)
         self.audit(["a"])
 
-    def test_prune_deletes_only_what_was_asked(self):
+    def test_prune_deletes_only_the_jobs_it_was_asked_to(self):
         self.sh("seq 5 | queuectl enqueue --each true - >ids")
         self.sh("queuectl enqueue --id dead --max-retries 0 false")
         self.sh("queuectl enqueue --id never --delay 1h true; queuectl enqueue --id waiter --after dead true")
@@ -187,7 +187,7 @@ class CancelRetryEditPruneTest(ShellTestCase):
         self.sh("queuectl retry b; queuectl wait b")
         self.audit(["b"])
 
-    def test_workers_prune_jobs_past_their_keep_settings(self):
+    def test_workers_prune_finished_jobs_according_to_the_keep_settings(self):
         self.sh("queuectl config set keep-completed 0; queuectl config set keep-dead 1h")
         self.sh("seq 20 | queuectl enqueue --each true -; queuectl enqueue --max-retries 0 --id dead false")
         self.start_workers()
@@ -235,7 +235,7 @@ class ExitCodesTest(ShellTestCase):
         self.assertIn("exit 75 (not now)", self.sh("queuectl show late").stdout)
         self.audit()
 
-    def test_a_deferred_job_waits_out_its_backoff_and_says_so(self):
+    def test_a_deferred_job_waits_for_its_backoff_and_says_so(self):
         self.start_workers()
         self.enqueue("--id", "a", "--backoff-base", "3600", "--", "exit 75")
         wait_until(lambda: self.job("a")["deferrals"] == 1)
@@ -254,7 +254,7 @@ class InterruptTest(ShellTestCase):
         process.send_signal(2)
         stdout, stderr = process.communicate(timeout=20)
         self.assertEqual((process.returncode, stdout), (130, b""))
-        self.assertRegex(stderr, rb"\A(waiting for job a to end; .*\n)?\Z")  # Printed after one second.
+        self.assertRegex(stderr, rb"\A(waiting for job a to end; .*\n)?\Z")  # `cancel` says this after a second.
         self.write("go", "")
         self.wait_for_state("a", "cancelled")
         self.assertEqual(json.loads(self.sh("queuectl show a --json").stdout)["state"], "cancelled")

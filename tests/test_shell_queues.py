@@ -10,9 +10,10 @@ from tests.shell import ShellTestCase
 
 class OrderTest(ShellTestCase):
     def run_order(self) -> list[str]:
+        """What the jobs appended to the file `order`."""
         return self.read("order").split()
 
-    def test_higher_priority_jobs_run_first_and_equal_priorities_in_order(self):
+    def test_higher_priority_jobs_run_first_and_equal_priorities_oldest_first(self):
         self.sh(
             """
             for priority in 0 5 -1 5 0; do
@@ -36,7 +37,7 @@ class OrderTest(ShellTestCase):
         )
         self.assertEqual(self.run_order(), ["0", "1", "2", "3"])
 
-    def test_a_fan_in_runs_after_every_job_of_the_fan_out(self):
+    def test_a_merge_runs_after_all_parts_and_parts_after_their_split(self):
         self.start_workers("-c", "2")
         self.sh(
             """
@@ -92,6 +93,7 @@ class OrderTest(ShellTestCase):
 
 class ReasonTest(ShellTestCase):
     def reason(self, id: str) -> str:
+        """Why a job waits; asserts that `list` and `show` agree."""
         reason = self.job(id)["reason"]
         self.assertIn(reason, self.run_cli("list", "-s", "pending", "-s", "failed").stdout)
         self.assertIn(f"reason        {reason}\n", self.run_cli("show", id).stdout)
@@ -153,7 +155,7 @@ class QueueTest(ShellTestCase):
         self.sh("queuectl worker start -q a -q b; queuectl wait a b")
         self.assertEqual(self.state("c"), "pending")
 
-    def test_a_queues_settings_are_defaults_for_its_jobs(self):
+    def test_jobs_default_to_the_settings_of_their_queue(self):
         self.sh(
             """
             queuectl config set max-retries 7
@@ -198,7 +200,7 @@ class DrainTest(ShellTestCase):
         self.drain("-c", "2")
         self.assertEqual(self.states(), {"completed": 3})
 
-    def test_drain_does_not_wait_for_jobs_that_cannot_run(self):
+    def test_drain_leaves_jobs_that_cannot_run_and_exits(self):
         self.sh(
             """
             queuectl enqueue --id bad --max-retries 0 false
@@ -211,7 +213,7 @@ class DrainTest(ShellTestCase):
         )
         self.drain(code=1)
         self.assertEqual(self.states(), {"dead": 1, "pending": 4})
-        self.drain("-q", "default")  # No job died this time.
+        self.drain("-q", "default")  # Exits 0: no job died this time.
 
     def test_drain_exits_while_every_queue_is_paused(self):
         self.sh("queuectl enqueue --id a -q a true; queuectl enqueue --after a -q b true; queuectl pause")

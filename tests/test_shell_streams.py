@@ -1,4 +1,4 @@
-"""Pipelines in the shell: jobs in, results and output out, data through jobs."""
+"""Pipelines in the shell: commands in, results and output out, data through jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.shell import ShellTestCase
 
 class PipelineTest(ShellTestCase):
     def test_a_producer_and_a_consumer_run_concurrently(self):
-        """The producer blocks until the consumer has seen its first job finish."""
+        """The producer blocks until the consumer sees its first job finish."""
         self.start_workers("-c", "2")
         result = self.sh(
             """
@@ -40,7 +40,7 @@ class PipelineTest(ShellTestCase):
         self.assertEqual(len({job["id"] for job in jobs}), 300)
         self.assertEqual(len(jobs), 300)
 
-    def test_a_pipeline_exits_1_and_names_the_reason_if_a_job_dies(self):
+    def test_a_pipeline_exits_1_and_says_why_if_a_job_dies(self):
         self.start_workers()
         result = self.sh(
             "printf 'true\\nexit 4\\ntrue\\n' | queuectl enqueue --max-retries 0 - | queuectl wait -", code=1
@@ -66,7 +66,7 @@ class PipelineTest(ShellTestCase):
 
 
 class LinesTest(ShellTestCase):
-    def test_each_line_fills_the_placeholders_of_a_command_and_is_quoted(self):
+    def test_each_line_is_quoted_and_replaces_the_placeholders_of_a_command(self):
         names = ["a b.jpg", "it's $HOME.tar.gz", '"; exit 3; ".x', "dir/sub dir/p.png", "-n", "ü.txt"]
         each = "printf \"%s|\" {#} {} {.} {/} {//} {/.}"
         self.sh(f"queuectl enqueue --each '{each}' - >ids", input="\n".join(names).encode())
@@ -90,7 +90,7 @@ class LinesTest(ShellTestCase):
         shown = [self.run_cli("logs", id).stdout_bytes for id in result.lines]
         self.assertEqual(shown, names)
 
-    def test_a_unique_key_per_line_lets_a_second_scan_add_only_new_lines(self):
+    def test_with_a_unique_key_per_line_a_second_scan_adds_only_new_lines(self):
         scan = "queuectl enqueue --each 'gzip {}' --unique 'gzip {}' -"
         first = self.sh("printf 'a\\nb\\n' | " + scan).lines
         second = self.sh("printf 'a\\nb\\nc\\n' | " + scan).lines
@@ -105,13 +105,13 @@ class LinesTest(ShellTestCase):
         self.assertEqual([(job["queue"], job["timeout"]) for job in jobs], [("given", 5), ("own", 7)])
         self.assertEqual([job["env"] for job in jobs], [{"A": "b"}] * 2)
 
-    def test_blank_lines_are_skipped_and_other_white_space_is_refused(self):
+    def test_blank_lines_are_skipped_but_a_line_of_non_ascii_whitespace_is_refused(self):
         result = self.run_cli("enqueue", "-", input=" \t\r\n\necho one\r\n\u00a0\n".encode(), code=2)
         self.assertEqual(len(result.lines), 1)
         self.assertIn("line 4", result.stderr)
         self.assertEqual(self.job(result.lines[0])["command"], "echo one")
 
-    def test_a_line_with_an_unknown_dependency_stops_enqueue_and_is_reported_by_number(self):
+    def test_enqueue_stops_at_a_line_with_an_unknown_dependency_and_prints_its_number(self):
         lines = 'true\n{"command": "true", "after": ["no-such-job"]}\ntrue\n'
         result = self.sh("queuectl enqueue -", code=1, input=lines.encode())
         self.assertIn("line 2: no such job: 'no-such-job'", result.stderr)
@@ -131,7 +131,7 @@ class LinesTest(ShellTestCase):
         self.audit()
 
     def test_ctrl_c_never_separates_adding_a_job_from_printing_its_id(self):
-        self.environment["PYTHONUNBUFFERED"] = "1"  # Python writes through another code path.
+        self.environment["PYTHONUNBUFFERED"] = "1"  # Python then writes through another code path.
         before = set()
         for lines in (1, 500, 3000):
             pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -157,7 +157,7 @@ class WaitTest(ShellTestCase):
             " queuectl enqueue --id b --after a true && queuectl enqueue --id c --after b true"
         )
         result = self.sh("queuectl wait --json b c", code=1)
-        self.assertLess(time.monotonic() - began, 30)  # A wait that missed it would never end.
+        self.assertLess(time.monotonic() - began, 30)  # A wait that misses it never ends.
         jobs = [json.loads(line) for line in result.lines]
         self.assertEqual(
             {(job["id"], job["state"], job["reason"]) for job in jobs},
@@ -175,13 +175,14 @@ class WaitTest(ShellTestCase):
         self.assertRegex(stderr, b"job a (was deleted|is cancelled)")
 
     def has_open(self, pid: int) -> bool:
+        """Whether a process has the queue file open (without /proc: always true)."""
         folder = f"/proc/{pid}/fd"
         if not os.path.isdir("/proc/self/fd"):
             return True
         try:
             return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
         except FileNotFoundError:
-            return False  # It closed a descriptor or exited meanwhile.
+            return False  # It closed a descriptor or exited in the meantime.
 
     def test_wait_takes_either_ids_or_a_queue_or_all_unfinished_jobs(self):
         self.sh("queuectl enqueue -q mail true; queuectl enqueue -q slow --id slow --delay 1h true")
@@ -201,7 +202,7 @@ class WaitTest(ShellTestCase):
         self.sh("seq 3 | queuectl enqueue --each 'until [ -e go ]; do sleep 0.02; done; true' - >ids")
         self.sh("queuectl enqueue --max-retries 0 false >>ids")
         self.start_workers()
-        # Nothing out here can see the bar being drawn; a second is plenty.
+        # The test can't see when the bar is drawn; a second is plenty.
         shown = self.on_terminal("(sleep 1; touch go) & queuectl wait - <ids", code=1)
         self.assertRegex(shown, r"\[[#.]+\] \d/4 done, 0 failed, ")
         self.assertTrue(shown.endswith("\x1b[K"), shown)  # The bar is erased.
@@ -210,7 +211,7 @@ class WaitTest(ShellTestCase):
             self.assertLessEqual(len(line.replace("\x1b[K", "")), 80)
         self.assertEqual(self.on_terminal("queuectl --quiet wait - <ids", code=1), "")
 
-    def test_the_progress_bar_says_why_nothing_runs(self):
+    def test_the_progress_bar_says_why_no_job_runs(self):
         self.enqueue("true")
         self.assertIn("no worker for its queue", self.on_terminal("queuectl wait --timeout 200ms", code=124))
 
@@ -231,7 +232,7 @@ class DataTest(ShellTestCase):
         self.assertIn("64 MiB", result.stderr)
         self.assertEqual(self.run_cli("list", "--json").json, [])
 
-    def test_a_job_can_enqueue_jobs_and_read_the_output_of_another(self):
+    def test_a_job_can_read_the_output_of_another_and_enqueue_a_third(self):
         self.start_workers()
         self.sh(
             """
@@ -265,7 +266,7 @@ class FollowTest(ShellTestCase):
         self.assertEqual(process.stdout.read(), b"end\ntry 2\nend\n")
         self.assertEqual(process.wait(20), 0)
 
-    def test_follow_without_ids_prefixes_every_line_with_its_job(self):
+    def test_follow_without_ids_prefixes_every_line_with_its_jobs_id(self):
         self.enqueue("--id", "before", "echo old; until [ -e go ]; do sleep 0.02; done; printf unended")
         self.start_workers("-c", "2")
         self.wait_for_state("before", "processing")
@@ -285,7 +286,7 @@ class FollowTest(ShellTestCase):
     def test_logs_n_prints_the_last_n_lines(self):
         self.start_workers()
         self.sh("queuectl enqueue --id a -- \"printf '1\\n2\\r\\n3\\n4'\" && queuectl wait a")
-        for count, shown in ((0, b""), (1, b"4"), (2, b"3\n4"), (3, b"2\r\n3\n4"), (9, b"1\n2\r\n3\n4")):
-            self.assertEqual(self.run_cli("logs", "-n", count, "a").stdout_bytes, shown)
+        for count, lines in ((0, b""), (1, b"4"), (2, b"3\n4"), (3, b"2\r\n3\n4"), (9, b"1\n2\r\n3\n4")):
+            self.assertEqual(self.run_cli("logs", "-n", count, "a").stdout_bytes, lines)
         self.run_cli("logs", "-n", "1", code=2)
         self.run_cli("logs", "-f", "--attempt", "1", code=2)
