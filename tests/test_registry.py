@@ -49,7 +49,7 @@ class RegistryTest(unittest.TestCase):
 
     def test_every_alias_group_and_key_is_documented(self):
         for alias, words in ALIASES.items():
-            self.assertIn("{} is {}".format(alias, " ".join(words)), self.manual)
+            self.assertIn("'{}' is short for '{}'.".format(alias, " ".join(words)), self.manual)
         for group in GROUPS:
             self.assertTrue([name for name in COMMANDS if name.startswith(group + " ")], group)
         for key in SETTINGS:

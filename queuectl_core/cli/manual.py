@@ -23,8 +23,8 @@ DESCRIPTION = (
     " file. It needs no daemon, and no dependencies beyond Python's standard library.",
     "\\fBqueuectl enqueue\\fR writes a job to the file and prints its id. Workers (\\fBqueuectl worker start\\fR) run"
     " the jobs. A job that fails is retried with exponential backoff, and moves to the dead letter queue (DLQ) when it"
-    " has no retries left. Once enqueue exits 0, the job is on disk and will run, even if workers or the machine crash. Two"
-    " attempts of a job never overlap.",
+    " has no retries left. Once enqueue exits 0, the job is on disk and will run, even if workers or the machine crash."
+    " Two attempts of a job never overlap.",
     "Data goes to standard output: ids, tables, JSON, and the output of jobs. Messages go to standard error. show, logs"
     " and wait take any unique prefix of an id; commands that change jobs take whole ids. Durations are written as 90,"
     " 90s, 5m, 2h or 1d; times as ISO 8601 (local unless they have a zone), epoch seconds, or +5m.",
