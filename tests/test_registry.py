@@ -49,7 +49,7 @@ class RegistryTest(unittest.TestCase):
 
     def test_aliases_and_configuration_keys_are_documented_and_no_group_is_empty(self):
         for alias, words in ALIASES.items():
-            self.assertIn(f"{alias} is {' '.join(words)}", self.manual)
+            self.assertIn(f"'{alias}' is short for '{' '.join(words)}'.", self.manual)
         for group in GROUPS:
             self.assertTrue([name for name in COMMANDS if name.startswith(group + " ")], group)
         for key in SETTINGS:

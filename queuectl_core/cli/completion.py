@@ -78,9 +78,9 @@ complete -c queuectl -f -a '(__queuectl_candidates)'
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 PATIENCE = 0.2  # Seconds to wait for a locked database; the user has just pressed Tab.
-MOST_IDS = 1000
+MAX_IDS = 1000
 
-# The states of the jobs whose ids a command completes; other commands complete all ids.
+# The states of the jobs whose ids each command completes; other commands complete all ids.
 STATES_FOR = {
     "cancel": lifecycle.UNFINISHED,
     "wait": lifecycle.UNFINISHED,
@@ -101,7 +101,7 @@ def completion(args: Namespace) -> int:
     if args.shell == "candidates":
         return _print_candidates(args.rest or [""])
     if args.shell not in SCRIPTS or args.rest is not None:
-        raise BadInput(f"completion: write one of {', '.join(SCRIPTS)}")
+        raise BadInput(f"completion: the shell must be one of {', '.join(SCRIPTS)}")
     print(SCRIPTS[args.shell], end="")
     return 0
 
@@ -109,16 +109,16 @@ def completion(args: Namespace) -> int:
 def _print_candidates(words: list[str]) -> int:
     from ..values import escape
 
-    found = candidates(words)
-    if found is None:
+    matches = candidates(words)
+    if matches is None:
         return 1
-    for word, description in found:
+    for word, description in matches:
         print(f"{word}\t{escape(description)}")
     return 0
 
 
 def candidates(words: list[str]) -> list[Candidate] | None:
-    """What can complete the last of `words`; None for file names."""
+    """The candidates for the last of `words`, which may be incomplete; None to complete file names."""
     # bash splits --queue=mail into three words.
     words = [word for place, word in enumerate(words) if word != "=" or not words[place - 1].startswith("--")]
     *before, current = words
@@ -128,8 +128,8 @@ def candidates(words: list[str]) -> list[Candidate] | None:
         return None
     option, equals, value = current.partition("=")
     if equals and option.startswith("--"):
-        found = _candidates([*before, option], value)
-        return found and [(f"{option}={word}", text) for word, text in found]
+        matches = _candidates([*before, option], value)
+        return matches and [(f"{option}={word}", text) for word, text in matches]
     return _candidates(before, current)
 
 
@@ -148,17 +148,17 @@ def _candidates(before: list[str], current: str) -> list[Candidate] | None:
             return []
     if known and not current.startswith("-") and not (after and after[-1].startswith("--")):
         return [(word, text) for word, text in known if word.startswith(current)]
-    found = _of_arguments(name, after, current, known, _database(before))
-    return found and [(word, text) for word, text in found if word.startswith(current)]
+    matches = _of_arguments(name, after, current, known, _database(before))
+    return matches and [(word, text) for word, text in matches if word.startswith(current)]
 
 
 def _commands(noun: str) -> list[Candidate]:
     """The commands of a group or, for "", the first words of all commands."""
     if noun:
         return [(name.split()[1], c.help) for name, c in COMMANDS.items() if name.split()[0] == noun]
-    found = {name.split()[0]: command.help for name, command in COMMANDS.items()}
+    first_words = {name.split()[0]: command.help for name, command in COMMANDS.items()}
     aliases = {alias: " ".join(words) for alias, words in ALIASES.items()}
-    return list({**found, **GROUPS, **aliases}.items())
+    return list({**first_words, **GROUPS, **aliases}.items())
 
 
 def _of_arguments(
@@ -166,9 +166,9 @@ def _of_arguments(
 ) -> list[Candidate] | None:
     from .parser import arguments
 
-    taken = arguments(name)
-    options = {option: argument for argument in taken for option in argument.options}
-    places = [argument for argument in taken if not argument.options]
+    accepted = arguments(name)
+    options = {option: argument for argument in accepted for option in argument.options}
+    positionals = [argument for argument in accepted if not argument.options]
     expecting: Argument | None = None
     count = 0
     for word in after:
@@ -182,14 +182,14 @@ def _of_arguments(
         return [(option, argument.help) for option, argument in options.items()]
     if known is not None and not expecting:
         return known
-    if not expecting and places:
-        place = places[min(count, len(places) - 1)]
-        expecting = place if count < len(places) or place.repeats else None
+    if not expecting and positionals:
+        place = positionals[min(count, len(positionals) - 1)]
+        expecting = place if count < len(positionals) or place.repeats else None
     return _values(name, expecting, current, database) if expecting else []
 
 
 def _values(name: str, argument: Argument, current: str, database: str) -> list[Candidate] | None:
-    """The values of an option or a positional argument, by the name of its value."""
+    """The values that an option or a positional argument accepts, judged by its placeholder."""
     if argument.choices:
         return [(choice, "") for choice in argument.choices]
     if argument.value in ("FILE", "DIR", "PATH", "JOB"):
@@ -232,7 +232,7 @@ def _ids(name: str, database: str) -> list[Candidate]:
     with _open(database) as store:
         if name.startswith("worker "):
             return [(str(row.id), f"pid {row.pid}") for row in store.workers() if row.role == "worker"]
-        jobs = store.jobs(STATES_FOR.get(name, ()), limit=MOST_IDS)
+        jobs = store.jobs(STATES_FOR.get(name, ()), limit=MAX_IDS)
         return [(job.id, f"{job.state}: {job.command[:60]}") for job, _ in jobs]
 
 
@@ -244,12 +244,12 @@ def _queues(database: str) -> list[str]:
 
 
 def _keys(current: str, database: str) -> list[Candidate]:
-    found = [(key, s.help) for key, s in settings.SETTINGS.items() if key not in settings.OF_A_QUEUE]
+    keys = [(key, s.help) for key, s in settings.SETTINGS.items() if key not in settings.OF_A_QUEUE]
     if "." in current:
-        found = [
+        keys = [
             (f"{queue}.{key}", setting.help)
             for queue in _queues(database)
             for key, setting in settings.SETTINGS.items()
             if key not in settings.OF_ALL
         ]
-    return found
+    return keys

@@ -1,7 +1,7 @@
 """`manual`: prints the man page, generated from the same registry as --help.
 
-It is man(7) roff. It doesn't use argparse's own formatting, which differs between Pythons: a test compares
-docs/queuectl.1 with this output byte for byte.
+The page is man(7) roff. argparse's own formatting differs between Python versions, and a test compares docs/queuectl.1
+with this output byte for byte.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "queuectl is a background job queue for one machine. A job is a shell command, and the whole queue is one SQLite"
-    " file. There is no daemon to install, and it needs nothing but Python's standard library.",
+    " file. It needs no daemon, and no dependencies beyond Python's standard library.",
     "\\fBqueuectl enqueue\\fR writes a job to the file and prints its id. Workers (\\fBqueuectl worker start\\fR) run"
-    " the jobs, retry those that fail with growing delays, and move those that keep failing to the dead letter queue"
-    " (DLQ). Once enqueue exits 0, the job is on disk and will be run, even if workers or the machine crash. Two"
-    " attempts of a job never overlap.",
-    "Data goes to standard output: ids, tables, JSON, the output of jobs. Messages go to standard error. show, logs"
+    " the jobs. A job that fails is retried with exponential backoff, and moves to the dead letter queue (DLQ) when it"
+    " has no retries left. Once enqueue exits 0, the job is on disk and will run, even if workers or the machine crash."
+    " Two attempts of a job never overlap.",
+    "Data goes to standard output: ids, tables, JSON, and the output of jobs. Messages go to standard error. show, logs"
     " and wait take any unique prefix of an id; commands that change jobs take whole ids. Durations are written as 90,"
     " 90s, 5m, 2h or 1d; times as ISO 8601 (local unless they have a zone), epoch seconds, or +5m.",
 )
@@ -33,16 +33,16 @@ DESCRIPTION = (
 STATES = {
     "pending": "waiting for a worker, its time, another job or its queue; list and show say which",
     "processing": "running",
-    "completed": "exited with code 0",
-    "failed": "failed, and waiting to be retried",
-    "dead": "in the DLQ: it has no retries left, or its exit code rules them out",
+    "completed": "finished with exit code 0",
+    "failed": "waiting for its retry",
+    "dead": "in the DLQ: it has no retries left, or its exit code is not retried",
     "cancelled": "cancelled by a user",
 }
 
 EXIT_CODES = {
-    "0": "done",
+    "0": "success",
     "1": "not found, already exists, or did not succeed",
-    "2": "wrong usage or bad input",
+    "2": "wrong usage or invalid input",
     "3": "the database cannot be used",
     "124": "wait or worker stop timed out",
     "130": "interrupted",
@@ -57,8 +57,8 @@ JOB_ENVIRONMENT = {
 
 ENVIRONMENT = {
     "QUEUECTL_DB": "the queue file, unless --db is given",
-    "XDG_STATE_HOME": "the folder of the default queue file, queuectl/queue.db (default: ~/.local/state)",
-    "NO_COLOR": "if set, tables are not colored",
+    "XDG_STATE_HOME": "the directory of the default queue file, queuectl/queue.db (default: ~/.local/state)",
+    "NO_COLOR": "if set, disables color unless --color=always is given",
 }
 
 EXAMPLES = (
@@ -70,9 +70,9 @@ EXAMPLES = (
      "queuectl worker start --count 4\n"
      "find . -name '*.wav' -print0 |\n"
      "    queuectl enqueue -0 --each 'flac {}' - | queuectl wait -"),
-    ("Run a job from cron, at most one at a time:",
+    ("Run a nightly job from cron, never two at once:",
      "0 3 * * *  queuectl enqueue --unique backup --timeout 2h -- ./backup"),
-    ("Run at most two downloads at once, and ten per minute:",
+    ("Limit downloads to two at once and ten per minute:",
      "queuectl config set web.limit 2\n"
      "queuectl config set web.rate 10/min\n"
      "queuectl enqueue -q web --each 'curl -O {}' - <urls"),
@@ -108,18 +108,17 @@ def page() -> str:
     ]
     for name, command in COMMANDS.items():
         parser = leaf(name)
-        taken = arguments(name)
-        lines += [".SS " + _text(_synopsis(name, taken, parser.usage)), _sentence(command.help)]
+        accepted = arguments(name)
+        lines += [".SS " + _text(_synopsis(name, accepted, parser.usage)), _sentence(command.help)]
         aliases = [alias for alias, words in ALIASES.items() if " ".join(words[:2]).startswith(name)]
         if aliases:
-            meanings = [f"{alias} is {' '.join(ALIASES[alias])}" for alias in aliases]
-            lines += [f"Alias: {_text(', '.join(meanings))}."]
-        lines += _items([argument for argument in taken if "--help" not in argument.options])
+            lines += [_text(f"'{alias}' is short for '{' '.join(ALIASES[alias])}'.") for alias in aliases]
+        lines += _items([argument for argument in accepted if "--help" not in argument.options])
     lines += [".SH CONFIGURATION", _text(CONFIGURATION)]
     for key, setting in settings.SETTINGS.items():
         shown = "QUEUE." + key if key in settings.OF_A_QUEUE else key
         lines += _item(shown, f"{setting.help} (default: {setting.default})")
-    lines += [".SH STATES", "A job is"]
+    lines += [".SH STATES", "A job is in one of these states:"]
     for state in lifecycle.STATES:
         lines += _item(state, STATES[state])
     lines += [".SH EXIT STATUS"]
@@ -128,14 +127,14 @@ def page() -> str:
     lines += [
         ".PP",
         _text(
-            "'wait' with one job exits with that job's exit code. A job that exits 75 (EX_TEMPFAIL) says \"not now\":"
-            " it is tried again later without using up a retry, at most defer-limit times."
+            "Given one job, 'wait' exits with that job's exit code. A job that exits with 75 (EX_TEMPFAIL) means"
+            " \"not now\": it runs again later without using up a retry, at most defer-limit times."
         ),
         ".SH ENVIRONMENT",
     ]
     for variable, meaning in ENVIRONMENT.items():
         lines += _item(variable, meaning)
-    lines += [".PP", "Jobs run with these variables:"]
+    lines += [".PP", "Jobs run with these variables set:"]
     for variable, meaning in JOB_ENVIRONMENT.items():
         lines += _item(variable, meaning)
     lines += [
@@ -151,8 +150,8 @@ def page() -> str:
 
 
 CONFIGURATION = (
-    "These are the keys of 'config set', 'get' and 'unset'. QUEUE.KEY applies to one queue. Jobs keep the settings that"
-    " were in effect when they were enqueued; later changes apply to later jobs."
+    "The keys for 'config set', 'get' and 'unset'. QUEUE.KEY applies to one queue. Job settings are copied into each"
+    " job when it is enqueued, so later changes affect only later jobs."
 )
 
 

@@ -1,4 +1,4 @@
-"""`pause` and `resume`: stop and restart the flow of jobs from one queue or from all."""
+"""`pause` and `resume`: stop and resume starting jobs, in one queue or in all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resume(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
     with open_client(args) as store:
         if not store.resume(queue):
-            tell("no queue is paused" if queue is None else f"queue {queue} is not paused")
+            tell("no queue is paused" if queue is None else f"queue {queue} was not paused individually")
         if queue is not None and None in store.paused():
             tell("all queues are still paused; to resume them, run: queuectl resume")
     return 0

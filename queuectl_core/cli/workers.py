@@ -11,19 +11,19 @@ from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
 from ..program import sources
 from .queue_file import open_reader, open_store
-from .terminal import print_json_array, tell
+from .terminal import counted, print_json_array, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ..records import Worker
     from ..store.reader import Reader
     from ..workers.worker_process import Plan
 
 STOP_POLL = 0.02  # Seconds.
-LONGEST_LIST = 10  # Lines.
-RESTART_PATIENCE = 30.0  # Seconds for a supervisor to restart.
+MAX_LISTED = 10  # Lines.
+RESTART_TIMEOUT = 30.0  # Seconds for a supervisor to restart.
 
 
 def start_arguments(parser: ArgumentParser) -> None:
@@ -88,8 +88,8 @@ def start(args: Namespace) -> int:
         refuse_foreign(path)
         for id in sweep(store):
             tell(f"queuectl: job {id} was left behind by a dead worker; rescued it")
-    takes = ",".join(dict.fromkeys(queues)) or None
-    plan = Plan(path, count, takes, args.drain, environment, version)
+    queue_list = ",".join(dict.fromkeys(queues)) or None
+    plan = Plan(path, count, queue_list, args.drain, environment, version)
     if args.foreground:
         return launch.start_foreground(plan)
     if args.top_up:
@@ -107,7 +107,7 @@ def _start(plan: Plan) -> None:
 
 
 def _top_up(args: Namespace, plan: Plan) -> None:
-    """Start as many workers as needed to have as many as the plan says."""
+    """Start enough workers to reach the size of the plan."""
     import fcntl
 
     from ..workers import fleet
@@ -115,7 +115,7 @@ def _top_up(args: Namespace, plan: Plan) -> None:
     # The folder itself is the lock.
     lock = os.open(os.path.dirname(plan.path), os.O_RDONLY)
     try:
-        # Wait: the other process may be starting workers for other queues. It takes as long as a start.
+        # Wait: the other process may be starting workers for other queues. That takes as long as a start.
         fcntl.flock(lock, fcntl.LOCK_EX)
         with open_store(args) as store:
             rows = [row for row in fleet.live_workers(store) if row.wanted == "run"]
@@ -127,7 +127,7 @@ def _top_up(args: Namespace, plan: Plan) -> None:
 
 
 def _read_env_file(path: str) -> dict[bytes, bytes]:
-    """Docker's format: KEY=VALUE without quoting, KEY alone to take it from our environment, # for comments."""
+    """Docker's format: KEY=VALUE without quoting, KEY alone to take its value from our environment, # for comments."""
     try:
         with open(path, "rb") as file:
             lines = file.read().splitlines()
@@ -142,7 +142,7 @@ def _read_env_file(path: str) -> dict[bytes, bytes]:
         key, equals, value = line.partition(b"=")
         if not key or any(byte in key for byte in b" \t\0") or b"\0" in value:
             # Don't show the line: it may contain a secret.
-            raise BadInput(f"--env-file: {values.quote(path)}: line {number} is not KEY=VALUE")
+            raise BadInput(f"--env-file: {values.quote(path)}: line {number}: must be KEY=VALUE or KEY")
         if equals:
             variables[key] = value
         elif key in os.environb:
@@ -167,14 +167,14 @@ def stop(args: Namespace) -> int:
     from ..workers import fleet
     from ..workers.rescue import sweep
 
-    patience = None if args.timeout is None else values.duration(args.timeout, "--timeout")
+    timeout = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     ids = [values.whole(id, "worker id", 1) for id in args.ids]
     with open_store(args) as store:
         live = fleet.live_workers(store)
         targets = [row for row in live if not ids or row.id in ids]
         missing = sorted(set(ids) - {row.id for row in targets})
         if missing:
-            raise Refused(f"no such worker: {', '.join(map(str, missing))}")
+            raise Refused(f"no such worker: {', '.join(map(str, missing))}; run: queuectl worker list")
         supervisors = [] if ids else [row for row in store.workers() if row.role == "supervisor"]
         fleet.stop(store, supervisors + targets, args.now)
         if not targets and not supervisors:
@@ -183,31 +183,30 @@ def stop(args: Namespace) -> int:
             for row in targets:
                 print(f"worker {row.id} is stopping, pid {row.pid}")
             return 0
-        _wait_for_end(store, targets, patience, args.now)
+        _wait_for_end(store, targets, timeout, args.now)
         sweep(store)
     return 0
 
 
-def _wait_for_end(store: Reader, targets: Sequence[Worker], patience: float | None, now: bool) -> None:
-    """Wait until these workers have stopped, and print each. Raises WaitTimedOut."""
+def _wait_for_end(store: Reader, targets: Sequence[Worker], timeout: float | None, now: bool) -> None:
+    """Wait until these workers have stopped, printing each. Raises WaitTimedOut after `timeout` seconds."""
     from ..workers import fleet
 
     began = time.monotonic()
     announced = False
     left = {row.id: row for row in targets}
     while left:
-        here = {row.id for row in store.workers()}
+        present = {row.id for row in store.workers()}
         for id, row in list(left.items()):
-            if id not in here or not fleet.is_running(store, row):
+            if id not in present or not fleet.is_running(store, row):
                 print(f"worker {id} stopped", flush=True)
                 del left[id]
         waited = time.monotonic() - began
         if left and not announced and waited > 0.5:
             announced = True
             _announce(store, left, now)
-        if left and patience is not None and waited >= patience:
-            ids = ", ".join(map(str, left))
-            raise WaitTimedOut(f"{len(left)} still running after {values.span(patience)}: worker {ids}")
+        if left and timeout is not None and waited >= timeout:
+            raise WaitTimedOut(f"still running after {values.span(timeout)}: {_named(left)}")
         if left:
             time.sleep(STOP_POLL)
 
@@ -216,16 +215,20 @@ def _announce(store: Reader, left: dict[int, Worker], now: bool) -> None:
     """Say which jobs hold up the workers that are left."""
     running = store.running()
     busy = [id for id in left if id in running]
-    for id in busy[:LONGEST_LIST]:
+    for id in busy[:MAX_LISTED]:
         job, since = running[id]
-        verb, hint = ("end", "") if now else ("finish", "; worker stop --now ends it")
+        verb, hint = ("end", "") if now else ("finish", "; to end it now, run: queuectl worker stop --now")
         tell(f"waiting for worker {id} to {verb} job {job} (running for {values.span(time.time() - since)}){hint}")
-    if len(busy) > LONGEST_LIST:
-        tell(f"… and for {len(busy) - LONGEST_LIST} more")
+    if len(busy) > MAX_LISTED:
+        tell(f"… and for {counted(len(busy) - MAX_LISTED, 'more worker')}")
+
+
+def _named(ids: Collection[int]) -> str:
+    return f"worker{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids))}"
 
 
 def restart_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--no-wait", action="store_true", help="don't wait for the old workers' jobs")
+    parser.add_argument("--no-wait", action="store_true", help="don't wait for the old workers to finish their jobs")
 
 
 def restart(args: Namespace) -> int:
@@ -237,7 +240,7 @@ def restart(args: Namespace) -> int:
         before = [row for row in store.workers() if row.wanted == "run"]
         supervisors = {row.id: row for row in before if row.role == "supervisor"}
         old = {row.id: row for row in before if row.supervisor in supervisors}
-        alone = [row for row in before if row.id not in supervisors and row.id not in old]
+        orphans = [row for row in before if row.id not in supervisors and row.id not in old]
         if not before:
             tell("queuectl: no workers are running")
         launch.restart(list(supervisors.values()))
@@ -248,25 +251,26 @@ def restart(args: Namespace) -> int:
             _wait_for_start(store, old)
         versions = {row.version for row in store.workers() if row.id in supervisors}
     for version in versions - {sources.version()}:
-        tell(f"queuectl: they run {version}, which is installed where they were started; this is {sources.version()}")
-    if alone:
-        ids = ", ".join(str(row.id) for row in alone)
-        raise Refused(f"worker {ids}: its supervisor is dead; run: queuectl worker stop {ids.replace(',', '')}")
+        tell(f"queuectl: workers run {version}, from the program that started them; this is {sources.version()}")
+    if orphans:
+        ids = [row.id for row in orphans]
+        whose = "its supervisor is" if len(ids) == 1 else "their supervisors are"
+        raise Refused(f"{_named(ids)}: {whose} dead; run: queuectl worker stop {' '.join(map(str, ids))}")
     return 0
 
 
 def _wait_for_renewal(store: Reader, supervisor: Worker) -> None:
-    until = time.monotonic() + RESTART_PATIENCE
+    until = time.monotonic() + RESTART_TIMEOUT
     while any(
         row.id == supervisor.id and row.started_at == supervisor.started_at for row in store.workers()
     ):
         if time.monotonic() > until:
-            raise Refused(f"supervisor, pid {supervisor.pid}: did not restart; is its program still there?")
+            raise Refused(f"supervisor, pid {supervisor.pid}: did not restart; check that its program still exists")
         time.sleep(STOP_POLL)
 
 
 def _wait_for_start(store: Reader, old: dict[int, Worker]) -> None:
-    """Wait until each supervisor has as many workers as before, or is gone; print the new ones."""
+    """Wait until each supervisor has as many workers as before, or has exited; print the new ones."""
     left = Counter(row.supervisor for row in old.values())
     known = set(old)
     while True:
@@ -276,8 +280,8 @@ def _wait_for_start(store: Reader, old: dict[int, Worker]) -> None:
                 known.add(row.id)
                 left[row.supervisor] -= 1
                 print(f"worker {row.id} started, pid {row.pid}", flush=True)
-        here = {row.id for row in rows}
-        if not any(number > 0 and id in here for id, number in left.items()):
+        present = {row.id for row in rows}
+        if not any(number > 0 and id in present for id, number in left.items()):
             return
         time.sleep(STOP_POLL)
 
