@@ -8,7 +8,7 @@ import sqlite3
 from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job
 from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
-from . import sql
+from . import queries, sql
 from .reader import job_from
 from .roster import Roster
 
@@ -111,7 +111,7 @@ class Claims(Roster):
         if seq is None:
             return None
         self._execute(sql.CLAIM_SEQ, {"worker": worker, "seq": seq, "now": now})
-        return self._find(sql.JOB_BY_SEQ, seq)
+        return self._find(queries.JOB_BY_SEQ, seq)
 
     # --- while an attempt runs ------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import time
 from .. import values
 from ..errors import Refused
 from ..lifecycle import FINISHED, STATES, WAITING, Job
-from . import sql
+from . import queries, sql
 from .database import Database
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ class Reader(Database):
 
     def find(self, id: str) -> Job | None:
         """The job with exactly this id, or None."""
-        return self._find(sql.JOB_BY_ID, id)
+        return self._find(queries.JOB_BY_ID, id)
 
     def exact(self, id: str) -> Job:
         """The job with exactly this id, for changing it. Raises Refused if there is none.
@@ -42,7 +42,7 @@ class Reader(Database):
         """
         job = self.find(id)
         if job is None:
-            matches = self._rows(sql.JOBS_BY_PREFIX, {"prefix": id}) if id else []
+            matches = self._rows(queries.JOBS_BY_PREFIX, {"prefix": id}) if id else []
             hint = f"; changing a job takes its whole id, such as {matches[0][0]}" if matches else ""
             raise Refused(f"no such job: {values.quote(id)}{hint}")
         return job
@@ -51,7 +51,7 @@ class Reader(Database):
         """The job with this id, or the only one whose id starts with it. Raises Refused if there isn't exactly one."""
         job = self.find(id)
         if job is None:
-            matches = self._rows(sql.JOBS_BY_PREFIX, {"prefix": id}) if id else []
+            matches = self._rows(queries.JOBS_BY_PREFIX, {"prefix": id}) if id else []
             if not matches:
                 raise Refused(f"no such job: {values.quote(id)}")
             if len(matches) > 1:
@@ -67,7 +67,7 @@ class Reader(Database):
         rows: list[Any] = []
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
-            rows += self._rows(sql.JOBS_BY_IDS % ", ".join("?" * len(part)), part)
+            rows += self._rows(queries.JOBS_BY_IDS % ", ".join("?" * len(part)), part)
         return [job_from(row) for row in rows]
 
     def _find(self, statement: str, key: object) -> Job | None:
@@ -86,46 +86,46 @@ class Reader(Database):
         if states:
             names = {f"state{number}": state for number, state in enumerate(states)}
             parameters.update(names)
-            conditions.append(sql.LIST_STATES % ", ".join(":" + name for name in names))
+            conditions.append(queries.LIST_STATES % ", ".join(":" + name for name in names))
             if "pending" not in states:
-                conditions.append(sql.LIST_INDEXED)
+                conditions.append(queries.LIST_INDEXED)
             elif len(states) == 1 and self._number_waiting() <= FEW:
-                conditions.append(sql.LIST_WAITING)
+                conditions.append(queries.LIST_WAITING)
         if queue is not None:
-            conditions.append(sql.LIST_QUEUE)
+            conditions.append(queries.LIST_QUEUE)
         where = "WHERE " + " AND ".join(conditions) if conditions else ""
         by_end = len(states) == 1 and states[0] in FINISHED
-        where += " " + (sql.LIST_BY_END if by_end else sql.LIST_BY_SEQ)
-        return ((job_from(row[:-1]), row[-1]) for row in self._connection.each(sql.LIST % where, parameters))
+        where += " " + (queries.LIST_BY_END if by_end else queries.LIST_BY_SEQ)
+        return ((job_from(row[:-1]), row[-1]) for row in self._connection.each(queries.LIST % where, parameters))
 
     def _number_waiting(self) -> int:
         return sum(queue[state] for queue in self.counts().values() for state in WAITING)
 
     def reason(self, job: Job) -> str | None:
         """Why a waiting job isn't running; None if it isn't waiting."""
-        rows = self._rows(sql.LIST % ("WHERE " + sql.LIST_SEQ), {"seq": job.seq, "limit": 1})
+        rows = self._rows(queries.LIST % ("WHERE " + queries.LIST_SEQ), {"seq": job.seq, "limit": 1})
         reason: str | None = rows[0][-1]
         return reason
 
     def oldest_first(self) -> Iterator[Job]:
         """All jobs, in the order they were enqueued."""
-        return map(job_from, self._connection.each(sql.OLDEST_FIRST))
+        return map(job_from, self._connection.each(queries.OLDEST_FIRST))
 
     def unfinished_ids(self, queue: str | None = None) -> Sequence[str]:
         """The ids of all unfinished jobs, oldest first."""
-        return [row[0] for row in self._rows(sql.UNFINISHED_IDS, {"queue": queue})]
+        return [row[0] for row in self._rows(queries.UNFINISHED_IDS, {"queue": queue})]
 
     def dead_ids(self, queue: str | None = None) -> Sequence[str]:
         """The ids of the jobs in the DLQ, oldest first."""
-        return [id for id, job_queue in self._rows(sql.DEAD) if queue in (None, job_queue)]
+        return [id for id, job_queue in self._rows(queries.DEAD) if queue in (None, job_queue)]
 
     def finished_since(self, moment: float) -> Sequence[Job]:
         """The jobs that finished at `moment` (epoch seconds) or later, in that order."""
-        return [job_from(row) for row in self._rows(sql.FINISHED_SINCE, {"since": moment})]
+        return [job_from(row) for row in self._rows(queries.FINISHED_SINCE, {"since": moment})]
 
     def tried_since(self, moment: float) -> Sequence[Job]:
         """The jobs that are running, or had an attempt end at `moment` (epoch seconds) or later."""
-        return [job_from(row) for row in self._rows(sql.TRIED_SINCE, {"since": moment})]
+        return [job_from(row) for row in self._rows(queries.TRIED_SINCE, {"since": moment})]
 
     def has_buried_since(self, moment: float, queues: str | None) -> bool:
         """Whether a job of `queues` (None: any) entered the DLQ since `moment` (epoch seconds)."""
@@ -146,22 +146,22 @@ class Reader(Database):
 
     def is_stuck(self, job: Job) -> bool:
         """Whether a job waits for one that is dead or cancelled, directly or through others."""
-        return job.waits_for > 0 and self._one(sql.IS_STUCK, {"job": job.seq}) is not None
+        return job.waits_for > 0 and self._one(queries.IS_STUCK, {"job": job.seq}) is not None
 
     def stuck(self) -> Sequence[tuple[str, str, str]]:
         """(id, id of a job it waits for, "dead" or "cancelled") for jobs that can't run."""
-        return self._rows(sql.STUCK)
+        return self._rows(queries.STUCK)
 
     def attempts(self, job: Job) -> Sequence[Attempt]:
         """The history of a job, oldest attempt first."""
         from ..records import Attempt  # Deferred: enqueue doesn't need records.
 
-        return [Attempt(*row) for row in self._rows(sql.ATTEMPTS, {"job": job.seq})]
+        return [Attempt(*row) for row in self._rows(queries.ATTEMPTS, {"job": job.seq})]
 
     def output(self, job: Job, attempt: int, position: int = 0) -> Iterator[Chunk]:
         """The chunks (position, stream, data) of an attempt's output, starting at `position`."""
         at = {"job": job.seq, "attempt": attempt, "position": position}
-        return self._connection.each(sql.OUTPUT, at)
+        return self._connection.each(queries.OUTPUT, at)
 
     def input(self, job: Job) -> bytes | None:
         """The job's standard input; None if it has none."""
@@ -172,7 +172,7 @@ class Reader(Database):
 
     def counts(self) -> Counts:
         """For each queue that was ever used, how many jobs are in each state."""
-        return {row[0]: dict(zip(STATES, row[1:])) for row in self._rows(sql.COUNTS)}
+        return {row[0]: dict(zip(STATES, row[1:])) for row in self._rows(queries.COUNTS)}
 
     def paused(self) -> Sequence[str | None]:
         """The paused queues; None among them means all queues."""
@@ -187,7 +187,7 @@ class Reader(Database):
 
     def running(self) -> Running:
         """For each worker that holds a job: the job's id and when the attempt started."""
-        return {worker: (id, started) for worker, id, started in self._rows(sql.RUNNING)}
+        return {worker: (id, started) for worker, id, started in self._rows(queries.RUNNING)}
 
     def config(self) -> Config:
         """The keys that are set, in canonical spelling, with their values."""

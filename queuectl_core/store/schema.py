@@ -9,7 +9,7 @@ INSERT leaves out.
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING
-from . import sql
+from . import queries, sql
 
 
 def _count(column: str) -> str:
@@ -253,7 +253,7 @@ MIGRATIONS = {
         FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
         """
         % (
-            sql.REASON,
+            queries.REASON,
             ", ".join(
                 map(_utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
             ),

@@ -1,4 +1,4 @@
-"""Every SQL statement except the schema, named.
+"""Every SQL statement except the schema and the queries in queries.py, named.
 
 A claim never scans the jobs. `ready` says whether it may look at one:
     1     claimable now: in the index (queue, priority DESC, seq) WHERE ready = 1
@@ -14,7 +14,7 @@ queues that have waiting jobs, never with the number of jobs.
 from __future__ import annotations
 
 from ..jobspec import NewJob
-from ..lifecycle import FINISHED, STATES, TRANSITIONS, UNFINISHED, WAITING, Job
+from ..lifecycle import FINISHED, TRANSITIONS, UNFINISHED, WAITING, Job
 
 SCHEMA_VERSION = 1
 
@@ -49,30 +49,6 @@ def takes(queues: str, queue: str) -> str:
 
 # UTC epoch seconds with a fraction. (unixepoch('subsec') needs SQLite 3.42.)
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
-
-# Why a waiting job isn't running. `job` and `queue` are the tables' aliases.
-REASON = """
-    CASE WHEN job.state NOT IN %s THEN NULL
-    WHEN job.waits_for > 0 THEN 'waits for ' || (
-        SELECT group_concat(needed.id || CASE WHEN needed.state IN ('dead', 'cancelled')
-            THEN ' (' || needed.state || ')' ELSE '' END, ', ')
-        FROM queuectl_dependencies AS link JOIN queuectl_jobs AS needed ON needed.seq = link.needs
-        WHERE link.job = job.seq AND link.met = 0)
-    WHEN job.ready = 0 AND job.state = 'failed' THEN 'waits for its retry'
-    WHEN job.ready = 0 THEN 'waits for its time'
-    WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all queues are paused'
-    WHEN queue.paused THEN 'its queue is paused'
-    WHEN queue.processing >= (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit')
-        THEN 'its queue is at its limit'
-    WHEN NOT EXISTS (SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND wanted = 'run'
-        AND %s)
-        THEN 'no worker for its queue'
-    WHEN queue.next_start > %s
-        AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = queue.name || '.rate')
-        THEN 'its queue is at its rate'
-    ELSE 'waits for a free worker' END
-""" % (listed(WAITING), takes("queues", "job.queue"), NOW)
-
 
 # Part of a migration: workers of the previous version finish their jobs and exit, since they read `wanted` before
 # each claim. Their supervisor isn't asked: it exits with them, unless a restart moves it to the new code in time.
@@ -375,83 +351,6 @@ LOST_ATTEMPTS = f"""
     LEFT JOIN queuectl_workers AS row ON row.id = job.worker
     LEFT JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
     WHERE job.state = 'processing' AND job.state <> 'pending' AND job.worker = :worker
-"""
-
-# --- queries ------------------------------------------------------------------------------------
-
-JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
-JOB_BY_SEQ = "SELECT %s FROM queuectl_jobs WHERE seq = ?" % JOB_COLUMNS
-# Ids that start with a prefix, as a range of the index. Two are enough to know that it is ambiguous.
-JOBS_BY_PREFIX = """
-    SELECT id FROM queuectl_jobs WHERE id >= :prefix AND id < :prefix || char(1114111) LIMIT 3
-"""
-JOBS_BY_IDS = "SELECT %s FROM queuectl_jobs WHERE id IN (%%s)" % JOB_COLUMNS
-# `%s` is a WHERE clause built from the conditions below, and an order.
-LIST = """
-    SELECT %s, %s FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
-    %%s LIMIT :limit
-""" % (", ".join("job." + name for name in Job._fields), REASON)
-LIST_STATES = "job.state IN (%s)"
-LIST_INDEXED = "job.state <> 'pending'"
-# For pending jobs, if they are few: these indexes contain them.
-LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
-    UNION ALL SELECT seq FROM queuectl_jobs WHERE ready = 0
-    UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0)"""
-LIST_QUEUE = "job.queue = :queue"
-LIST_SEQ = "job.seq = :seq"
-LIST_BY_SEQ = "ORDER BY job.seq DESC"
-LIST_BY_END = "ORDER BY job.finished_at DESC, job.seq DESC"
-UNFINISHED_IDS = """
-    SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) ORDER BY seq
-""" % listed(UNFINISHED)
-# Jobs that finished since a moment, in that order.
-FINISHED_SINCE = """
-    SELECT %s FROM queuectl_jobs
-    WHERE state IN %s AND state <> 'pending' AND finished_at >= :since ORDER BY finished_at
-""" % (JOB_COLUMNS, listed(FINISHED))
-# Jobs that are running, or had an attempt end since a moment. Not deferred or released ones: they are pending again.
-TRIED_SINCE = """
-    SELECT %s FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending'
-    UNION ALL
-    SELECT %s FROM queuectl_jobs WHERE state = 'failed' AND state <> 'pending' AND updated_at >= :since
-    UNION ALL
-    SELECT %s FROM queuectl_jobs WHERE state IN %s
-        AND finished_at >= :since AND finished_at IS NOT NULL AND started_at IS NOT NULL
-""" % (JOB_COLUMNS, JOB_COLUMNS, JOB_COLUMNS, listed(FINISHED))
-# Whether a job waits for one that is dead or cancelled, directly or through others.
-IS_STUCK = """
-    WITH RECURSIVE need (seq) AS (
-        SELECT :job
-        UNION
-        SELECT link.needs FROM need
-        JOIN queuectl_dependencies AS link ON link.job = need.seq AND link.met = 0)
-    SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
-    WHERE needed.state IN ('dead', 'cancelled') LIMIT 1
-"""
-OLDEST_FIRST = "SELECT %s FROM queuectl_jobs ORDER BY seq" % JOB_COLUMNS
-COUNTS = "SELECT name, %s FROM queuectl_queues ORDER BY name" % ", ".join(STATES)
-RUNNING = """
-    SELECT worker, id, started_at FROM queuectl_jobs
-    WHERE state = 'processing' AND state <> 'pending'
-"""
-ATTEMPTS = """
-    SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped
-    FROM queuectl_attempts WHERE job = :job ORDER BY attempt
-"""
-OUTPUT = """
-    SELECT position, stream, data FROM queuectl_output
-    WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
-"""
-# Jobs that wait for one that won't complete unless a user revives it.
-STUCK = """
-    SELECT job.id, needed.id, needed.state FROM queuectl_jobs AS job
-    JOIN queuectl_dependencies AS link ON link.job = job.seq AND link.met = 0
-    JOIN queuectl_jobs AS needed ON needed.seq = link.needs
-    WHERE job.waits_for > 0 AND job.state = 'pending' AND needed.state IN ('dead', 'cancelled')
-    ORDER BY job.seq
-"""
-DEAD = """
-    SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY finished_at, seq
 """
 
 # --- pruning ------------------------------------------------------------------------------------
