@@ -18,20 +18,19 @@ from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
-# Runs the program as a later version with one more migration.
+# Runs the program as a later version, whose jobs have one more column.
 NEXT_VERSION = """
 sql.SCHEMA_VERSION = %d
-schema.MIGRATIONS[%d] = (
-    "ALTER TABLE queuectl_jobs ADD COLUMN shade TEXT",
-    "UPDATE queuectl_jobs SET shade = 'grey'",
-)
+schema.SCHEMA = [
+    text.replace("unique_key    TEXT,", "unique_key    TEXT, shade TEXT DEFAULT 'grey',") for text in schema.SCHEMA
+]
 """
 
 
 class VersionTest(WorkersTestCase):
     def next_version(self, *words: str) -> list[str]:
         """The command line of a queuectl with the next schema version."""
-        return patched(NEXT_VERSION % (SCHEMA_VERSION + 1, SCHEMA_VERSION + 1), *words)
+        return patched(NEXT_VERSION % (SCHEMA_VERSION + 1), *words)
 
     def run_next_version(self, *words: str) -> subprocess.CompletedProcess:
         result = subprocess.run(
@@ -52,7 +51,7 @@ class VersionTest(WorkersTestCase):
             self.assertEqual((process.returncode, stderr), (0, b""))
         columns = [row[1] for row in self.rows("PRAGMA table_info(queuectl_jobs)")]
         self.assertEqual(columns.count("shade"), 1)
-        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs WHERE shade = 'grey'"), [(3,)])
+        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs WHERE shade = 'grey'"), [(13,)])
         self.audit([*ids, *(f"new{number}" for number in range(10))])
 
     def test_a_fleet_whose_schema_is_migrated_finishes_its_jobs_and_exits(self):

@@ -32,6 +32,7 @@ ORDER = {
         "sql bell connection",
         "queries",
         "schema borrowed filesystem",
+        "migrations",
         "database",
         "reader",
         "roster",

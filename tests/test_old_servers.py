@@ -9,7 +9,7 @@ import re
 import sqlite3
 import unittest
 
-from queuectl_core.store import Store, schema, sql
+from queuectl_core.store import Store, queries, schema, sql
 from tests.harness import QueueTestCase
 
 # What SQLite 3.31 lacks, and the version that added it: https://www.sqlite.org/changes.html
@@ -31,9 +31,9 @@ NEWER = {
 
 def statements() -> dict[str, str]:
     """Every SQL statement of the program, by name."""
-    found = {name: value for name, value in vars(sql).items() if isinstance(value, str) and name.isupper()}
-    for version, texts in schema.MIGRATIONS.items():
-        found.update({f"MIGRATIONS {version}.{number}": text for number, text in enumerate(texts)})
+    catalogs = {**vars(sql), **vars(queries)}
+    found = {name: value for name, value in catalogs.items() if isinstance(value, str) and name.isupper()}
+    found.update({f"SCHEMA {number}": text for number, text in enumerate(schema.SCHEMA)})
     return found
 
 

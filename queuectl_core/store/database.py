@@ -221,18 +221,18 @@ class Database:
         if self._version() == sql.SCHEMA_VERSION:
             return
         self._refuse_newer()
-        from .schema import MIGRATIONS
+        from .migrations import migrate
 
         self._execute("PRAGMA journal_mode = WAL")
+        self._execute("PRAGMA foreign_keys = OFF")  # Those of an application that refer to our tables.
         with self._transaction():
             # Check again under the lock: ten processes may open a new file at once.
-            current = self._version()
-            if 0 < current < sql.SCHEMA_VERSION:
-                self._execute(sql.STOP_ALL)
-            for version in range(current + 1, sql.SCHEMA_VERSION + 1):
-                for statement in MIGRATIONS[version]:
-                    self._execute(statement)
-                self._execute(sql.SET_META, {"key": "schema", "value": version})
+            version = self._version()
+            if version < sql.SCHEMA_VERSION:
+                if version:
+                    self._execute(sql.STOP_ALL)
+                migrate(self._connection)
+                self._execute(sql.SET_META, {"key": "schema", "value": sql.SCHEMA_VERSION})
         self._refuse_newer()
 
     def _refuse_newer(self) -> None:

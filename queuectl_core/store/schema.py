@@ -1,9 +1,11 @@
-"""The schema: tables, triggers, views and migrations. Imported only to create or migrate a file.
+"""The schema: tables, indexes, triggers and views. Imported only to create or migrate a file.
 
 The schema is an interface. `INSERT INTO queuectl_jobs(command) VALUES ('…')`, from any program and inside
 its own transaction, is a complete enqueue. So the schema itself enforces whatever must hold for every job:
 CHECKs reject impossible rows, triggers keep the counts, and one trigger fills in the columns that such an
 INSERT leaves out.
+
+This is the current schema, and the only definition of it; migrations.py brings older files to it.
 """
 
 from __future__ import annotations
@@ -37,251 +39,246 @@ def _utc(column: str) -> str:
     return "strftime('%%Y-%%m-%%dT%%H:%%M:%%fZ', job.%s, 'unixepoch') AS %s" % (column, column)
 
 
-# One tuple of statements per version. Each tuple runs in one transaction, which also raises the version
-# number. Never edit a released version; add the next one.
-MIGRATIONS = {
-    1: (
-        """
-        CREATE TABLE queuectl_meta (
-            key TEXT PRIMARY KEY,
-            value NOT NULL
-        ) WITHOUT ROWID
-        """,
-        # This file's token, which is part of the token of every attempt (see Claims.token).
-        "INSERT INTO queuectl_meta VALUES ('file', lower(hex(randomblob(8))))",
-        """
-        CREATE TABLE queuectl_config (
-            key TEXT PRIMARY KEY,
-            value NOT NULL
-        ) WITHOUT ROWID
-        """,
-        """
-        CREATE TABLE queuectl_jobs (
-            seq           INTEGER PRIMARY KEY,
-            id            TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(8))))
-                          CHECK (typeof(id) = 'text' AND length(id) BETWEEN 1 AND 200),
-            queue         TEXT NOT NULL DEFAULT 'default'
-                          CHECK (typeof(queue) = 'text' AND length(queue) BETWEEN 1 AND 200),
-            priority      INTEGER NOT NULL DEFAULT 0 CHECK (typeof(priority) = 'integer'),
-            state         TEXT NOT NULL DEFAULT 'pending' CHECK %(states)s,
-            ready         INTEGER DEFAULT 2 CHECK (ready = 0 OR ready = 1 OR ready = 2),
-            waits_for     INTEGER NOT NULL DEFAULT 0 CHECK (waits_for >= 0),
-            -- TEXT, or a BLOB if the bytes aren't valid UTF-8.
-            command       NOT NULL CHECK (typeof(command) IN ('text', 'blob')
-                          AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
-            cwd           CHECK (cwd IS NULL OR typeof(cwd) IN ('text', 'blob')),
-            env           TEXT,
-            max_retries   INTEGER CHECK %(max_retries)s,
-            -- BETWEEN rejects text and blobs; NULL passes.
-            backoff_base  REAL CHECK (backoff_base BETWEEN 0 AND 1e10),
-            backoff_max   REAL CHECK (backoff_max BETWEEN 0 AND 1e10),
-            timeout       REAL CHECK (timeout BETWEEN 0 AND 1e10),
-            kill_grace    REAL CHECK (kill_grace BETWEEN 0 AND 1e10),
-            output_limit  INTEGER CHECK %(output_limit)s,
-            -- Exit codes such as '2,64-78': never retry after these; retry only after these.
-            bury_on       TEXT,
-            retry_only_on TEXT,
-            defer_limit   INTEGER CHECK %(defer_limit)s,
-            unique_key    TEXT,
-            stdin         INTEGER,  -- Size in bytes of the row in queuectl_inputs, or NULL.
-            deferrals     INTEGER NOT NULL DEFAULT 0 CHECK (deferrals >= 0),
-            attempts      INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
-            last_attempt  INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt >= attempts),
-            worker        INTEGER,
-            cancel        INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
-            -- Times before the year 10000.
-            run_at        REAL NOT NULL DEFAULT %(now)s CHECK (run_at BETWEEN 0 AND 253402300800),
-            created_at    REAL NOT NULL DEFAULT %(now)s CHECK (created_at BETWEEN 0 AND 253402300800),
-            updated_at    REAL NOT NULL DEFAULT %(now)s CHECK (updated_at BETWEEN 0 AND 253402300800),
-            started_at    REAL,
-            finished_at   REAL,
-            exit_code     INTEGER,
-            error         TEXT,
-            CHECK ((ready IS NOT NULL) = (%(waiting)s AND waits_for = 0)),
-            CHECK ((worker IS NOT NULL) = (state = 'processing')),
-            CHECK ((finished_at IS NOT NULL) = %(finished)s),
-            CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
-            CHECK (cancel = 0 OR state = 'processing')
-        )
-        """
-        % {
-            "states": sql.is_any(STATES),
-            "waiting": sql.is_any(WAITING),
-            "finished": sql.is_any(FINISHED),
-            "now": sql.NOW,
-            **{name: _count(name) for name in ("max_retries", "output_limit", "defer_limit")},
-        },
-        "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
-        "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
-        # Excludes pending jobs, so a batch of inserts doesn't touch it. Finished jobs are ordered by when
-        # they finished; running and failed ones, which haven't, by seq.
-        "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, finished_at)"
-        " WHERE state <> 'pending'",
-        "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0",
-        """
-        CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
-        WHERE unique_key IS NOT NULL AND %s
-        """
-        % sql.is_any(UNFINISHED),
-        # `job` waits until `needs` has completed (met = 1). queuectl_jobs.waits_for counts the unmet rows.
-        """
-        CREATE TABLE queuectl_dependencies (
-            job   INTEGER NOT NULL,
-            needs INTEGER NOT NULL CHECK (needs < job),
-            met   INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
-            PRIMARY KEY (job, needs)
-        ) WITHOUT ROWID
-        """,
-        "CREATE INDEX queuectl_dependents ON queuectl_dependencies (needs, job)",
-        # A job's standard input, if it was enqueued with one.
-        "CREATE TABLE queuectl_inputs (job INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-        # One row per queue ever used. Triggers count its jobs by state. `next_start` is when a queue with a
-        # rate may start its next job.
-        """
-        CREATE TABLE queuectl_queues (
-            name       TEXT PRIMARY KEY,
-            paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
-            next_start REAL NOT NULL DEFAULT 0,
-            %s
-        ) WITHOUT ROWID
-        """
-        % _COUNT_COLUMNS,
-        """
-        CREATE TABLE queuectl_attempts (
-            job         INTEGER NOT NULL,
-            attempt     INTEGER NOT NULL,
-            worker      INTEGER NOT NULL,
-            started_at  REAL NOT NULL,
-            finished_at REAL,
-            outcome     TEXT,
-            exit_code   INTEGER,
-            error       TEXT,
-            pid         INTEGER,
-            birth       TEXT,
-            -- In the environment of its processes; never the same twice, in any file.
-            token       TEXT,
-            dropped     INTEGER NOT NULL DEFAULT 0,
-            PRIMARY KEY (job, attempt),
-            CHECK ((finished_at IS NULL) = (outcome IS NULL))
-        ) WITHOUT ROWID
-        """,
-        # Output in the order it arrived. `position` is an offset into the attempt's stdout and stderr
-        # combined; stream 1 is stdout, 2 is stderr. Gaps between rows add up to `dropped`.
-        """
-        CREATE TABLE queuectl_output (
-            job      INTEGER NOT NULL,
-            attempt  INTEGER NOT NULL,
-            position INTEGER NOT NULL,
-            stream   INTEGER NOT NULL CHECK (stream IN (1, 2)),
-            data     BLOB NOT NULL,
-            PRIMARY KEY (job, attempt, position)
-        ) WITHOUT ROWID
-        """,
-        # `wanted` is what the worker should do. What it is doing follows from the job it holds and from
-        # `idle`: 1 means that it found no work and sleeps until its bell rings.
-        """
-        CREATE TABLE queuectl_workers (
-            id         INTEGER PRIMARY KEY AUTOINCREMENT,
-            role       TEXT NOT NULL CHECK (role IN ('supervisor', 'worker')),
-            supervisor INTEGER,
-            pid        INTEGER NOT NULL,
-            boot       TEXT NOT NULL,
-            birth      TEXT NOT NULL,
-            queues     TEXT,
-            wanted     TEXT NOT NULL DEFAULT 'run' CHECK (wanted IN ('run', 'stop', 'stop-now')),
-            idle       INTEGER NOT NULL DEFAULT 0 CHECK (idle IN (0, 1)),
-            version    TEXT NOT NULL,
-            started_at REAL NOT NULL
-        )
-        """,
-        """
-        CREATE TRIGGER queuectl_count_insert AFTER INSERT ON queuectl_jobs BEGIN
-            INSERT INTO queuectl_queues (name, %s) VALUES (NEW.queue, %s)
-                ON CONFLICT (name) DO UPDATE SET %s;
-        END
-        """
-        % _COUNT_NEW,
-        """
-        CREATE TRIGGER queuectl_count_state AFTER UPDATE OF state ON queuectl_jobs
-        WHEN OLD.state <> NEW.state BEGIN
-            UPDATE queuectl_queues SET %s WHERE name = NEW.queue;
-        END
-        """
-        % ", ".join(
-            "%s = %s + (NEW.state = '%s') - (OLD.state = '%s')" % (s, s, s, s) for s in STATES
-        ),
-        """
-        CREATE TRIGGER queuectl_count_queue AFTER UPDATE OF queue ON queuectl_jobs
-        WHEN OLD.queue <> NEW.queue BEGIN
-            UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
-            INSERT INTO queuectl_queues (name, %s) VALUES (NEW.queue, %s)
-                ON CONFLICT (name) DO UPDATE SET %s;
-        END
-        """
-        % (
-            ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
-            *_COUNT_NEW,
-        ),
-        # Jobs that waited only for this one become ready. If it is dead or cancelled, they keep waiting.
-        """
-        CREATE TRIGGER queuectl_completed AFTER UPDATE OF state ON queuectl_jobs
-        WHEN NEW.state = 'completed' AND EXISTS
-            (SELECT 1 FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0) BEGIN
-            UPDATE queuectl_jobs SET waits_for = waits_for - 1,
-                ready = CASE WHEN waits_for = 1 AND state IN %s THEN run_at <= %s END
-            WHERE seq IN (SELECT job FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0);
-            UPDATE queuectl_dependencies SET met = 1 WHERE needs = NEW.seq AND met = 0;
-        END
-        """
-        % (sql.listed(WAITING), sql.NOW),
-        """
-        CREATE TRIGGER queuectl_delete AFTER DELETE ON queuectl_jobs BEGIN
-            UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
-            DELETE FROM queuectl_attempts WHERE job = OLD.seq;
-            DELETE FROM queuectl_output WHERE job = OLD.seq;
-            DELETE FROM queuectl_inputs WHERE job = OLD.seq;
-            DELETE FROM queuectl_dependencies WHERE job = OLD.seq OR needs = OLD.seq;
-        END
-        """
-        % ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
-        # For other programs; see docs/sql.md.
-        """
-        CREATE VIEW queuectl_list AS
-        SELECT job.id, job.queue, job.priority, job.state, %s AS reason, job.command, job.cwd,
-            job.attempts, job.max_retries, job.exit_code, job.error, job.worker, job.unique_key,
-            %s
-        FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
-        """
-        % (
-            queries.REASON,
-            ", ".join(
-                map(_utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
-            ),
-        ),
-        # Fills in the settings and `ready` of jobs that other programs insert. `enqueue` sets them itself.
-        """
-        CREATE TRIGGER queuectl_file AFTER INSERT ON queuectl_jobs WHEN NEW.ready = 2 BEGIN
-            UPDATE queuectl_jobs SET
-                ready = (NEW.run_at <= %(now)s),
-                max_retries = coalesce(NEW.max_retries, %(max_retries)s),
-                backoff_base = coalesce(NEW.backoff_base, %(backoff_base)s),
-                backoff_max = coalesce(NEW.backoff_max, %(backoff_max)s),
-                timeout = coalesce(NEW.timeout, %(timeout)s),
-                kill_grace = coalesce(NEW.kill_grace, %(kill_grace)s),
-                output_limit = coalesce(NEW.output_limit, %(output_limit)s),
-                defer_limit = coalesce(NEW.defer_limit, %(defer_limit)s)
-            WHERE seq = NEW.seq;
-        END
-        """
-        % {
-            "now": sql.NOW,
-            "max_retries": _setting("max-retries", 3),
-            "backoff_base": _setting("backoff-base", 2),
-            "backoff_max": _setting("backoff-max", 86400),
-            "timeout": _setting("timeout", 0),
-            "kill_grace": _setting("kill-grace", 10),
-            "output_limit": _setting("output-limit", 1024 * 1024),
-            "defer_limit": _setting("defer-limit", 20),
-        },
+# Every statement, in order. To change a table, change its CREATE TABLE here and raise sql.SCHEMA_VERSION.
+SCHEMA = (
+    """
+    CREATE TABLE queuectl_meta (
+        key TEXT PRIMARY KEY,
+        value NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE queuectl_config (
+        key TEXT PRIMARY KEY,
+        value NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE queuectl_jobs (
+        seq           INTEGER PRIMARY KEY,
+        id            TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(8))))
+                      CHECK (typeof(id) = 'text' AND length(id) BETWEEN 1 AND 200),
+        queue         TEXT NOT NULL DEFAULT 'default'
+                      CHECK (typeof(queue) = 'text' AND length(queue) BETWEEN 1 AND 200),
+        priority      INTEGER NOT NULL DEFAULT 0 CHECK (typeof(priority) = 'integer'),
+        state         TEXT NOT NULL DEFAULT 'pending' CHECK %(states)s,
+        ready         INTEGER DEFAULT 2 CHECK (ready = 0 OR ready = 1 OR ready = 2),
+        waits_for     INTEGER NOT NULL DEFAULT 0 CHECK (waits_for >= 0),
+        -- TEXT, or a BLOB if the bytes aren't valid UTF-8.
+        command       NOT NULL CHECK (typeof(command) IN ('text', 'blob')
+                      AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
+        cwd           CHECK (cwd IS NULL OR typeof(cwd) IN ('text', 'blob')),
+        env           TEXT,
+        max_retries   INTEGER CHECK %(max_retries)s,
+        -- BETWEEN rejects text and blobs; NULL passes.
+        backoff_base  REAL CHECK (backoff_base BETWEEN 0 AND 1e10),
+        backoff_max   REAL CHECK (backoff_max BETWEEN 0 AND 1e10),
+        timeout       REAL CHECK (timeout BETWEEN 0 AND 1e10),
+        kill_grace    REAL CHECK (kill_grace BETWEEN 0 AND 1e10),
+        output_limit  INTEGER CHECK %(output_limit)s,
+        -- Exit codes such as '2,64-78': never retry after these; retry only after these.
+        bury_on       TEXT,
+        retry_only_on TEXT,
+        defer_limit   INTEGER CHECK %(defer_limit)s,
+        unique_key    TEXT,
+        stdin         INTEGER,  -- Size in bytes of the row in queuectl_inputs, or NULL.
+        deferrals     INTEGER NOT NULL DEFAULT 0 CHECK (deferrals >= 0),
+        attempts      INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+        last_attempt  INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt >= attempts),
+        worker        INTEGER,
+        cancel        INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
+        -- Times before the year 10000.
+        run_at        REAL NOT NULL DEFAULT %(now)s CHECK (run_at BETWEEN 0 AND 253402300800),
+        created_at    REAL NOT NULL DEFAULT %(now)s CHECK (created_at BETWEEN 0 AND 253402300800),
+        updated_at    REAL NOT NULL DEFAULT %(now)s CHECK (updated_at BETWEEN 0 AND 253402300800),
+        started_at    REAL,
+        finished_at   REAL,
+        exit_code     INTEGER,
+        error         TEXT,
+        CHECK ((ready IS NOT NULL) = (%(waiting)s AND waits_for = 0)),
+        CHECK ((worker IS NOT NULL) = (state = 'processing')),
+        CHECK ((finished_at IS NOT NULL) = %(finished)s),
+        CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
+        CHECK (cancel = 0 OR state = 'processing')
+    )
+    """
+    % {
+        "states": sql.is_any(STATES),
+        "waiting": sql.is_any(WAITING),
+        "finished": sql.is_any(FINISHED),
+        "now": sql.NOW,
+        **{name: _count(name) for name in ("max_retries", "output_limit", "defer_limit")},
+    },
+    "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
+    "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
+    # Excludes pending jobs, so a batch of inserts doesn't touch it. Finished jobs are ordered by when
+    # they finished; running and failed ones, which haven't, by seq.
+    "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, finished_at)"
+    " WHERE state <> 'pending'",
+    "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0",
+    """
+    CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
+    WHERE unique_key IS NOT NULL AND %s
+    """
+    % sql.is_any(UNFINISHED),
+    # `job` waits until `needs` has completed (met = 1). queuectl_jobs.waits_for counts the unmet rows.
+    """
+    CREATE TABLE queuectl_dependencies (
+        job   INTEGER NOT NULL,
+        needs INTEGER NOT NULL CHECK (needs < job),
+        met   INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
+        PRIMARY KEY (job, needs)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX queuectl_dependents ON queuectl_dependencies (needs, job)",
+    # A job's standard input, if it was enqueued with one.
+    "CREATE TABLE queuectl_inputs (job INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    # One row per queue ever used. Triggers count its jobs by state. `next_start` is when a queue with a
+    # rate may start its next job.
+    """
+    CREATE TABLE queuectl_queues (
+        name       TEXT PRIMARY KEY,
+        paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+        next_start REAL NOT NULL DEFAULT 0,
+        %s
+    ) WITHOUT ROWID
+    """
+    % _COUNT_COLUMNS,
+    """
+    CREATE TABLE queuectl_attempts (
+        job         INTEGER NOT NULL,
+        attempt     INTEGER NOT NULL,
+        worker      INTEGER NOT NULL,
+        started_at  REAL NOT NULL,
+        finished_at REAL,
+        outcome     TEXT,
+        exit_code   INTEGER,
+        error       TEXT,
+        pid         INTEGER,
+        birth       TEXT,
+        -- In the environment of its processes; never the same twice, in any file.
+        token       TEXT,
+        dropped     INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (job, attempt),
+        CHECK ((finished_at IS NULL) = (outcome IS NULL))
+    ) WITHOUT ROWID
+    """,
+    # Output in the order it arrived. `position` is an offset into the attempt's stdout and stderr
+    # combined; stream 1 is stdout, 2 is stderr. Gaps between rows add up to `dropped`.
+    """
+    CREATE TABLE queuectl_output (
+        job      INTEGER NOT NULL,
+        attempt  INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        stream   INTEGER NOT NULL CHECK (stream IN (1, 2)),
+        data     BLOB NOT NULL,
+        PRIMARY KEY (job, attempt, position)
+    ) WITHOUT ROWID
+    """,
+    # `wanted` is what the worker should do. What it is doing follows from the job it holds and from
+    # `idle`: 1 means that it found no work and sleeps until its bell rings.
+    """
+    CREATE TABLE queuectl_workers (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        role       TEXT NOT NULL CHECK (role IN ('supervisor', 'worker')),
+        supervisor INTEGER,
+        pid        INTEGER NOT NULL,
+        boot       TEXT NOT NULL,
+        birth      TEXT NOT NULL,
+        queues     TEXT,
+        wanted     TEXT NOT NULL DEFAULT 'run' CHECK (wanted IN ('run', 'stop', 'stop-now')),
+        idle       INTEGER NOT NULL DEFAULT 0 CHECK (idle IN (0, 1)),
+        version    TEXT NOT NULL,
+        started_at REAL NOT NULL
+    )
+    """,
+    """
+    CREATE TRIGGER queuectl_count_insert AFTER INSERT ON queuectl_jobs BEGIN
+        INSERT INTO queuectl_queues (name, %s) VALUES (NEW.queue, %s)
+            ON CONFLICT (name) DO UPDATE SET %s;
+    END
+    """
+    % _COUNT_NEW,
+    """
+    CREATE TRIGGER queuectl_count_state AFTER UPDATE OF state ON queuectl_jobs
+    WHEN OLD.state <> NEW.state BEGIN
+        UPDATE queuectl_queues SET %s WHERE name = NEW.queue;
+    END
+    """
+    % ", ".join(
+        "%s = %s + (NEW.state = '%s') - (OLD.state = '%s')" % (s, s, s, s) for s in STATES
     ),
-}
+    """
+    CREATE TRIGGER queuectl_count_queue AFTER UPDATE OF queue ON queuectl_jobs
+    WHEN OLD.queue <> NEW.queue BEGIN
+        UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
+        INSERT INTO queuectl_queues (name, %s) VALUES (NEW.queue, %s)
+            ON CONFLICT (name) DO UPDATE SET %s;
+    END
+    """
+    % (
+        ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
+        *_COUNT_NEW,
+    ),
+    # Jobs that waited only for this one become ready. If it is dead or cancelled, they keep waiting.
+    """
+    CREATE TRIGGER queuectl_completed AFTER UPDATE OF state ON queuectl_jobs
+    WHEN NEW.state = 'completed' AND EXISTS
+        (SELECT 1 FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0) BEGIN
+        UPDATE queuectl_jobs SET waits_for = waits_for - 1,
+            ready = CASE WHEN waits_for = 1 AND state IN %s THEN run_at <= %s END
+        WHERE seq IN (SELECT job FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0);
+        UPDATE queuectl_dependencies SET met = 1 WHERE needs = NEW.seq AND met = 0;
+    END
+    """
+    % (sql.listed(WAITING), sql.NOW),
+    """
+    CREATE TRIGGER queuectl_delete AFTER DELETE ON queuectl_jobs BEGIN
+        UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
+        DELETE FROM queuectl_attempts WHERE job = OLD.seq;
+        DELETE FROM queuectl_output WHERE job = OLD.seq;
+        DELETE FROM queuectl_inputs WHERE job = OLD.seq;
+        DELETE FROM queuectl_dependencies WHERE job = OLD.seq OR needs = OLD.seq;
+    END
+    """
+    % ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
+    # For other programs; see docs/sql.md.
+    """
+    CREATE VIEW queuectl_list AS
+    SELECT job.id, job.queue, job.priority, job.state, %s AS reason, job.command, job.cwd,
+        job.attempts, job.max_retries, job.exit_code, job.error, job.worker, job.unique_key,
+        %s
+    FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
+    """
+    % (
+        queries.REASON,
+        ", ".join(
+            map(_utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
+        ),
+    ),
+    # Fills in the settings and `ready` of jobs that other programs insert. `enqueue` sets them itself.
+    """
+    CREATE TRIGGER queuectl_file AFTER INSERT ON queuectl_jobs WHEN NEW.ready = 2 BEGIN
+        UPDATE queuectl_jobs SET
+            ready = (NEW.run_at <= %(now)s),
+            max_retries = coalesce(NEW.max_retries, %(max_retries)s),
+            backoff_base = coalesce(NEW.backoff_base, %(backoff_base)s),
+            backoff_max = coalesce(NEW.backoff_max, %(backoff_max)s),
+            timeout = coalesce(NEW.timeout, %(timeout)s),
+            kill_grace = coalesce(NEW.kill_grace, %(kill_grace)s),
+            output_limit = coalesce(NEW.output_limit, %(output_limit)s),
+            defer_limit = coalesce(NEW.defer_limit, %(defer_limit)s)
+        WHERE seq = NEW.seq;
+    END
+    """
+    % {
+        "now": sql.NOW,
+        "max_retries": _setting("max-retries", 3),
+        "backoff_base": _setting("backoff-base", 2),
+        "backoff_max": _setting("backoff-max", 86400),
+        "timeout": _setting("timeout", 0),
+        "kill_grace": _setting("kill-grace", 10),
+        "output_limit": _setting("output-limit", 1024 * 1024),
+        "defer_limit": _setting("defer-limit", 20),
+    },
+)
