@@ -45,6 +45,10 @@ class DatabaseBusy(DatabaseUnusable):
     """Another process held the write lock for too long."""
 
 
+class DatabaseDamaged(DatabaseUnusable):
+    """The file isn't a database, is damaged, or has the log of another file next to it. A backup can replace it."""
+
+
 class DatabaseFull(DatabaseUnusable):
     """The database can't be written (disk full, read-only, I/O error). Retrying later may work."""
 

@@ -31,9 +31,10 @@ ORDER = {
     "store": (
         "sql bell connection",
         "queries",
-        "schema borrowed filesystem",
+        "schema borrowed filesystem wal",
         "migrations",
         "database",
+        "copies",
         "reader",
         "roster",
         "client claims",

@@ -46,7 +46,9 @@ class MigrationTest(ShellTestCase):
         self.assertEqual(
             [row[: len(jobs[0])] for row in self.rows("SELECT * FROM queuectl_jobs")], [tuple(row) for row in jobs]
         )
-        self.assertEqual(self.rows("SELECT value FROM queuectl_meta WHERE key = 'file'"), [("090cf3de203e0fac",)])
+        ((mark,),) = self.rows("SELECT value FROM queuectl_meta WHERE key = 'file'")
+        self.assertRegex(mark, "^queuectl-file:[0-9a-f]{16}$")
+        self.assertEqual(set(self.rows("SELECT mark FROM queuectl_queues")), {(mark,)})
         self.sh("queuectl resume mail && queuectl worker start -q mail --drain --foreground")
         self.assertEqual(self.rows("SELECT id FROM queuectl_workers"), [])
         self.assertGreater(self.rows("SELECT seq FROM sqlite_sequence")[0][0], 41)  # No id is used twice.

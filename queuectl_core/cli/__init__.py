@@ -45,6 +45,7 @@ COMMANDS = {
         Command("dlq purge", "dlq", "dlq_purge", "delete dead jobs"),
         Command("doctor", "doctor", "doctor", "check for problems and say how to fix them"),
         Command("backup", "backup", "backup", "copy the queue to a file, even while workers run"),
+        Command("restore", "backup", "restore", "put a backup in place of the queue"),
         Command("config set", "config", "config_set", "set a key; job settings apply to jobs enqueued later"),
         Command("config get", "config", "config_get", "print the value of a key"),
         Command("config list", "config", "config_list", "list all keys and values"),

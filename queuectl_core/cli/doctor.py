@@ -8,7 +8,7 @@ import stat
 from argparse import ArgumentParser, Namespace
 
 from .. import values
-from ..errors import DatabaseUnusable
+from ..errors import DatabaseFull, DatabaseUnusable
 from ..store.bell import folder
 from ..store.database import LARGE_WAL
 from ..store.filesystem import NETWORK_FILE_SYSTEMS, file_system
@@ -16,7 +16,7 @@ from ..store.reader import Reader
 from ..typed import NamedTuple
 from ..workers import fleet
 from .queue_file import queue_path
-from .terminal import counted, print_json
+from .terminal import counted, print_json, size
 
 
 class Finding(NamedTuple):
@@ -29,6 +29,8 @@ class Finding(NamedTuple):
 
 
 PATIENCE = 5.0  # Seconds to wait for a lock.
+LOW_DISK = 1024**2  # Bytes. With less free space, the next write may fail.
+MUCH_UNUSED = 64 * 1024**2  # Bytes.
 
 # SQLite's WAL-reset bug: in rare cases, two processes can corrupt the file (https://sqlite.org/wal.html). It came with
 # 3.7.0 and was fixed in 3.51.3 and in these releases of older branches.
@@ -76,15 +78,39 @@ def _location(path: str) -> Finding:
 
 def _file(store: Reader) -> list[Finding]:
     faults = store.faults()
-    findings = [Finding("file", "wrong", fault, "restore a backup") for fault in faults]
+    findings = [Finding("file", "wrong", fault, "queuectl restore FILE puts a backup in its place") for fault in faults]
     if not faults:
         findings.append(Finding("file", "ok", "the database is intact", None))
-    size = store.wal_size()
-    text = f"the write-ahead log is {size / 1024**2:.1f} MiB long"
-    if size > LARGE_WAL:
-        advice = "end the program that keeps reading the file, such as list --json | less"
-        return [*findings, Finding("log", "wrong", text, advice)]
-    return [*findings, Finding("log", "ok", text, None)]
+    return [*findings, _log(store), _disk(store)]
+
+
+def _log(store: Reader) -> Finding:
+    """Whether the log can be emptied. A large one may just not have been emptied yet."""
+    before = store.wal_size()
+    if before <= LARGE_WAL:
+        return Finding("log", "ok", f"the write-ahead log takes {size(before)}", None)
+    try:
+        is_free = store.fold(PATIENCE)
+    except DatabaseFull as error:
+        return Finding("log", "wrong", f"the write-ahead log takes {size(before)} and cannot be emptied: {error}", None)
+    if is_free:
+        return Finding("log", "ok", f"the write-ahead log took {size(before)} and is now empty", None)
+    text = f"the write-ahead log takes {size(before)}: a program keeps reading the file, or writing to it"
+    return Finding("log", "wrong", text, f"end that program, such as list --json | less; fuser {store.path} names it")
+
+
+def _disk(store: Reader) -> Finding:
+    """How much space the file takes, and how much is left."""
+    used, unused = store.file_size(), store.free_size()
+    found = os.statvfs(os.path.dirname(store.path))
+    left = found.f_bavail * found.f_frsize
+    text = f"the file takes {size(used)}, of which {size(unused)} are unused; {size(left)} are free on its disk"
+    if left < LOW_DISK:
+        return Finding("disk", "wrong", text, "free some: without space, nothing can be enqueued or settled")
+    if unused > max(MUCH_UNUSED, used // 2):
+        advice = "new jobs will use it; to return it now, run: queuectl prune --compact (deletes completed jobs)"
+        return Finding("disk", "note", text, advice)
+    return Finding("disk", "ok", text, None)
 
 
 def _permissions(path: str) -> list[Finding]:

@@ -166,8 +166,8 @@ def enqueue_plain(words: list[str]) -> int:
 
 
 def _enqueue_one(store: Client, job: jobspec.NewJob) -> None:
-    _acknowledge(store, [job])
-    store.leave()
+    with store:
+        _acknowledge(store, [job])
 
 
 def _one_job(words: list[str], fields: dict[str, object]) -> jobspec.NewJob:

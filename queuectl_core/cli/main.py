@@ -110,7 +110,7 @@ def _exit(code: int) -> None:
         sys.stderr.flush()
     except OSError:
         pass
-    # Skips a checkpoint and the interpreter's shutdown (2 ms).
+    # Skips the interpreter's shutdown (2 ms).
     os._exit(code)
 
 

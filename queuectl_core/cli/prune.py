@@ -1,4 +1,4 @@
-"""`prune`: deletes finished jobs."""
+"""`prune`: deletes finished jobs, and returns their disk space."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from .. import values
 from ..errors import BadInput
 from ..lifecycle import FINISHED
 from .queue_file import open_client
-from .terminal import print_id
+from .terminal import print_id, size, tell
 
-BATCH = 1000  # Jobs per transaction, so that workers can write in between.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..store.client import Client
+
+BATCH = 1000  # Most jobs per transaction.
+HOLD = 0.05  # Seconds for which it holds the lock to give pages back.
+BREATH = 0.02  # Seconds between transactions, in which workers get the lock.
+PATIENCE = 2.0  # Seconds to wait for programs that prevent emptying the log.
 
 
 def prune_arguments(parser: ArgumentParser) -> None:
@@ -29,6 +36,11 @@ def prune_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--keep", metavar="N", help="keep the N most recently finished jobs in each state")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; print the ids that would be deleted")
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="then rewrite the whole file without unused space; nothing else can write meanwhile",
+    )
 
 
 def prune(args: Namespace) -> int:
@@ -49,4 +61,20 @@ def prune(args: Namespace) -> int:
                 for id in ids:
                     print_id(id)
                 remaining = 0 if args.dry_run or not ids else remaining - len(ids)
+                if remaining:
+                    time.sleep(BREATH)
+        if not args.dry_run:
+            _shrink(store, args.compact)
     return 0
+
+
+def _shrink(store: Client, is_rewritten: bool) -> None:
+    """Return unused space to the file system: in short transactions, or by rewriting the file."""
+    before = store.file_size() + store.wal_size()
+    if is_rewritten:
+        store.compact()
+    while store.give_back(HOLD):
+        time.sleep(BREATH)
+    store.fold(PATIENCE)
+    if is_rewritten:
+        tell(f"{store.path}: {size(before)} before, {size(store.file_size() + store.wal_size())} now")

@@ -6,11 +6,11 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, values
-from ..store.database import LARGE_WAL
+from ..store.database import LARGE_WAL, SMALL_WAL
 from ..workers import fleet
 from .queue_file import open_reader
 from .tables import table, workers_table
-from .terminal import counted, print_json, tell
+from .terminal import counted, print_json, size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ def status(args: Namespace) -> int:
     with open_reader(args) as store, store.snapshot():
         counts, paused = store.counts(), store.paused()
         rows, running = fleet.live_workers(store), store.running()
+        space = {
+            "database_bytes": store.file_size(),
+            "wal_bytes": store.wal_size(),
+            "free_bytes": store.free_size(),
+        }
     totals = {state: sum(queue[state] for queue in counts.values()) for state in lifecycle.STATES}
     if args.json:
         from ..jobjson import worker_json
@@ -34,6 +39,7 @@ def status(args: Namespace) -> int:
             {
                 "database": store.path,
                 "version": sources.version(),
+                **space,
                 "jobs": totals,
                 "queues": counts,
                 "workers": [worker_json(row, running) for row in rows],
@@ -53,10 +59,12 @@ def status(args: Namespace) -> int:
         _print_versions(rows)
     else:
         print("No workers are running.")
+    log = f", and its log {size(space['wal_bytes'])}" if space["wal_bytes"] > SMALL_WAL else ""
+    print(f"\nFile: {values.escape(store.path)} ({size(space['database_bytes'])}{log})")
     if totals["dead"]:
         print(f"\nDead letter queue: {counted(totals['dead'], 'job')} (to list them, run: queuectl dlq list)")
-    if store.wal_size() > LARGE_WAL:
-        tell("the write-ahead log keeps growing because a program is still reading it; run: queuectl doctor")
+    if space["wal_bytes"] > LARGE_WAL:
+        tell("the write-ahead log is large; to find out why, run: queuectl doctor")
     orphaned = totals["processing"] - len(running.keys() & {row.id for row in rows})
     if orphaned:
         verb = "was" if orphaned == 1 else "were"

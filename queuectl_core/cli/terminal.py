@@ -64,6 +64,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def size(number: int) -> str:
+    """A number of bytes for people, such as "4.0 KiB" or "1.2 GiB"."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number} bytes"
+
+
 def print_id(id: str) -> None:
     """Print an id: raw for a script, escaped on a terminal, since other programs can store anything in it."""
     from ..values import escape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections import Counter
 
 from .. import settings, values
@@ -41,6 +42,7 @@ _NO_EXTRAS = (None,) * len(_FIELDS[_EXTRAS])
 # With a million jobs, one generated id in a million is taken. Ten in a row mean something else is wrong.
 MOST_TRIES = 10
 RETENTION_BITE = 1000  # The most jobs that retain() deletes in one transaction.
+PRUNE_HOLD = 0.05  # Seconds after which prune() ends its transaction, so that workers can write.
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 
 
@@ -279,19 +281,24 @@ class Client(Roster):
     ) -> list[str]:
         """Delete jobs that finished in `state` before `before` (epoch seconds), oldest first; returns their ids.
 
-        Deletes at most `limit` jobs (-1: all), and none that others wait for.
+        Deletes at most `limit` jobs (-1: all), none that others wait for, and no more than fit into PRUNE_HOLD: call
+        it again until it returns none.
         """
         criteria = {"state": state, "before": before, "queue": queue, "limit": limit}
         if dry_run:
             return [id for id, _ in self._rows(sql.PRUNABLE, criteria)]
+        pruned = []
         with self._transaction():
-            rows = self._rows(sql.PRUNABLE, criteria)
-            for _, seq in rows:
+            until = time.monotonic() + PRUNE_HOLD
+            for id, seq in self._rows(sql.PRUNABLE, criteria):
                 self._execute(sql.DELETE, {"job": seq})
-        return [id for id, _ in rows]
+                pruned.append(id)
+                if time.monotonic() > until:
+                    break
+        return pruned
 
     def retain(self) -> None:
-        """Prune a bounded number of jobs that `keep-completed` and `keep-dead` no longer keep."""
+        """Prune a bounded number of jobs that `keep-completed` and `keep-dead` no longer keep; return some space."""
         config = self.config()
         for state in ("completed", "dead"):
             age = config.get("keep-" + state)
@@ -300,6 +307,7 @@ class Client(Roster):
             before = self._clock() - age
             if self.prune(state, before, limit=1, dry_run=True):  # Look before taking the lock.
                 self.prune(state, before, limit=RETENTION_BITE)
+            self.trim()
 
     # --- queues and configuration ---------------------------------------------------------------
 

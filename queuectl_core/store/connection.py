@@ -11,7 +11,7 @@ import sqlite3
 import time
 
 from .. import values
-from ..errors import DatabaseBusy, DatabaseFull, DatabaseUnusable
+from ..errors import DatabaseBusy, DatabaseDamaged, DatabaseFull, DatabaseUnusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ _MEANINGS = (
     ("locking protocol", DatabaseBusy, "locked by another program; try again"),
     ("disk is full", DatabaseFull, "the disk is full; nothing was changed"),
     ("disk I/O error", DatabaseFull, "the disk cannot be read or written"),
-    ("not a database", DatabaseUnusable, "not a SQLite database; give another --db FILE"),
-    ("malformed", DatabaseUnusable, "the database is damaged; restore a backup"),
+    ("not a database", DatabaseDamaged, "not a SQLite database; give another --db FILE"),
+    ("malformed", DatabaseDamaged, "the database is damaged; to put a backup in its place, run: queuectl restore FILE"),
     ("readonly", DatabaseFull, "not writable; check the permissions of the file and its folder"),
     ("unable to open", DatabaseUnusable, "cannot be opened; check the permissions of the file and its folder"),
 )

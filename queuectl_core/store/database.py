@@ -1,22 +1,28 @@
-"""The queue file: where it is; creating, opening, migrating, checking and backing it up.
+"""The queue file: where it is; creating, opening, migrating and checking it, and returning the space it doesn't need.
 
 Assumes a local disk: WAL mode needs shared memory. A connection must not cross a fork: close the database before
 forking, and open it again afterwards.
+
+Every process closes the file before it exits. The last one to do so makes SQLite copy the log into the file and remove
+it, so a queue that no process has open is a single file, which `cp` can copy.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
 
-from ..errors import DatabaseGone, DatabaseUnusable, Refused
+from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable
 from . import sql
-from .connection import PATIENCE, Connection, Transaction, translated
+from .connection import PATIENCE, Connection, Transaction
 
 OLDEST_SQLITE = (3, 31)
 SMALL_WAL = 16 * 1024 * 1024  # Bytes. Workers keep the log below this, unless a reader prevents it.
 LARGE_WAL = 4 * SMALL_WAL  # Users are warned about a larger log.
-LONG_LOG = 512 * 1024  # A longer log slows down the next process, which must read all of it.
+KEPT_PAGES = 1024  # Unused pages that workers keep.
+TRIM_HOLD = 0.01  # Seconds for which trim() holds the lock to give pages back.
+FOLD_NAP = 0.02  # Seconds between attempts to empty the log.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +30,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     Self = TypeVar("Self", bound="Database")
-
-# Connections that Database.leave left open: without a reference, Python would close them.
-_LEFT_OPEN: list[Connection] = []
-
 
 def default_path(environ: dict[str, str]) -> str:
     """$QUEUECTL_DB, else $XDG_STATE_HOME/queuectl/queue.db, else ~/.local/state/queuectl/queue.db.
@@ -48,6 +50,9 @@ def default_path(environ: dict[str, str]) -> str:
 class Database:
     """One open queue file. Not for use by several threads or across a fork."""
 
+    # Whether it must be possible to write. A reader of a read-only file does without.
+    _writes = False
+
     def __init__(
         self,
         path: str,
@@ -67,11 +72,17 @@ class Database:
             raise DatabaseUnusable(f"needs SQLite 3.31 or later; this Python has {sqlite3.sqlite_version}")
         # Resolve symbolic links: SQLite keeps the WAL next to the target, and we keep the bells there.
         self.path = os.path.realpath(path)
-        if not must_exist:
-            _create_file(self.path)
+        if not must_exist and not os.path.exists(self.path):
+            from .filesystem import create  # Deferred: most commands create no file.
+
+            create(self.path)
         self._file = _device_and_inode(self.path)
         if self._file is None:
             raise DatabaseGone(f"{self.path}: is gone")
+        if connection is None and _has_doubtful_log(self.path):
+            from .wal import refuse_foreign_log  # Deferred: a log is nearly always younger than its file.
+
+            refuse_foreign_log(self.path)
         self._connection = connection or Connection(self.path, patience)
         self._execute = self._connection.execute
         self._rows = self._connection.rows
@@ -81,6 +92,7 @@ class Database:
             return
         try:
             self._execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._use_wal()
             self._migrate()
         except BaseException:
             self.close()
@@ -95,17 +107,6 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-    def leave(self) -> None:
-        """Close the file if its log is long; otherwise leave it open until the process ends, which is soon.
-
-        For processes that write a little and exit. The last one to close the file copies the log into it, which
-        takes 3 ms. But if none ever did, each new process would have to read an ever-growing log first.
-        """
-        if self.wal_size() > LONG_LOG:
-            self.close()
-        else:
-            _LEFT_OPEN.append(self._connection)
 
     def __enter__(self: Self) -> Self:
         return self
@@ -135,7 +136,25 @@ class Database:
         """How many rows this connection has changed since it was opened, committed or not."""
         return self._connection.db.total_changes
 
-    # --- the log --------------------------------------------------------------------------------
+    # --- the log and the disk -------------------------------------------------------------------
+
+    def _use_wal(self) -> None:
+        """Set WAL mode unless it is set. `VACUUM INTO` makes files without it, and anyone can switch it off.
+
+        Without it, a program that reads makes commits fail. The switch waits for such programs.
+        """
+        if self._one("PRAGMA journal_mode") == "wal":
+            return
+        try:
+            if not self.file_size():
+                self._execute("PRAGMA auto_vacuum = INCREMENTAL")  # See trim().
+            if self._writes or not self._version():
+                self._execute("PRAGMA journal_mode = WAL")
+            else:
+                self._connection.db.execute("PRAGMA journal_mode = WAL")
+        except (DatabaseBusy, DatabaseFull, sqlite3.OperationalError):
+            if self._writes:
+                raise
 
     def bound_wal(self) -> None:
         """Keep the WAL at SMALL_WAL, for the long-lived connections of workers."""
@@ -153,12 +172,75 @@ class Database:
 
     def wal_size(self) -> int:
         """The size in bytes of the write-ahead log, which holds commits that aren't in the main file yet."""
-        try:
-            return os.stat(self.path + "-wal").st_size
-        except OSError:
-            return 0
+        return _size(self.path + "-wal")
 
-    # --- health and backup ----------------------------------------------------------------------
+    def file_size(self) -> int:
+        """The size in bytes of the main file."""
+        return _size(self.path)
+
+    def free_size(self) -> int:
+        """How many bytes of the file are unused. New jobs use them first."""
+        pages: int = self._one("PRAGMA freelist_count")
+        size: int = self._one("PRAGMA page_size")
+        return pages * size
+
+    def fold(self, patience: float = 0.0) -> bool:
+        """Copy the log into the file and empty it; False if a program that reads or writes prevents that.
+
+        `patience`: seconds to wait for such programs.
+        """
+        until = time.monotonic() + patience
+        while self._one("PRAGMA wal_checkpoint(TRUNCATE)"):  # 1 means busy.
+            if time.monotonic() >= until:
+                return False
+            time.sleep(FOLD_NAP)
+        return True
+
+    def give_back(self, seconds: float) -> bool:
+        """Move unused pages to the end of the file and cut them off, in one transaction of about this length.
+
+        Returns whether there may be more of them. A file from before incremental vacuum has none, until it is
+        compacted.
+        """
+        with self._transaction():
+            until = time.monotonic() + seconds
+            before = pages = self._one("PRAGMA page_count")
+            while time.monotonic() < until:
+                # One page each: Python takes a single step of a statement without columns.
+                self._execute("PRAGMA incremental_vacuum(1)")
+                pages, previous = self._one("PRAGMA page_count"), pages
+                if pages == previous:
+                    return False
+        return bool(pages < before)
+
+    def trim(self) -> None:
+        """Give back a few of the unused pages if they are many, and empty the log if it is long.
+
+        For workers, every few seconds. It keeps enough unused pages for the next jobs.
+        """
+        free, pages = self._one("PRAGMA freelist_count"), self._one("PRAGMA page_count")
+        if free > max(KEPT_PAGES, pages // 4):
+            self.give_back(TRIM_HOLD)
+        if self.wal_size() > 2 * SMALL_WAL:
+            self.fold()
+
+    def compact(self) -> None:
+        """Write the file anew, without unused space, and prepare it for `give_back`.
+
+        Holds the write lock meanwhile, and needs as much free disk space as the file takes, twice.
+        """
+        self._execute("PRAGMA auto_vacuum = INCREMENTAL")
+        self._execute("VACUUM")
+
+    # --- health and copies ----------------------------------------------------------------------
+
+    def has_other_tables(self) -> bool:
+        """Whether an application keeps tables of its own in the file."""
+        return self._one(sql.OTHER_TABLES) is not None
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy a snapshot of the whole file to an empty database."""
+        self._connection.db.backup(target)
 
     def faults(self) -> list[str]:
         """What SQLite finds wrong with the file, one line per fault. Reads the whole file."""
@@ -167,47 +249,6 @@ class Database:
         except DatabaseUnusable as error:
             return [str(error)]
         return [] if lines == ["ok"] else lines
-
-    def backup(self, target: str, force: bool = False) -> None:
-        """Copy a snapshot of the file to `target`, even while other processes write. It is on disk on return.
-
-        The copy appears complete or not at all. Raises Refused if `target` exists (unless `force`) or is in use, and
-        DatabaseUnusable if it can't be written.
-        """
-        target = os.path.realpath(target)
-        if os.path.exists(target) and not force:
-            raise Refused(f"{target} already exists; --force replaces it")
-        if target == self.path or os.path.exists(target + "-wal"):
-            # SQLite would replay the log there into the copy.
-            raise Refused(f"{target} is a database in use; choose another name")
-        partial = f"{target}.{os.getpid()}"
-        try:
-            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            try:
-                self._copy(partial)
-                if force:
-                    os.replace(partial, target)
-                else:
-                    os.link(partial, target)  # Unlike a rename, never replaces another file.
-            finally:
-                _remove(partial)
-            _sync_folder(os.path.dirname(target))
-        except FileExistsError:
-            raise Refused(f"{target} already exists; --force replaces it") from None
-        except OSError as error:
-            raise DatabaseUnusable(f"{target}: cannot be written: {error.strerror}") from None
-
-    def _copy(self, target: str) -> None:
-        copy = sqlite3.connect(target, isolation_level=None)
-        try:
-            self._connection.db.backup(copy)
-            (verdict,) = copy.execute(sql.QUICK_CHECK).fetchone()
-        except sqlite3.Error as error:
-            raise translated(error, target) from None
-        finally:
-            copy.close()
-        if verdict != "ok":
-            raise DatabaseUnusable(f"{self.path}: the database is damaged: {verdict}")
 
     # --- schema ---------------------------------------------------------------------------------
 
@@ -250,40 +291,6 @@ class Database:
             )
 
 
-def _remove(path: str) -> None:
-    for name in (path, path + "-journal", path + "-wal", path + "-shm"):
-        try:
-            os.unlink(name)
-        except FileNotFoundError:
-            pass
-
-
-def _sync_folder(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _create_file(path: str) -> None:
-    """Create the file, readable only by its owner, and its folder if needed. Raises DatabaseUnusable."""
-    try:
-        if os.path.exists(path):
-            return
-        from .filesystem import refuse_network  # Deferred: most commands create no file.
-
-        refuse_network(path)
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        # Before SQLite opens it: closing any descriptor of the file later would drop SQLite's locks.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        pass  # Another process created it first.
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatabaseUnusable(f"{path}: cannot be created: {reason}") from None
-
-
 def _device_and_inode(path: str) -> tuple[int, int] | None:
     """What identifies a file; None if it doesn't exist."""
     try:
@@ -291,3 +298,24 @@ def _device_and_inode(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _size(path: str) -> int:
+    """The size of a file in bytes; 0 if it doesn't exist."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _has_doubtful_log(path: str) -> bool:
+    """Whether the file was changed or put there after the last write to its log (or the clock was set back).
+
+    That is so after a checkpoint, and after a restart with a copy in the file's place. Two cheap calls, so that the
+    log is read only then.
+    """
+    try:
+        file, log = os.stat(path), os.stat(path + "-wal")
+    except OSError:
+        return False
+    return log.st_size > 0 and not file.st_ctime_ns < log.st_mtime_ns <= time.time_ns()

@@ -1,7 +1,11 @@
-"""Where a queue is: not on a network file system, where SQLite locks don't work, nor under another user's control."""
+"""Where a queue is: not on a network file system, where SQLite locks don't work, nor under another user's control.
+
+A new file's name, and each new folder's, is on disk once the folder that contains it has been fsynced.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -72,6 +76,51 @@ def refuse_foreign(path: str) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a folder"
         raise DatabaseUnusable(f"{bells}: {kind}, of {_user(found.st_uid)}; check it, and remove it")
+
+
+def create(path: str) -> None:
+    """Create an empty file, readable only by its owner, and its folder if needed; they are on disk on return.
+
+    If the file exists, does nothing. Raises DatabaseUnusable if it can't be created or is on a network file system.
+    """
+    refuse_network(path)
+    try:
+        _create_folder(os.path.dirname(path))
+        # Before SQLite opens it: closing any descriptor of the file later would drop SQLite's locks.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        sync_folder(os.path.dirname(path))
+    except FileExistsError:
+        pass  # Another process created it first.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatabaseUnusable(f"{path}: cannot be created: {reason}") from None
+
+
+def _create_folder(path: str) -> None:
+    if os.path.isdir(path):
+        return
+    _create_folder(os.path.dirname(path))
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+    sync_folder(os.path.dirname(path))
+
+
+def sync_folder(path: str) -> None:
+    """Return once the names in a folder are on disk. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return  # A folder that we may only create files in.
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some file systems can't.
+            raise
+    finally:
+        os.close(fd)
 
 
 def _user(uid: int) -> str:

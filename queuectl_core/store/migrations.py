@@ -10,6 +10,7 @@ The caller runs it in one transaction, which also raises the version number: a c
 
 from __future__ import annotations
 
+from . import sql
 from .schema import SCHEMA
 
 TYPE_CHECKING = False
@@ -21,8 +22,6 @@ _OTHERS = [text for text in SCHEMA if text.split()[1] != "TABLE"]
 _REBUILT = "queuectl_rebuilt"
 
 _OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
-# This file's token, which is part of the token of every attempt (see Claims.token).
-_NAME_FILE = "INSERT OR IGNORE INTO queuectl_meta VALUES ('file', lower(hex(randomblob(8))))"
 
 
 def migrate(connection: Connection) -> None:
@@ -46,7 +45,8 @@ def migrate(connection: Connection) -> None:
                     connection.execute(definition)
     for text in _OTHERS:
         connection.execute(text)
-    connection.execute(_NAME_FILE)
+    for text in sql.MARK:
+        connection.execute(text)
     connection.execute("PRAGMA ignore_check_constraints = OFF")
     connection.execute("PRAGMA legacy_alter_table = OFF")
 

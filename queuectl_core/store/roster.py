@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Roster(Reader):
     """One open queue, with its workers and supervisors."""
 
+    _writes = True
+
     def register(
         self, role: str, supervisor: int | None, identity: Identity, queues: str | None, version: str
     ) -> int:

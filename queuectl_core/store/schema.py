@@ -134,10 +134,11 @@ SCHEMA = (
     # A job's standard input, if it was enqueued with one.
     "CREATE TABLE queuectl_inputs (job INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     # One row per queue ever used. Triggers count its jobs by state. `next_start` is when a queue with a
-    # rate may start its next job.
+    # rate may start its next job. `mark` is this file's, in every row, for the log (see wal.py).
     """
     CREATE TABLE queuectl_queues (
         name       TEXT PRIMARY KEY,
+        mark       TEXT,
         paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
         next_start REAL NOT NULL DEFAULT 0,
         %s
@@ -191,6 +192,11 @@ SCHEMA = (
         version    TEXT NOT NULL,
         started_at REAL NOT NULL
     )
+    """,
+    """
+    CREATE TRIGGER queuectl_mark AFTER INSERT ON queuectl_queues BEGIN
+        UPDATE queuectl_queues SET mark = (SELECT value FROM queuectl_meta WHERE key = 'file') WHERE name = NEW.name;
+    END
     """,
     """
     CREATE TRIGGER queuectl_count_insert AFTER INSERT ON queuectl_jobs BEGIN

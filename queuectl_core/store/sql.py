@@ -58,6 +58,22 @@ HAS_META = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'queuect
 META = "SELECT value FROM queuectl_meta WHERE key = :key"
 SET_META = "INSERT OR REPLACE INTO queuectl_meta (key, value) VALUES (:key, :value)"
 
+# The file's mark (see wal.py): made if it is missing, and put in every row of queuectl_queues.
+MARK = (
+    """
+    INSERT OR REPLACE INTO queuectl_meta (key, value) SELECT 'file', 'queuectl-file:' || lower(hex(randomblob(8)))
+    WHERE NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'file' AND value LIKE 'queuectl-file:%')
+    """,
+    "UPDATE queuectl_queues SET mark = (SELECT value FROM queuectl_meta WHERE key = 'file')",
+)
+# Only in a file without a log: a log must contain the mark that its file has.
+NEW_MARK = ("DELETE FROM queuectl_meta WHERE key = 'file'", *MARK)
+OTHER_TABLES = """
+    SELECT 1 FROM sqlite_master
+    WHERE type = 'table' AND substr(name, 1, 9) <> 'queuectl_' AND substr(name, 1, 7) <> 'sqlite_' LIMIT 1
+"""
+COUNT_JOBS = "SELECT count(*) FROM queuectl_jobs"
+
 # The quick check misses only indexes that disagree with their table.
 INTEGRITY = "PRAGMA integrity_check(5)"
 QUICK_CHECK = "PRAGMA quick_check(1)"

@@ -25,14 +25,14 @@ import socket
 import time
 
 from ..errors import DatabaseGone, DatabaseUnusable
-from ..store import Store, bell, filesystem, migrations
+from ..store import Store, bell, filesystem, migrations, wal
 from . import handover
 from .handover import RESTART_SIGNAL
 from .log import no_log, stderr_logger
 from .rescue import rescue_workers
 from .worker_process import PATIENCE, STOP_SIGNALS, Plan, Report, register, run_worker
 
-PRELOADED = (filesystem, migrations)  # A bundle may be replaced while the fleet is running.
+PRELOADED = (filesystem, migrations, wal)  # A bundle may be replaced while the fleet is running.
 YOUNG = 10.0  # A worker that dies before this age, in seconds, dies young.
 FIRST_DELAY = 0.1  # Seconds until it is replaced. Doubles each time,
 LONGEST_DELAY = 30.0  # up to this.

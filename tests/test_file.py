@@ -1,0 +1,253 @@
+"""The file at rest: one file is everything, copies can be made and put back, and space is returned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+
+from tests.harness import wait_until
+from tests.patched import patched
+from tests.test_workers import WorkersTestCase
+
+# Kills a restore before the n-th line that it executes of the functions that write.
+KILLED_IN_RESTORE = """
+from queuectl_core.store import copies
+left = [%d]
+
+def trace(frame, event, argument):
+    if event == 'line' and frame.f_code.co_name in ('_replace', '_give_new_mark'):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+
+real = copies._replace
+
+def replace(*arguments):
+    sys.settrace(trace)
+    real(*arguments)
+    sys.settrace(None)
+
+copies._replace = replace
+"""
+
+
+class FileTestCase(WorkersTestCase):
+    def files(self) -> list[str]:
+        """The names of the queue's files, and of what was made from them."""
+        return sorted(name for name in os.listdir(self.folder) if name != "home")
+
+    def ids(self, db: str | None = None) -> set[str]:
+        """The ids of all jobs, as `list` sees them."""
+        return {job["id"] for job in self.run_cli("--db", db or self.db, "list", "--json").json}
+
+    def leave_a_log(self, *ids: str) -> None:
+        """Enqueue jobs, and lose the process that could have copied the log into the file."""
+        patch = "Database = owner_of('close')\nDatabase.close = lambda store: os._exit(0)"
+        for id in ids:
+            subprocess.run(
+                patched(patch, "enqueue", "--id", id, "true"), env=self.environment, cwd=self.folder, check=True,
+                stdout=subprocess.DEVNULL, timeout=60,
+            )  # fmt: skip
+        self.assertGreater(os.path.getsize(self.db + "-wal"), 0)
+
+
+class AtRestTest(FileTestCase):
+    def test_a_queue_that_no_process_has_open_is_a_single_file_that_cp_can_copy(self):
+        id = self.enqueue("true")
+        self.assertEqual(self.files(), ["q.db"])
+        self.enqueue_lines(["true"] * 3)
+        self.run_cli("config", "set", "timeout", "5")
+        self.start_workers("-c", "2")
+        self.wait_until_all_finished()
+        self.assertIn("q.db-wal", self.files())
+        self.stop_workers()
+        wait_until(lambda: not self.processes())
+        self.run_cli("list")
+        self.assertEqual(self.files(), ["q.db"])
+        shutil.copy(self.db, self.path("copy.db"))
+        self.assertEqual(self.ids(self.path("copy.db")), self.ids())
+        self.assertIn(id, self.ids())
+
+    def test_a_command_that_fails_or_is_interrupted_leaves_a_single_file_too(self):
+        self.enqueue("--id", "a", "true")
+        self.run_cli("enqueue", "--id", "a", "true", code=1)
+        self.run_cli("cancel", "nobody", code=1)
+        self.assertEqual(self.files(), ["q.db"])
+
+    def test_a_file_that_is_not_in_wal_mode_is_switched_before_it_is_written(self):
+        ids = [self.enqueue("true")]
+        self.rows("VACUUM INTO ?", self.path("copy.db"))
+        self.db = self.environment["QUEUECTL_DB"] = self.path("copy.db")
+        self.assertEqual(self.rows("PRAGMA journal_mode"), [("delete",)])
+        reader = sqlite3.connect(self.db, isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM queuectl_meta").fetchall()
+        self.assertEqual(self.ids(), set(ids))  # A reader reads it as it is.
+        waiting = self.start_cli("enqueue", "true", stdout=subprocess.PIPE)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+        reader.execute("COMMIT")
+        ids.append(waiting.communicate(timeout=30)[0].decode().strip())
+        self.assertEqual(waiting.returncode, 0)
+        self.assertEqual(self.rows("PRAGMA journal_mode"), [("wal",)])
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM queuectl_meta").fetchall()
+        ids.append(self.enqueue("true"))
+        self.audit(ids)
+
+
+class ForeignLogTest(FileTestCase):
+    def test_a_log_left_behind_by_a_crash_is_applied_to_its_own_file(self):
+        ids = [self.enqueue("true")]
+        self.leave_a_log("b", "c")
+        os.chmod(self.db, 0o600)  # Newer than its log now, which alone proves nothing.
+        self.assertEqual(self.ids(), {*ids, "b", "c"})
+        self.assertEqual(self.files(), ["q.db"])
+        self.audit([*ids, "b", "c"])
+
+    def test_a_log_is_never_applied_to_a_backup_copied_over_its_file(self):
+        ids = [self.enqueue("true")]
+        self.run_cli("backup", self.path("copy.db"))
+        self.leave_a_log("b", "c")
+        shutil.copyfile(self.path("copy.db"), self.db)
+        intact = self.bytes_of("q.db"), self.bytes_of("q.db-wal")
+        for command in (["list"], ["enqueue", "true"], ["worker", "start"]):
+            result = self.run_cli(*command, code=3)
+            self.assertIn("queuectl restore", result.stderr)
+        self.assertEqual(self.run_cli("doctor", code=1).stdout.count("queuectl restore"), 1)
+        self.assertEqual((self.bytes_of("q.db"), self.bytes_of("q.db-wal")), intact)
+        self.run_cli("restore", self.path("copy.db"))
+        self.assertEqual(self.ids(), set(ids))
+        self.audit(ids)
+
+    def bytes_of(self, name: str) -> bytes:
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+
+class RestoreTest(FileTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.copy = self.path("copy.db")
+
+    def back_up_one_job(self) -> str:
+        """Back up a queue with one job; returns its id."""
+        id = self.enqueue("--id", "old", "true")
+        self.run_cli("backup", self.copy)
+        return id
+
+    def test_restore_puts_a_backup_in_place_of_the_queue_and_removes_its_log(self):
+        id = self.back_up_one_job()
+        self.leave_a_log("new")
+        refused = self.run_cli("restore", self.copy, code=1)
+        self.assertIn("2 jobs", refused.stderr)
+        self.assertIn("--force", refused.stderr)
+        self.assertEqual(self.ids(), {"old", "new"})
+        self.run_cli("restore", "--force", self.copy)
+        self.assertEqual(self.files(), ["copy.db", "q.db"])
+        self.assertEqual(self.ids(), {id})
+        self.audit([id])
+        mark = "SELECT value FROM queuectl_meta WHERE key = 'file'"
+        self.assertNotEqual(self.rows_of(self.db, mark), self.rows_of(self.copy, mark))
+        self.start_workers("--drain")
+        self.wait_until_all_finished()
+
+    def rows_of(self, path: str, statement: str) -> list[tuple]:
+        connection = sqlite3.connect(path)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    def test_restore_asks_on_a_terminal_before_it_replaces_jobs(self):
+        self.back_up_one_job()
+        self.enqueue("--id", "new", "true")
+        for answer, ids in ((b"\n", {"old", "new"}), (b"n\n", {"old", "new"}), (b"y\n", {"old"})):
+            ours, theirs = os.openpty()
+            self.addCleanup(os.close, ours)
+            process = self.start_cli("restore", self.copy, stdin=theirs, stderr=theirs)
+            os.close(theirs)
+            asked = b""
+            while b"[y/N]" not in asked:
+                asked += os.read(ours, 1000)
+            os.write(ours, answer)
+            self.assertEqual(process.wait(30), 0 if answer == b"y\n" else 1)
+            self.assertEqual(self.ids(), ids)
+
+    def test_restore_refuses_while_workers_run_or_another_program_has_the_file_open(self):
+        self.back_up_one_job()
+        self.start_workers()
+        self.assertIn("worker stop", self.run_cli("restore", "--force", self.copy, code=1).stderr)
+        self.stop_workers()
+        wait_until(lambda: not self.processes())
+        reader = sqlite3.connect(self.db, isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute("SELECT * FROM queuectl_jobs").fetchall()
+        before = self.states()
+        self.assertIn("open", self.run_cli("restore", "--force", self.copy, code=1).stderr)
+        self.assertEqual(self.states(), before)
+
+    def test_restore_replaces_a_damaged_or_missing_file_and_keeps_what_is_left_of_it(self):
+        id = self.back_up_one_job()
+        intact = os.path.getsize(self.db)
+        for damage in (b"not a database, this", b"\0" * 100, None):
+            with self.subTest(damage=damage):
+                if damage is None:
+                    os.unlink(self.db)
+                else:
+                    with open(self.db, "r+b") as file:
+                        file.seek(0 if damage.startswith(b"not") else intact // 2)
+                        file.write(damage * 150)
+                result = self.run_cli("restore", self.copy)
+                self.assertEqual("damaged" in result.stderr, damage is not None)
+                self.assertEqual(self.ids(), {id})
+                self.audit([id])
+        kept = [name for name in self.files() if "damaged" in name]
+        self.assertEqual(kept, ["q.db.damaged", "q.db.damaged-2"])
+
+    def test_a_backup_that_is_damaged_or_no_queue_is_refused_and_nothing_changes(self):
+        id = self.back_up_one_job()
+        with open(self.copy, "r+b") as file:
+            file.seek(4096 * 2)
+            file.write(b"\xa5" * 4096 * 4)
+        other = self.path("other.db")
+        with sqlite3.connect(other) as connection:
+            connection.execute("CREATE TABLE notes (text)")
+        connection.close()
+        for source, code in (
+            (self.copy, 3),
+            (other, 3),
+            (self.write("text", "hello" * 1000), 3),
+            (self.path("missing"), 1),
+            (self.db, 1),
+        ):
+            result = self.run_cli("restore", "--force", source, code=code)
+            self.assertEqual(len(result.stderr.splitlines()), 1)
+        self.assertEqual(self.ids(), {id})
+        self.assertEqual(self.files(), ["copy.db", "other.db", "q.db", "text"])
+
+    def test_a_restore_killed_at_any_point_leaves_the_old_queue_or_the_new_one(self):
+        self.back_up_one_job()
+        self.enqueue_lines([f"echo {number:0500d}" for number in range(300)])
+        shutil.copy(self.db, self.path("before.db"))
+        old = self.ids()
+        outcomes = set()
+        for number in range(1, 200):  # A line of the code that writes, each time a later one.
+            shutil.copy(self.path("before.db"), self.db)
+            patch = KILLED_IN_RESTORE % number
+            result = subprocess.run(
+                patched(patch, "restore", "--force", self.copy), env=self.environment, timeout=60, check=False,
+                stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            ids = self.ids()
+            self.assertIn(ids, (old, {"old"}))
+            self.audit(ids)
+            outcomes.add((result.returncode, len(ids)))
+            if result.returncode == 0:
+                break
+        self.assertEqual(outcomes, {(-signal.SIGKILL, len(old)), (-signal.SIGKILL, 1), (0, 1)})
