@@ -31,12 +31,12 @@ class UnitTest(QueueTestCase):
         text = self.service("-c", "4", "-q", "a", "-q", "b", "--env-file", "secrets", "--stop-timeout", "2h")
         settings = self.settings(text)
         words = ["--db", self.db, "worker", "start", "--count", "4", "--queue", "a", "--queue", "b"]
-        words += ["--env-file", self.path("secrets"), "--foreground"]
+        words += ["--env-file", self.path("secrets"), "--stop-timeout", "2h", "--foreground"]
         self.assertEqual(settings["ExecStart"], " ".join([sys.executable, PROGRAM, *words]))
         self.assertEqual(settings["Type"], "notify")
         self.assertEqual(settings["KillMode"], "mixed")
         self.assertEqual(settings["Restart"], "on-failure")
-        self.assertEqual(settings["TimeoutStopSec"], "7200")
+        self.assertEqual(settings["TimeoutStopSec"], "7230")
         self.assertEqual(settings["WantedBy"], "default.target")
         self.assertNotIn("User", settings)
 

@@ -307,6 +307,21 @@ class StopTest(WorkersTestCase):
         self.wait_until_gone([pid])
         self.assertEqual(self.state("long"), "completed")
 
+    def test_after_the_fleets_stop_timeout_jobs_are_returned_to_the_queue(self):
+        self.start_workers("--stop-timeout", "200ms")
+        self.start_job()
+        self.stop_workers()
+        self.assertEqual(self.state("long"), "pending")
+        self.assertEqual(self.job("long")["attempts"], 0)
+        self.audit(["long"])
+
+    def test_the_stop_timeout_survives_a_restart(self):
+        self.start_workers("--stop-timeout", "200ms")
+        self.run_cli("worker", "restart")
+        self.start_job()
+        self.stop_workers()
+        self.assertEqual(self.state("long"), "pending")
+
     def test_stop_now_hurries_a_graceful_stop(self):
         self.start_workers()
         self.start_job()

@@ -38,7 +38,7 @@ def service_arguments(parser: ArgumentParser) -> None:
         "--stop-timeout",
         metavar="DURATION",
         default="5m",
-        help="when the service stops, give jobs this long to finish, then kill them (default: 5m)",
+        help="when the service stops, give jobs this long to finish, then return them to the queue (default: 5m)",
     )
     parser.add_argument("-c", "--count", default="1", metavar="N", help="number of workers (default: 1)")
     parser.add_argument(
@@ -76,8 +76,8 @@ def service(args: Namespace) -> int:
         user = values.name(args.run_as or _user_name(), "--run-as")
     elif args.run_as:
         raise BadInput("--run-as: needs --system; a user unit always runs as its owner")
-    stop_timeout = values.duration(args.stop_timeout, "--stop-timeout")
-    sys.stdout.write(unit([*words, "--foreground"], database, stop_timeout, user))
+    words += ["--stop-timeout", args.stop_timeout, "--foreground"]
+    sys.stdout.write(unit(words, database, values.duration(args.stop_timeout, "--stop-timeout"), user))
     return 0
 
 

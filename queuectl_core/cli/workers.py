@@ -57,6 +57,11 @@ def start_arguments(parser: ArgumentParser) -> None:
         help="read KEY=VALUE lines for the jobs' environment, such as secrets; never stored",
     )
     parser.add_argument(
+        "--stop-timeout",
+        metavar="DURATION",
+        help="when they stop, give jobs this long to finish, then return them to the queue (default: no limit)",
+    )
+    parser.add_argument(
         "--take-over",
         metavar="FD",
         help="used by worker restart: inherit a fleet through this descriptor",
@@ -74,6 +79,7 @@ def start(args: Namespace) -> int:
         return launch.take_over(values.whole(args.take_over, "--take-over", 3), version)
     count = values.whole(args.count, "--count", 1, 1000)
     queues = [values.name(queue, "--queue") for queue in args.queue]
+    stop_timeout = None if args.stop_timeout is None else values.duration(args.stop_timeout, "--stop-timeout")
     if args.top_up and args.foreground:
         raise BadInput("--top-up: cannot be used together with --foreground")
     if not args.foreground:
@@ -89,7 +95,7 @@ def start(args: Namespace) -> int:
         for id in sweep(store):
             tell(f"queuectl: job {id} was left behind by a dead worker; rescued it")
     queue_list = ",".join(dict.fromkeys(queues)) or None
-    plan = Plan(path, count, queue_list, args.drain, environment, version)
+    plan = Plan(path, count, queue_list, args.drain, environment, version, stop_timeout)
     if args.foreground:
         return launch.start_foreground(plan)
     if args.top_up:

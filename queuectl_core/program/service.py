@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 
@@ -22,8 +23,9 @@ RestrictSUIDSGID=yes
 LockPersonality=yes
 """
 
-# KillMode=mixed: only the supervisor gets SIGTERM, and it lets jobs finish. After TimeoutStopSec everything left is
-# killed, and those jobs run again. OOMPolicy=continue: one job that is out of memory doesn't stop the rest.
+# KillMode=mixed: only the supervisor gets SIGTERM. It lets jobs finish and, after --stop-timeout, returns them to the
+# queue. What is left after TimeoutStopSec is killed, and those attempts count. OOMPolicy=continue: one job that is out
+# of memory doesn't stop the rest.
 UNIT = """\
 # {hint}
 [Unit]
@@ -34,7 +36,7 @@ Type=notify
 ExecStart={command}
 ExecReload=/bin/kill -USR2 $MAINPID
 KillMode=mixed
-TimeoutStopSec={patience:g}
+TimeoutStopSec={patience}
 Restart=on-failure
 RestartSec=5
 OOMPolicy=continue
@@ -42,6 +44,8 @@ OOMPolicy=continue
 [Install]
 WantedBy={target}
 """
+
+RETURN = 30  # Seconds after --stop-timeout to end the jobs that are left. Longer than the usual kill-grace.
 
 FOR_USER = """\
 ~/.config/systemd/user/queuectl.service (start it with: systemctl --user enable --now queuectl;
@@ -52,14 +56,14 @@ FOR_SYSTEM = "/etc/systemd/system/queuectl.service (start it with: systemctl ena
 def unit(words: Sequence[str], database: str, patience: float, user: str | None) -> str:
     """A systemd unit that runs `words`, which must stay in the foreground.
 
-    `patience` is how many seconds jobs get to finish when the unit stops. `user` is the account that a system unit runs
-    as; None makes a unit for a user's own service manager.
+    `patience` is their --stop-timeout in seconds: how long jobs get to finish when the unit stops. `user` is the account
+    that a system unit runs as; None makes a unit for a user's own service manager.
     """
     return UNIT.format(
         hint=FOR_USER if user is None else FOR_SYSTEM,
         description=_escape_percent("queuectl workers for " + database),
         command=" ".join(map(_systemd_word, words)),
-        patience=patience,
+        patience=math.ceil(patience) + RETURN,
         user="" if user is None else f"User={user}\n{SANDBOX}",
         target="default.target" if user is None else "multi-user.target",
     )

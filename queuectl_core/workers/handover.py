@@ -87,6 +87,7 @@ def receive(fd: int, version: str) -> State:
     with os.fdopen(fd) as file:
         fields = json.load(file)
     environment = {os.fsencode(name): os.fsencode(value) for name, value in fields["environment"].items()}
-    plan = Plan(fields["path"], fields["size"], fields["queues"], fields["drain"], environment, version)
     # A field that the sender doesn't know needs a default.
+    timeout = fields.get("stop_timeout")
+    plan = Plan(fields["path"], fields["size"], fields["queues"], fields["drain"], environment, version, timeout)
     return State(plan, **{name: fields[name] for name in State._fields if name in fields})

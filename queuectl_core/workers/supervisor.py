@@ -73,6 +73,7 @@ class Supervisor:
         self._id: int | None = None
         self._signals = 0
         self._passed_on = 0
+        self._stop_now_at: float | None = None
         self._restart_wanted = False
         self._notified = ""
         self._gone: DatabaseGone | None = None
@@ -109,6 +110,7 @@ class Supervisor:
             self._restart_wanted = False
             handover.become(self._state, self._log)
         self._reap()  # Always: the SIGCHLD of a worker that ended during a restart is lost.
+        self._enforce_deadline()
         try:
             if not self._gone:
                 self._pass_on_signals()
@@ -157,6 +159,16 @@ class Supervisor:
 
     def _count(self, *_: object) -> None:
         self._signals += 1
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        if self._stop_now_at is None and self._plan.stop_timeout is not None:
+            self._stop_now_at = time.monotonic() + self._plan.stop_timeout
+
+    def _enforce_deadline(self) -> None:
+        """After the stop timeout, act as if a second signal had arrived."""
+        if self._stop_now_at is not None and time.monotonic() >= self._stop_now_at:
+            self._signals = max(self._signals, 2)
 
     def _note_restart(self, *_: object) -> None:
         self._restart_wanted = True
@@ -212,8 +224,10 @@ class Supervisor:
         """Seconds until there is something to do even without a signal; None if there isn't."""
         if any(slot.is_old and not slot.is_asked for slot in self._slots):
             return RETIRE_POLL
-        free = [slot.start_at for slot in self._slots if slot.pid is None and not slot.is_done]
-        return max(0.0, min(free) - time.monotonic()) if free else None
+        due = [slot.start_at for slot in self._slots if slot.pid is None and not slot.is_done]
+        if self._stop_now_at is not None and self._signals < 2:
+            due.append(self._stop_now_at)
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _reap(self) -> None:
         """Reap all children that ended: our workers, and orphans that we inherit as PID 1 of a container."""
@@ -272,6 +286,8 @@ class Supervisor:
         """Continue where the code before a restart left off."""
         self._id, self._began = state.id, state.began
         self._signals, self._passed_on = state.signals, state.passed_on
+        if state.signals:
+            self._set_deadline()
         for number, pid in enumerate(state.workers):
             self._slots[number] = _Slot(pid)
 

@@ -23,7 +23,8 @@ class Plan(NamedTuple):
     """The fleet that a user asked for.
 
     `queues` is a comma-separated list, or None for all; `environment` is for the jobs; `version` is that of the code
-    that the fleet's processes have in memory.
+    that the fleet's processes have in memory. `stop_timeout` is how many seconds jobs get to finish when the fleet
+    stops, or None for no limit.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Plan(NamedTuple):
     drain: bool
     environment: dict[bytes, bytes]
     version: str
+    stop_timeout: float | None
 
 
 class Report:
