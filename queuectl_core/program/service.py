@@ -56,7 +56,7 @@ FOR_SYSTEM = "/etc/systemd/system/queuectl.service (start it with: systemctl ena
 def unit(words: Sequence[str], database: str, patience: float, user: str | None) -> str:
     """A systemd unit that runs `words`, which must stay in the foreground.
 
-    `patience` is their --stop-timeout in seconds: how long jobs get to finish when the unit stops. `user` is the account
+    `patience` is their --stop-timeout, the seconds that jobs get to finish when the unit stops. `user` is the account
     that a system unit runs as; None makes a unit for a user's own service manager.
     """
     return UNIT.format(
