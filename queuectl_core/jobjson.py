@@ -6,11 +6,13 @@ import json
 
 from . import jobspec, values
 from .errors import BadInput
+from .lifecycle import presentable
 from .values import iso
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from .lifecycle import Job
     from .records import Attempt, Worker
@@ -135,10 +137,11 @@ TIMES = frozenset(("created_at", "updated_at", "run_at", "started_at", "finished
 
 def job_json(job: Job, reason: str | None) -> dict[str, object]:
     """A job for output: times in ISO 8601, durations in seconds; `reason` says why it is waiting."""
-    fields = {}
-    for field in JOB_FIELDS:
-        value = getattr(job, field)
-        fields[field] = iso(value) if field in TIMES else _number(value)
+    try:
+        fields = {field: _json(field, getattr(job, field)) for field in JOB_FIELDS}
+    except (TypeError, ValueError, OverflowError):
+        job = presentable(job)
+        fields = {field: _json(field, getattr(job, field)) for field in JOB_FIELDS}
     try:
         fields["env"] = jobspec.variables(job.env)
     except BadInput:
@@ -147,8 +150,12 @@ def job_json(job: Job, reason: str | None) -> dict[str, object]:
     return fields
 
 
-def _number(value: object) -> object:
-    """2, not 2.0: SQLite stores some columns as floats."""
+def _json(field: str, value: Any) -> object:
+    if field in TIMES:
+        return iso(value)
+    if isinstance(value, bytes):
+        raise TypeError
+    # 2, not 2.0: SQLite stores some columns as floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -63,7 +63,7 @@ def variables(env: str | bytes | None) -> dict[str, str]:
         return {}
     try:
         given = json.loads(env)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(f"env: not valid JSON: {values.quote(env)}") from None
     _env(given, "env")
     return given or {}

@@ -20,6 +20,11 @@ from __future__ import annotations
 
 from .typed import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
 STATES = ("pending", "processing", "completed", "failed", "dead", "cancelled")
 FINISHED = ("completed", "dead", "cancelled")
 WAITING = ("pending", "failed")
@@ -99,6 +104,7 @@ class Outcome(NamedTuple):
       timeout    it ran longer than job.timeout and was killed
       lost       its worker died; whatever was left of it has been killed
       unstarted  it could not start; `detail` says why
+      unrunnable another program stored a row that makes no sense; `detail` says what is wrong with it
       cancelled  it was killed because the job was cancelled
       released   its worker was told to stop now or, with a `detail`, the machine couldn't start it; it doesn't count
       evicted    it was killed because its worker no longer holds the job; it doesn't count
@@ -128,6 +134,8 @@ EXIT_HINTS = {75: " (not now)", 126: " (cannot be executed)", 127: " (command no
 
 def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
     """Decide what happens to `job`, whose attempt ended with `outcome` at `now` (epoch seconds)."""
+    if outcome.kind == "unrunnable":
+        return Verdict("bury", None, None, f"cannot be run: {outcome.detail}")
     exit_code, error = describe(job, outcome)
     if outcome.kind == "released":
         return Verdict("release", now + (RELEASE_DELAY if outcome.detail else 0), None, outcome.detail)
@@ -147,6 +155,41 @@ def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
         wait = backoff(job.backoff_base, job.attempts, job.backoff_max)
         return Verdict("fail", now + wait, exit_code, error)
     return Verdict("bury", None, exit_code, error)
+
+
+_NUMBERS = (
+    *("priority", "max_retries", "backoff_base", "backoff_max", "timeout", "kill_grace", "output_limit", "defer_limit"),
+    *("deferrals", "attempts", "last_attempt", "run_at", "created_at", "updated_at"),
+)
+_MAYBE_NUMBERS = ("started_at", "finished_at", "exit_code", "stdin")
+_TEXTS = ("cwd", "env", "bury_on", "retry_only_on", "unique_key", "error")
+
+
+def malformed(job: Job) -> str | None:
+    """What is wrong with a row that the schema should have rejected; None if nothing is.
+
+    A file may be older than a CHECK, or edited with CHECKs off. Such a job must not end the worker that claims it.
+    """
+    return next((f"{name} is {getattr(job, name)!r:.60}" for name in _faults(job)), None)
+
+
+def presentable(job: Job) -> Job:
+    """The job with numbers for malformed numbers and text for malformed text, so that any reader can show it."""
+    better: dict[str, Any] = {name: str(getattr(job, name)) if name in _TEXTS else 0 for name in _faults(job)}
+    return job._replace(**better)
+
+
+def _faults(job: Job) -> Iterator[str]:
+    """The names of fields whose values no queuectl would store."""
+    for name in (*_NUMBERS, *_MAYBE_NUMBERS):
+        value = getattr(job, name)
+        if value is None and name in _MAYBE_NUMBERS:
+            continue
+        if not isinstance(value, (int, float)) or abs(value) > (2**63 if name == "priority" else 1e12):
+            yield name
+    for name in _TEXTS:
+        if not isinstance(getattr(job, name), (str, type(None))):
+            yield name
 
 
 def is_among(code: int, codes: str) -> bool:

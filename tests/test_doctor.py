@@ -58,6 +58,34 @@ class DoctorTest(WorkersTestCase):
         self.assertEqual((check, advice), ("access", "chmod go= " + self.db))
         self.assertIn("644", text)
 
+    def test_counts_that_a_replaced_job_made_wrong_are_found_and_repaired(self):
+        self.enqueue("--id", "a", "true")
+        self.enqueue("--id", "b", "-q", "other", "true")
+        self.enqueue("--id", "c", "--after", "a,b", "true")
+        self.rows("INSERT OR REPLACE INTO queuectl_jobs (id, queue, command) VALUES ('a', 'third', 'true')")
+        self.rows("INSERT OR REPLACE INTO queuectl_jobs (id, command) VALUES ('b', 'true')")
+        self.rows("DELETE FROM queuectl_queues WHERE name = 'third'")
+        found = [(text, advice) for check, text, advice in self.problems() if check == "counts"]
+        self.assertEqual({advice for _, advice in found}, {"queuectl doctor --repair"})
+        texts = " ".join(text for text, _ in found)
+        for piece in ("queue default has", "queue other has", "queue third has", "job that is gone (2 times)"):
+            self.assertIn(piece, texts)
+        self.assertIn("repaired: queue third", self.run_cli("doctor", "--repair", code=1).stderr)  # There's no worker.
+        self.audit(["a", "b", "c"])
+        self.run_cli("worker", "start", "--drain", "--foreground")
+        self.assertEqual(self.states(), {"completed": 3})  # What c waited for is gone.
+
+    def test_repair_of_a_missing_queue_creates_nothing(self):
+        self.run_cli("doctor", "--repair", code=1)
+        self.assertFalse(os.path.exists(self.db))
+
+    def test_settings_that_queuectl_would_not_store_are_found(self):
+        self.run_cli("status")
+        self.rows("INSERT INTO queuectl_config VALUES ('max-retries', 'many'), ('colour', 'red')")
+        advice = [advice for check, _, advice in self.problems() if check == "config"]
+        self.assertEqual(advice, ["queuectl config unset colour", "queuectl config unset max-retries"])
+        self.run_cli("config", "unset", "max-retries")
+
     def test_dead_workers_and_the_jobs_they_left_behind_are_found(self):
         ((worker, pid),) = self.start_workers()
         (supervisor,) = self.supervisors()

@@ -110,7 +110,7 @@ class InsertTest(QueueTestCase):
         ids = []
         for column, value in (
             ("env", "nonsense"), ("env", "[1]"), ("env", '{"A": 1}'), ("env", '{"A=B": "c"}'),
-            ("env", b"\xff\0"), ("cwd", "relative"), ("cwd", ""), ("bury_on", "nonsense"),
+            ("cwd", "relative"), ("cwd", ""), ("bury_on", "nonsense"),
             ("retry_only_on", "-"), ("bury_on", ""),
         ):  # fmt: skip
             ids.append(f"job{len(ids)}")
@@ -128,7 +128,8 @@ class InsertTest(QueueTestCase):
 
     def test_values_that_could_not_be_read_back_are_rejected(self):
         for column, value in (
-            ("id", b"blob"), ("queue", b"blob"), ("run_at", "9e999"), ("run_at", 9e99), ("run_at", "soon"),
+            ("id", b"blob"), ("queue", b"blob"), ("env", b"{}"), ("bury_on", b"1"),
+            ("run_at", "9e999"), ("run_at", 9e99), ("run_at", "soon"),
             ("created_at", 9e99), ("timeout", 9e99), ("timeout", "long"), ("timeout", b"1"),
             ("backoff_base", -1), ("max_retries", 2**40), ("max_retries", 1.5), ("output_limit", "all"),
         ):  # fmt: skip

@@ -54,7 +54,8 @@ def config_list(args: Namespace) -> int:
     rows = []
     for key, value in {**defaults, **config}.items():
         origin = "set" if key in config else "default"
-        rows.append((key, value, origin, settings.SETTINGS[key.rpartition(".")[2]].help))
+        setting = settings.SETTINGS.get(key.rpartition(".")[2])
+        rows.append((key, value, origin, setting.help if setting else "no such key"))
     table(("KEY", ">VALUE", "FROM", "MEANING"), rows)
     return 0
 

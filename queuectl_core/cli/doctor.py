@@ -7,16 +7,16 @@ import sqlite3
 import stat
 from argparse import ArgumentParser, Namespace
 
-from .. import values
-from ..errors import DatabaseFull, DatabaseUnusable
+from .. import settings, values
+from ..errors import BadInput, DatabaseFull, DatabaseUnusable
 from ..store.bell import folder
 from ..store.database import LARGE_WAL
 from ..store.filesystem import NETWORK_FILE_SYSTEMS, file_system
 from ..store.reader import Reader
 from ..typed import NamedTuple
 from ..workers import fleet
-from .queue_file import queue_path
-from .terminal import counted, print_json, size
+from .queue_file import open_client, queue_path
+from .terminal import counted, print_json, size, tell
 
 
 class Finding(NamedTuple):
@@ -48,9 +48,11 @@ def examine(path: str) -> list[Finding]:
         return [*findings, Finding("file", "wrong", missing, advice)]
     try:
         with Reader(path, patience=PATIENCE, must_exist=True) as store:
-            return [*findings, *_file(store), *_permissions(path), *_workers(store), *_jobs(store)]
+            for check in (_file, _counts, _config, _permissions, _workers, _jobs):
+                findings += check(store)
     except DatabaseUnusable as error:
-        return [*findings, Finding("file", "wrong", str(error), None)]
+        findings.append(Finding("file", "wrong", str(error), None))
+    return findings
 
 
 def _sqlite(version: tuple[int, ...]) -> Finding:
@@ -113,7 +115,23 @@ def _disk(store: Reader) -> Finding:
     return Finding("disk", "ok", text, None)
 
 
-def _permissions(path: str) -> list[Finding]:
+def _counts(store: Reader) -> list[Finding]:
+    findings = [Finding("counts", "wrong", text, "queuectl doctor --repair") for text in store.miscounts()]
+    return findings or [Finding("counts", "ok", "all counts agree with the jobs", None)]
+
+
+def _config(store: Reader) -> list[Finding]:
+    findings = []
+    for key, value in store.config().items():
+        try:
+            settings.parse(settings.canonical(key), str(value))
+        except BadInput as error:
+            findings.append(Finding("config", "wrong", str(error), f"queuectl config unset {key}"))
+    return findings or [Finding("config", "ok", "all settings are valid", None)]
+
+
+def _permissions(store: Reader) -> list[Finding]:
+    path = store.path
     findings = []
     for name in (path, path + "-wal", path + "-shm", folder(path)):
         try:
@@ -166,9 +184,14 @@ def _jobs(store: Reader) -> list[Finding]:
 
 def doctor_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--repair", action="store_true", help="correct counts that other programs' SQL made wrong")
 
 
 def doctor(args: Namespace) -> int:
+    if args.repair and os.path.exists(queue_path(args.db)):
+        with open_client(args) as store:
+            for text in store.repair():
+                tell(f"repaired: {text}")
     findings = examine(queue_path(args.db))
     is_healthy = all(finding.level != "wrong" for finding in findings)
     if args.json:

@@ -5,7 +5,7 @@ Control characters in ids, commands and errors never reach the terminal: text is
 
 from __future__ import annotations
 
-from ..lifecycle import WAITING
+from ..lifecycle import WAITING, malformed, presentable
 from ..values import escape, span
 from .terminal import terminal
 
@@ -102,19 +102,16 @@ def jobs_table(jobs: Sequence[tuple[Job, str | None]], now: float) -> None:
     """Print pairs of a job and the reason why it waits. WHY says why a job waits or failed."""
     shows_queue = any(job.queue != "default" for job, _ in jobs)
     headers = ["ID", "STATE", ">TRIES", "WHEN", *(["QUEUE"] if shows_queue else []), "WHY", "COMMAND"]
-    rows = [
-        (
-            job.id,
-            job.state,
-            f"{job.attempts}/{job.max_retries + 1}",
-            when(job, now),
-            *([job.queue] if shows_queue else []),
-            job.error or reason,
-            job.command,
-        )
-        for job, reason in jobs
-    ]
+    rows = [_job_row(job, reason, now, shows_queue) for job, reason in jobs]
     table(headers, rows)
+
+
+def _job_row(job: Job, reason: str | None, now: float, shows_queue: bool) -> tuple[object, ...]:
+    try:
+        tries, at = f"{job.attempts}/{job.max_retries + 1}", when(job, now)
+    except (TypeError, ValueError, OverflowError):
+        return _job_row(presentable(job), reason, now, shows_queue)
+    return (job.id, job.state, tries, at, *([job.queue] if shows_queue else []), job.error or reason, job.command)
 
 
 def when(job: Job, now: float) -> str:
@@ -128,6 +125,8 @@ def when(job: Job, now: float) -> str:
 
 def job_sheet(job: Job, reason: str | None, needs: Needs, now: float) -> None:
     """Print everything about one job, one line per field."""
+    if malformed(job):
+        job = presentable(job)
     lines = {
         "id": job.id,
         "state": f"{job.state} ({when(job, now)})",

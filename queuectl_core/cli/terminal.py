@@ -74,9 +74,14 @@ def size(number: int) -> str:
 
 def print_id(id: str) -> None:
     """Print an id: raw for a script, escaped on a terminal, since other programs can store anything in it."""
-    from ..values import escape
+    from ..values import encode, escape
 
-    print(escape(id) if sys.stdout.isatty() else id, flush=True)
+    if sys.stdout.isatty():
+        print(escape(id), flush=True)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(encode(id) + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def print_json(value: object) -> None:

@@ -309,6 +309,18 @@ class Client(Roster):
                 self.prune(state, before, limit=RETENTION_BITE)
             self.trim()
 
+    def repair(self) -> list[str]:
+        """Derive counts and dependencies anew from the rows; returns what was wrong, as `miscounts` does."""
+        with self._transaction():
+            found = self.miscounts()
+            for _, repair in sql.REPAIRS.values():
+                self._execute(repair)
+            self._execute(sql.CLEAR_COUNTS)
+            for queue, *counts in self._rows(sql.RECOUNT):
+                self._execute(sql.ADD_QUEUE, {"queue": queue})
+                self._execute(sql.SET_COUNTS, (*counts, queue))
+        return found
+
     # --- queues and configuration ---------------------------------------------------------------
 
     def pause(self, queue: str | None) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 
 from .. import values
-from ..errors import DatabaseBusy, DatabaseDamaged, DatabaseFull, DatabaseUnusable
+from ..errors import DatabaseBusy, DatabaseDamaged, DatabaseFull, DatabaseUnusable, QueueError, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, Union
 
     Parameters = Union[Mapping[str, object], Sequence[object]]
@@ -48,6 +49,9 @@ class Connection:
         while True:
             try:
                 return self.db.execute(statement, parameters)
+            except UnicodeEncodeError:
+                statement, parameters = _cast(statement, parameters)
+                continue
             except ERRORS as error:
                 problem = translated(error, self.path)
                 if not isinstance(problem, DatabaseBusy) or self.db.in_transaction:
@@ -81,6 +85,8 @@ class Connection:
         """Insert a row; returns its rowid. Raises sqlite3.IntegrityError untranslated."""
         try:
             rowid = self.db.execute(statement, parameters).lastrowid
+        except UnicodeEncodeError:
+            return self.insert(*_cast(statement, parameters))
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
@@ -126,6 +132,30 @@ class Transaction:
                 connection.db.execute("ROLLBACK")
 
 
+def _cast(statement: str, parameters: Parameters) -> tuple[str, Parameters]:
+    """The same statement with text that isn't UTF-8 bound as bytes, and cast.
+
+    Other programs can store such text, and we read it with lone surrogates, which sqlite3 doesn't bind.
+    """
+    import re
+
+    if isinstance(parameters, Mapping):
+        named = {name: _stored(value) for name, value in parameters.items()}
+        for name, value in parameters.items():
+            if named[name] is not value:
+                statement = re.sub(rf":{name}\b", f"CAST(:{name} AS TEXT)", statement)
+        return statement, named
+    first, *rest = statement.split("?")
+    stored = [_stored(value) for value in parameters]
+    for raw, value, text in zip(stored, parameters, rest):
+        first += ("?" if raw is value else "CAST(? AS TEXT)") + text
+    return first, stored
+
+
+def _stored(value: object) -> object:
+    return values.storable(value) if isinstance(value, str) else value
+
+
 # What a statement can raise. UnicodeDecodeError: SQLite's message quotes garbage from a damaged file.
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
@@ -142,9 +172,11 @@ _MEANINGS = (
 )
 
 
-def translated(error: Exception, path: str) -> DatabaseUnusable:
+def translated(error: Exception, path: str) -> QueueError:
     """One of ERRORS as an error that users of the file `path` understand."""
     message = str(error)
+    if isinstance(error, sqlite3.IntegrityError):  # A row that another program stored with CHECKs off.
+        return Refused(f"rejected by the database: {' '.join(message.split())}")
     if isinstance(error, UnicodeDecodeError):
         message = "malformed"
     for words, kind, meaning in _MEANINGS:

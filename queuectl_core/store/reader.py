@@ -168,6 +168,16 @@ class Reader(Database):
         data: bytes | None = None if job.stdin is None else self._one(sql.INPUT, {"job": job.seq})
         return data
 
+    def miscounts(self) -> list[str]:
+        """What disagrees with the rows that it was derived from, one line each. Reads all jobs."""
+        queues = [row[0] for row in self._rows(sql.MISCOUNTED_QUEUES)]
+        found = [f"queue {values.escape(queue)} has wrong counts" for queue in queues]
+        for fault, (count, _) in sql.REPAIRS.items():
+            number = self._one(count)
+            if number:
+                found.append(f"{fault} ({number} time{'' if number == 1 else 's'})")
+        return found
+
     # --- queues and workers ---------------------------------------------------------------------
 
     def counts(self) -> Counts:

@@ -14,6 +14,10 @@ from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING
 from . import queries, sql
 
 
+def _is_text(column: str) -> str:
+    return "(%s IS NULL OR typeof(%s) = 'text')" % (column, column)
+
+
 def _count(column: str) -> str:
     return "(%s IS NULL OR (typeof(%s) = 'integer' AND %s BETWEEN 0 AND 2147483647))" % ((column,) * 3)
 
@@ -49,8 +53,8 @@ SCHEMA = (
     """,
     """
     CREATE TABLE queuectl_config (
-        key TEXT PRIMARY KEY,
-        value NOT NULL
+        key TEXT PRIMARY KEY CHECK (typeof(key) = 'text'),
+        value NOT NULL CHECK (typeof(value) <> 'blob')
     ) WITHOUT ROWID
     """,
     """
@@ -68,7 +72,7 @@ SCHEMA = (
         command       NOT NULL CHECK (typeof(command) IN ('text', 'blob')
                       AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
         cwd           CHECK (cwd IS NULL OR typeof(cwd) IN ('text', 'blob')),
-        env           TEXT,
+        env           TEXT CHECK %(env)s,
         max_retries   INTEGER CHECK %(max_retries)s,
         -- BETWEEN rejects text and blobs; NULL passes.
         backoff_base  REAL CHECK (backoff_base BETWEEN 0 AND 1e10),
@@ -77,11 +81,11 @@ SCHEMA = (
         kill_grace    REAL CHECK (kill_grace BETWEEN 0 AND 1e10),
         output_limit  INTEGER CHECK %(output_limit)s,
         -- Exit codes such as '2,64-78': never retry after these; retry only after these.
-        bury_on       TEXT,
-        retry_only_on TEXT,
+        bury_on       TEXT CHECK %(bury_on)s,
+        retry_only_on TEXT CHECK %(retry_only_on)s,
         defer_limit   INTEGER CHECK %(defer_limit)s,
-        unique_key    TEXT,
-        stdin         INTEGER,  -- Size in bytes of the row in queuectl_inputs, or NULL.
+        unique_key    TEXT CHECK %(unique_key)s,
+        stdin         INTEGER CHECK %(stdin)s,  -- Size in bytes of the row in queuectl_inputs, or NULL.
         deferrals     INTEGER NOT NULL DEFAULT 0 CHECK (deferrals >= 0),
         attempts      INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
         last_attempt  INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt >= attempts),
@@ -91,15 +95,20 @@ SCHEMA = (
         run_at        REAL NOT NULL DEFAULT %(now)s CHECK (run_at BETWEEN 0 AND 253402300800),
         created_at    REAL NOT NULL DEFAULT %(now)s CHECK (created_at BETWEEN 0 AND 253402300800),
         updated_at    REAL NOT NULL DEFAULT %(now)s CHECK (updated_at BETWEEN 0 AND 253402300800),
-        started_at    REAL,
-        finished_at   REAL,
-        exit_code     INTEGER,
-        error         TEXT,
+        started_at    REAL CHECK (started_at BETWEEN 0 AND 253402300800),
+        finished_at   REAL CHECK (finished_at BETWEEN 0 AND 253402300800),
+        exit_code     INTEGER CHECK (exit_code BETWEEN 0 AND 255),
+        error         TEXT CHECK %(error)s,
         CHECK ((ready IS NOT NULL) = (%(waiting)s AND waits_for = 0)),
         CHECK ((worker IS NOT NULL) = (state = 'processing')),
         CHECK ((finished_at IS NOT NULL) = %(finished)s),
         CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
-        CHECK (cancel = 0 OR state = 'processing')
+        CHECK (cancel = 0 OR state = 'processing'),
+        -- queuectl sets `ready`. A row without it is another program's, and hasn't run; one with it has its settings.
+        CHECK (ready <> 2 OR (attempts + last_attempt + deferrals = 0
+            AND coalesce(stdin, started_at, exit_code, error) IS NULL)),
+        CHECK (ready = 2 OR (max_retries + backoff_base + backoff_max + timeout + kill_grace
+            + output_limit + defer_limit) IS NOT NULL)
     )
     """
     % {
@@ -107,7 +116,8 @@ SCHEMA = (
         "waiting": sql.is_any(WAITING),
         "finished": sql.is_any(FINISHED),
         "now": sql.NOW,
-        **{name: _count(name) for name in ("max_retries", "output_limit", "defer_limit")},
+        **{name: _count(name) for name in ("max_retries", "output_limit", "defer_limit", "stdin")},
+        **{name: _is_text(name) for name in ("env", "bury_on", "retry_only_on", "unique_key", "error")},
     },
     "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
     "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",

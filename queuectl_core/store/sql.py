@@ -14,7 +14,7 @@ queues that have waiting jobs, never with the number of jobs.
 from __future__ import annotations
 
 from ..jobspec import NewJob
-from ..lifecycle import FINISHED, TRANSITIONS, UNFINISHED, WAITING, Job
+from ..lifecycle import FINISHED, STATES, TRANSITIONS, UNFINISHED, WAITING, Job
 
 SCHEMA_VERSION = 2
 
@@ -188,7 +188,7 @@ NEXT_START = """
     WHERE next_start > :now AND (pending > 0 OR failed > 0) AND paused = 0
 """
 COUNT_START = """
-    UPDATE queuectl_queues AS queue SET next_start = :now + %s WHERE name = :queue
+    UPDATE queuectl_queues AS queue SET next_start = :now + coalesce(%s, 0) WHERE name = :queue
 """ % _INTERVAL
 _CLAIM = """
     UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = attempts + 1,
@@ -387,6 +387,50 @@ PRUNABLE = """
 DELETE = """
     DELETE FROM queuectl_jobs AS job WHERE seq = :job AND state IN %s AND NOT %s
 """ % (listed(FINISHED), _WAITED_FOR)
+
+# --- repair -------------------------------------------------------------------------------------
+
+# What triggers keep, counted anew. An INSERT OR REPLACE by another program deletes a job without firing them.
+_SUMS = ", ".join("sum(state = '%s')" % state for state in STATES)
+_COUNTED = "SELECT queue, %s FROM queuectl_jobs GROUP BY queue" % _SUMS
+_STORED = "SELECT name, %s FROM queuectl_queues WHERE %s" % (
+    ", ".join(STATES),
+    " OR ".join(state + " <> 0" for state in STATES),
+)
+_IS_ORPHAN = "job NOT IN (SELECT seq FROM queuectl_jobs)"
+_IS_LOOSE = "(%s OR needs NOT IN (SELECT seq FROM queuectl_jobs))" % _IS_ORPHAN
+_IS_MET = "EXISTS (SELECT 1 FROM queuectl_jobs WHERE seq = needs AND state = 'completed')"
+_UNMET_OF_ROW = "(SELECT count(*) FROM queuectl_dependencies AS link WHERE link.job = seq AND link.met = 0)"
+_MISCOUNTS_UNMET = "%s AND waits_for <> %s" % (is_any(WAITING), _UNMET_OF_ROW)
+RECOUNT = _COUNTED
+CLEAR_COUNTS = "UPDATE queuectl_queues SET %s" % ", ".join(state + " = 0" for state in STATES)
+SET_COUNTS = "UPDATE queuectl_queues SET %s WHERE name = ?" % ", ".join(state + " = ?" for state in STATES)
+MISCOUNTED_QUEUES = """
+    SELECT DISTINCT queue FROM (SELECT * FROM (%s EXCEPT %s) UNION ALL SELECT * FROM (%s EXCEPT %s))
+""" % (_COUNTED, _STORED, _STORED, _COUNTED)
+# What is wrong, as a query for how often and as the statement that repairs it, in order.
+REPAIRS = {
+    "dependency refers to a job that is gone": (
+        "SELECT count(*) FROM queuectl_dependencies WHERE %s" % _IS_LOOSE,
+        "DELETE FROM queuectl_dependencies WHERE %s" % _IS_LOOSE,
+    ),
+    "dependency is met but not marked": (
+        "SELECT count(*) FROM queuectl_dependencies WHERE met = 0 AND %s" % _IS_MET,
+        "UPDATE queuectl_dependencies SET met = 1 WHERE met = 0 AND %s" % _IS_MET,
+    ),
+    "job has a wrong count of jobs it waits for": (
+        "SELECT count(*) FROM queuectl_jobs WHERE %s" % _MISCOUNTS_UNMET,
+        """UPDATE queuectl_jobs SET waits_for = %s, ready = CASE %s WHEN 0 THEN run_at <= %s END
+            WHERE %s""" % (_UNMET_OF_ROW, _UNMET_OF_ROW, NOW, _MISCOUNTS_UNMET),
+    ),
+    **{
+        "row of %s belongs to no job" % table: (
+            "SELECT count(*) FROM queuectl_%s WHERE %s" % (table, _IS_ORPHAN),
+            "DELETE FROM queuectl_%s WHERE %s" % (table, _IS_ORPHAN),
+        )
+        for table in ("attempts", "output", "inputs")
+    },
+}
 
 # --- configuration ------------------------------------------------------------------------------
 

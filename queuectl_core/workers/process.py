@@ -22,6 +22,7 @@ from collections import deque
 from ..lifecycle import Outcome
 from ..records import NewOutput
 from ..typed import NamedTuple
+from ..values import escape
 from .identity import described, members
 
 TYPE_CHECKING = False
@@ -153,7 +154,7 @@ class Command:
             self._close()
             reason = getattr(error, "strerror", None) or str(error)
             kind = CannotStartNow if getattr(error, "errno", None) in MACHINE_ERRORS else CannotStart
-            raise kind(f"{os.fsdecode(invocation.argv[0])}: {reason}") from None
+            raise kind(f"{escape(os.fsdecode(invocation.argv[0]))}: {reason}") from None
         except CannotStart:
             self._close()
             raise
@@ -296,7 +297,7 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
     try:
         os.chdir(invocation.cwd)
     except OSError as error:
-        raise CannotStart(f"working directory {os.fsdecode(invocation.cwd)}: {error.strerror}") from None
+        raise CannotStart(f"working directory {escape(os.fsdecode(invocation.cwd))}: {error.strerror}") from None
     streams = (invocation.stdin, *writers)
     try:
         return os.posix_spawnp(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from ..lifecycle import Outcome, judge
+from ..lifecycle import Outcome, judge, malformed
 from ..store import bell
 from .fleet import is_running, live_workers
 from .identity import boot, described, end_leftovers, is_stopped
@@ -43,7 +43,8 @@ def rescue_workers(
         if not _is_over(store, lost, rescuer, are_recent):
             kept.add(job.worker)  # Attempts must not overlap. The next look tries again.
             continue
-        outcome = Outcome("lost")
+        fault = malformed(job)
+        outcome = Outcome("unrunnable", detail=fault) if fault else Outcome("lost")
         if store.settle(job, outcome, judge(job, outcome, time.time())):
             rescued.append(job.id)
     for worker in workers:

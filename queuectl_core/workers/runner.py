@@ -23,6 +23,7 @@ from .. import settings
 from ..errors import BadInput
 from ..jobspec import variables
 from ..lifecycle import describe
+from ..values import encode, quote
 from .identity import TOKEN_VARIABLE
 from .process import CannotStart, Command, Invocation, Output
 
@@ -41,7 +42,10 @@ KILL_OUTPUT = 4096  # Bytes of its output to keep; the last line says why it fai
 def argv(config: Config, job: Job, token: str) -> list[bytes]:
     """The words to run for `job`: its queue's runner, then its command."""
     runner = str(settings.of_queue(config, job.queue, "runner"))
-    words = [word.replace("{token}", token).encode() for word in _split(runner)]
+    try:
+        words = [os.fsencode(word.replace("{token}", token)) for word in _split(runner)]
+    except ValueError as error:  # Another program stored it.
+        raise CannotStart(f"runner: {error}: {quote(runner)}") from None
     return [*words, job.command.encode("utf-8", "surrogateescape")]
 
 
@@ -136,7 +140,7 @@ class _Kill:
         self._output = Output(KILL_OUTPUT)
         null = os.open(os.devnull, os.O_RDONLY)
         try:
-            invocation = Invocation([b"/bin/sh", b"-c", line.encode()], b"/", environment, null)
+            invocation = Invocation([b"/bin/sh", b"-c", encode(line)], b"/", environment, null)
             self.command = Command(invocation, KILL_TIMEOUT, KILL_GRACE, self._output)
         finally:
             os.close(null)

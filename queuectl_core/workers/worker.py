@@ -14,7 +14,7 @@ import time
 
 from .. import settings
 from ..errors import DatabaseBusy, DatabaseFull, QueueError
-from ..lifecycle import Outcome, judge
+from ..lifecycle import Outcome, judge, malformed
 from ..records import Identity
 from ..store.claims import Claim
 from ..typed import NamedTuple
@@ -192,8 +192,9 @@ class Worker:
 
     def _work(self, job: Job, config: Config) -> Claim:
         """Run one attempt, settle it, and return the next claim."""
-        output = Output(job.output_limit)
-        outcome = self._attempt(job, output, config)
+        fault = malformed(job)
+        output = Output(0 if fault else job.output_limit)
+        outcome = Outcome("unrunnable", detail=fault) if fault else self._attempt(job, output, config)
         if outcome.detail is None and outcome != SUCCESS:  # With a detail, nothing was started.
             self._end_remote(job, config)
         verdict = judge(job, outcome, self._clock())
@@ -231,6 +232,10 @@ class Worker:
             return Outcome("released", detail=f"cannot start now: {error}")
         except CannotStart as error:
             return Outcome("unstarted", detail=str(error))
+        except QueueError:
+            raise
+        except Exception as error:  # Nothing was started. Whatever is wrong with this job, others must run.
+            return Outcome("unrunnable", detail=repr(error))
         self._inbox.watch(command.fds)
         try:
             outcome = self._watch(job, command)
