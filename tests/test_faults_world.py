@@ -22,7 +22,7 @@ from tests.test_workers import WorkersTestCase
 NEXT_VERSION = """
 sql.SCHEMA_VERSION = %d
 schema.SCHEMA = [
-    text.replace("unique_key    TEXT,", "unique_key    TEXT, shade TEXT DEFAULT 'grey',") for text in schema.SCHEMA
+    text.replace("    cwd ", "    shade TEXT DEFAULT 'grey', cwd ") for text in schema.SCHEMA
 ]
 """
 
