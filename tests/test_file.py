@@ -7,8 +7,14 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
+import time
+import unittest
+from unittest import mock
 
-from tests.harness import wait_until
+from queuectl_core.errors import DatabaseGone
+from queuectl_core.library import Queue
+from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
@@ -46,10 +52,10 @@ class FileTestCase(WorkersTestCase):
 
     def leave_a_log(self, *ids: str) -> None:
         """Enqueue jobs, and lose the process that could have copied the log into the file."""
-        patch = "Database = owner_of('close')\nDatabase.close = lambda store: os._exit(0)"
+        script = "Database = owner_of('close')\nDatabase.close = lambda store: os._exit(0)"
         for id in ids:
             subprocess.run(
-                patched(patch, "enqueue", "--id", id, "true"), env=self.environment, cwd=self.folder, check=True,
+                patched(script, "enqueue", "--id", id, "true"), env=self.environment, cwd=self.folder, check=True,
                 stdout=subprocess.DEVNULL, timeout=60,
             )  # fmt: skip
         self.assertGreater(os.path.getsize(self.db + "-wal"), 0)
@@ -99,6 +105,15 @@ class AtRestTest(FileTestCase):
         reader.execute("SELECT * FROM queuectl_meta").fetchall()
         ids.append(self.enqueue("true"))
         self.audit(ids)
+
+
+    def test_a_job_for_a_file_that_was_replaced_meanwhile_is_not_acknowledged(self):
+        with Queue(self.db) as queue:
+            queue.enqueue("true")
+            self.run_cli("backup", self.path("copy.db"))
+            os.replace(self.path("copy.db"), self.db)
+            with self.assertRaises(DatabaseGone):
+                queue.enqueue("true")
 
 
 class ForeignLogTest(FileTestCase):
@@ -239,9 +254,9 @@ class RestoreTest(FileTestCase):
         outcomes = set()
         for number in range(1, 200):  # A line of the code that writes, each time a later one.
             shutil.copy(self.path("before.db"), self.db)
-            patch = KILLED_IN_RESTORE % number
+            script = KILLED_IN_RESTORE % number
             result = subprocess.run(
-                patched(patch, "restore", "--force", self.copy), env=self.environment, timeout=60, check=False,
+                patched(script, "restore", "--force", self.copy), env=self.environment, timeout=60, check=False,
                 stderr=subprocess.DEVNULL,
             )  # fmt: skip
             ids = self.ids()
@@ -251,3 +266,106 @@ class RestoreTest(FileTestCase):
             if result.returncode == 0:
                 break
         self.assertEqual(outcomes, {(-signal.SIGKILL, len(old)), (-signal.SIGKILL, 1), (0, 1)})
+
+
+class SpaceTest(FileTestCase):
+    def fill(self, jobs: int = 30) -> None:
+        """Complete jobs that print 300 kB each."""
+        self.enqueue_lines(["head -c 300000 /dev/urandom"] * jobs)
+        self.run_cli("worker", "start", "--drain", "--foreground", "-c", "2")
+
+    def size(self) -> int:
+        """The size that the file has, or will have once its log is folded."""
+        return self.rows("PRAGMA page_count")[0][0] * 4096
+
+    def test_prune_returns_the_space_while_workers_run(self):
+        self.fill()
+        self.start_workers()
+        before = os.path.getsize(self.db)
+        self.assertGreater(before, 8_000_000)
+        self.assertEqual(len(self.run_cli("prune").lines), 30)
+        self.assertLess(os.path.getsize(self.db), 500_000)
+        self.assertLess(os.path.getsize(self.db + "-wal"), 500_000)
+        shown = self.run_cli("status", "--json").json
+        self.assertEqual(shown["database_bytes"], os.path.getsize(self.db))
+        self.assertEqual(shown["free_bytes"], 0)
+        self.assertIn(f"File: {self.db} (", self.run_cli("status").stdout)
+        self.run_cli("doctor")
+
+    def test_prune_and_give_back_hold_the_lock_for_a_short_time_only(self):
+        self.fill(5)
+        with mock.patch("queuectl_core.store.client.PRUNE_HOLD", 0), self.store() as store:
+            self.assertEqual(len(store.prune("completed", time.time())), 1)
+            self.assertEqual(len(store.prune("completed", time.time())), 1)
+            before = self.size()
+            self.assertTrue(store.give_back(0.0001))
+            self.assertLess(0, self.size())
+            self.assertLess(self.size(), before)
+            self.assertGreater(store.free_size(), 0)
+
+    @unittest.skipUnless(shutil.which("strace"), "needs strace")
+    def test_prune_does_not_fsync_once_per_job(self):
+        self.enqueue_lines(["true"] * 300)
+        self.run_cli("worker", "start", "--drain", "--foreground", "-c", "2")
+        synced = [line for line in self.trace("prune") if "sync(" in line]
+        self.assertEqual(self.states(), {})
+        self.assertLess(len(synced), 60)
+
+    def test_workers_that_prune_give_space_back_in_small_steps_but_keep_some(self):
+        self.fill()
+        before = self.size()
+        self.run_cli("config", "set", "keep-completed", "0")
+        self.start_workers()
+        wait_until(lambda: self.size() < before, message="no space was given back")
+        self.stop_workers()
+        with self.store() as store:
+            while self.size() < before:
+                before = self.size()
+                store.trim()
+            self.assertGreater(store.free_size(), 3_000_000)
+
+    def test_compact_rewrites_a_file_from_before_incremental_vacuum(self):
+        self.fill(10)
+        self.rows_without_wal("PRAGMA auto_vacuum = NONE", "VACUUM")
+        before = self.size()
+        self.run_cli("prune", "--keep", "1")
+        self.assertEqual(self.size(), before)
+        self.run_cli("prune", "--compact", "--keep", "1")
+        self.assertEqual(self.rows("PRAGMA auto_vacuum"), [(2,)])
+        self.assertLess(os.path.getsize(self.db), 600_000)
+        self.assertEqual(self.states(), {"completed": 1})
+        self.audit()
+
+    def rows_without_wal(self, *statements: str) -> None:
+        """Run statements over one connection."""
+        connection = sqlite3.connect(self.db, isolation_level=None)
+        try:
+            for statement in statements:
+                connection.execute(statement)
+        finally:
+            connection.close()
+
+    def trace(self, *words: str) -> list[str]:
+        """The system calls of a command that change files or names, in order."""
+        log = self.path("trace")
+        calls = "trace=mkdir,mkdirat,fsync,fdatasync,write"
+        result = subprocess.run(
+            ["strace", "-f", "-y", "-o", log, "-e", calls, sys.executable, PROGRAM, *words],
+            env=self.environment, cwd=self.folder, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        if b"ptrace" in result.stderr.lower():
+            self.skipTest("not allowed to trace processes")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return self.read("trace").splitlines()
+
+    @unittest.skipUnless(shutil.which("strace"), "needs strace")
+    def test_new_folders_are_on_disk_before_the_first_job_is_acknowledged(self):
+        path = os.path.join(self.folder, "a", "b", "q.db")
+        calls = self.trace("--db", path, "enqueue", "true")
+        acknowledged = next(number for number, line in enumerate(calls) if "write(1<" in line)
+        for parent, name in ((self.folder, "a"), (os.path.join(self.folder, "a"), "b")):
+            folder = os.path.join(parent, name)
+            made = next(n for n, line in enumerate(calls) if "mkdir" in line and f'{folder}"' in line)
+            synced = [n for n, line in enumerate(calls) if "sync(" in line and f"<{parent}>" in line]
+            self.assertTrue([n for n in synced if made < n < acknowledged], f"{parent} was not synced")
+        self.assertTrue([line for line in calls if "sync(" in line and f"<{os.path.dirname(path)}>" in line])

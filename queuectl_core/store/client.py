@@ -66,6 +66,7 @@ class Client(Roster):
             except sqlite3.IntegrityError as error:
                 self._refuse(jobs, error)
                 continue  # A generated id was taken; generate others.
+            self.check_file()  # A job in a file that was replaced meanwhile would be lost.
             self._ring(chosen)
             return ids
         raise QueueError("every generated id is taken; try again")

@@ -196,31 +196,31 @@ class Database:
             time.sleep(FOLD_NAP)
         return True
 
-    def give_back(self, seconds: float) -> bool:
+    def give_back(self, seconds: float, kept: int = 0) -> bool:
         """Move unused pages to the end of the file and cut them off, in one transaction of about this length.
 
-        Returns whether there may be more of them. A file from before incremental vacuum has none, until it is
-        compacted.
+        Leaves `kept` of them. Returns whether there are more. A file from before incremental vacuum keeps them all,
+        until it is compacted.
         """
         with self._transaction():
             until = time.monotonic() + seconds
-            before = pages = self._one("PRAGMA page_count")
-            while time.monotonic() < until:
+            free = self._one("PRAGMA freelist_count")
+            while free > kept and time.monotonic() < until:
                 # One page each: Python takes a single step of a statement without columns.
                 self._execute("PRAGMA incremental_vacuum(1)")
-                pages, previous = self._one("PRAGMA page_count"), pages
-                if pages == previous:
+                free, before = self._one("PRAGMA freelist_count"), free
+                if free == before:
                     return False
-        return bool(pages < before)
+        return bool(free > kept)
 
     def trim(self) -> None:
         """Give back a few of the unused pages if they are many, and empty the log if it is long.
 
         For workers, every few seconds. It keeps enough unused pages for the next jobs.
         """
-        free, pages = self._one("PRAGMA freelist_count"), self._one("PRAGMA page_count")
-        if free > max(KEPT_PAGES, pages // 4):
-            self.give_back(TRIM_HOLD)
+        kept = max(KEPT_PAGES, self._one("PRAGMA page_count") // 4)
+        if self._one("PRAGMA freelist_count") > kept:
+            self.give_back(TRIM_HOLD, kept)
         if self.wal_size() > 2 * SMALL_WAL:
             self.fold()
 
