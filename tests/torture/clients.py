@@ -31,7 +31,7 @@ class Client:
                 what = self.choose.random()
                 if what >= 0.55 or self._backlog() > LARGEST_BACKLOG:
                     self.act()
-                elif what < 0.5:
+                elif what < 0.42:
                     self.enqueue()
                 else:
                     self.insert()
