@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from .. import values
 from ..errors import BadInput, Refused
 from .terminal import complain, print_id, tell
@@ -9,7 +11,12 @@ from .terminal import complain, print_id, tell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ..store.client import Client
+
+HOLD = 0.05  # Seconds that a batch holds the write lock.
+BREATH = 0.02  # Seconds between batches, in which workers get it.
 
 
 def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequence[str]]) -> Sequence[str]:
@@ -28,20 +35,40 @@ def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequ
     return selected
 
 
-def each(ids: Sequence[str], act: Callable[[str], str | None], skip_refused: bool = False) -> int:
-    """Call `act(id)` for each id and print the full id it returns, if any. Returns 1 if any was refused, else 0.
+def each(store: Client, ids: Sequence[str], act: Callable[[str], str | None], is_bulk: bool = False) -> int:
+    """Call `act(id)` for each id, and print the full id it returns, if any. Returns 1 if any was refused, else 0.
 
-    `skip_refused`: the user didn't name the jobs, so one that has meanwhile changed isn't an error.
+    Commits many at a time, and prints an id once its change is on disk. `is_bulk`: the user didn't name the jobs, so
+    one that has changed meanwhile isn't an error.
     """
     code = 0
-    for id in dict.fromkeys(ids):
-        try:
-            full_id = act(id)
-            if full_id is not None:
-                print_id(full_id)
-        except Refused as refusal:
-            if skip_refused:
-                continue
+    left = iter(dict.fromkeys(ids))
+    while True:
+        acted, refused, is_over = _batch(store, left, act)
+        for id in acted:
+            print_id(id)
+        for refusal in () if is_bulk else refused:
             complain(f"queuectl: {refusal}")
             code = refusal.exit_code
-    return code
+        if is_over:
+            return code
+        time.sleep(BREATH)
+
+
+def _batch(
+    store: Client, ids: Iterator[str], act: Callable[[str], str | None]
+) -> tuple[list[str], list[Refused], bool]:
+    """Act on as many as fit into HOLD; returns the ids to print, what was refused, and whether none is left."""
+    acted, refused = [], []
+    with store.batch():
+        until = time.monotonic() + HOLD
+        for id in ids:
+            try:
+                full_id = act(id)
+            except Refused as refusal:
+                refused.append(refusal)
+            else:
+                acted += [] if full_id is None else [full_id]
+            if time.monotonic() > until:
+                return acted, refused, False
+    return acted, refused, True

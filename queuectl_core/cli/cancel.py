@@ -6,9 +6,10 @@ import os
 import time
 
 from .. import values
+from ..errors import Refused
 from .bulk import each, selected_ids
 from .queue_file import open_store
-from .terminal import tell
+from .terminal import complain, print_id, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +33,16 @@ def cancel(args: Namespace) -> int:
         ids = selected_ids(args, "unfinished jobs", store.unfinished_ids)
         ending: list[Job] = []
         is_bulk = not args.ids
-        code = each(ids, lambda id: _cancel(store, id, ending), skip_refused=is_bulk)
+        code = each(store, ids, lambda id: _cancel(store, id, ending), is_bulk)
         # Request every cancellation before waiting for the first, so that the jobs stop in parallel.
-        return max(code, each([job.id for job in ending], lambda id: _wait_for_end(store, id), skip_refused=is_bulk))
+        for job in ending:
+            try:
+                print_id(_wait_for_end(store, job.id))
+            except Refused as refusal:  # It finished on its own first.
+                if not is_bulk:
+                    complain(f"queuectl: {refusal}")
+                    code = refusal.exit_code
+        return code
 
 
 def _cancel(store: Store, id: str, ending: list[Job]) -> str | None:

@@ -18,7 +18,7 @@ def retry_arguments(parser: ArgumentParser) -> None:
 
 def retry(args: Namespace) -> int:
     with open_client(args) as store:
-        return each(args.ids, store.revive)
+        return each(store, args.ids, store.revive)
 
 
 # The options of enqueue that edit also accepts.

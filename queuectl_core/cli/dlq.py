@@ -30,7 +30,8 @@ def dlq_retry_arguments(parser: ArgumentParser) -> None:
 
 def dlq_retry(args: Namespace) -> int:
     with open_client(args) as store:
-        return each(selected_ids(args, "dead jobs", store.dead_ids), lambda id: store.revive(id, only_dead=True))
+        ids = selected_ids(args, "dead jobs", store.dead_ids)
+        return each(store, ids, lambda id: store.revive(id, only_dead=True))
 
 
 def dlq_purge_arguments(parser: ArgumentParser) -> None:
@@ -41,4 +42,4 @@ def dlq_purge_arguments(parser: ArgumentParser) -> None:
 def dlq_purge(args: Namespace) -> int:
     with open_client(args) as store:
         ids = selected_ids(args, "dead jobs", store.dead_ids)
-        return each(ids, lambda id: store.purge(id, args.dry_run))
+        return each(store, ids, lambda id: store.purge(id, args.dry_run))

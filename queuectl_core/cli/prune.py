@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from .. import values
 from ..errors import BadInput
 from ..lifecycle import FINISHED
+from .bulk import BREATH, HOLD
 from .queue_file import open_client
 from .terminal import print_id, size, tell
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from ..store.client import Client
 
 BATCH = 1000  # Most jobs per transaction.
-HOLD = 0.05  # Seconds for which it holds the lock to give pages back.
-BREATH = 0.02  # Seconds between transactions, in which workers get the lock.
 PATIENCE = 2.0  # Seconds to wait for programs that prevent emptying the log.
 
 

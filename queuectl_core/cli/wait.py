@@ -121,8 +121,11 @@ class _Waiting:
         else:
             candidates = [*ended, *self._store.get_many(self._new)]
         self._new = []
+        # Asked once: a question per job would follow a chain of jobs from each of them.
+        is_blocked = any(job.waits_for and job.state not in FINISHED for job in candidates)
+        stuck = self._store.all_stuck() if is_blocked else ()
         for job in sorted(candidates, key=lambda job: job.finished_at or 0):
-            if job.id in self._left and (job.state in FINISHED or self._store.is_stuck(job)):
+            if job.id in self._left and (job.state in FINISHED or job.seq in stuck):
                 del self._left[job.id]
                 self._end(job)
 

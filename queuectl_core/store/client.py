@@ -217,9 +217,7 @@ class Client(Roster):
                     raise Refused(f"job {job.id} is already {job.state}")
             job = self.exact(job.id)
         if job.worker is not None:
-            from .bell import ring
-
-            ring(self.path, job.worker)
+            self._ring([(job.worker, job.queue)])
         return job
 
     def edit(self, id: str, changes: dict[str, object]) -> str:

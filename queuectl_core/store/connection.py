@@ -113,17 +113,25 @@ class Connection:
 
 
 class Transaction:
-    """BEGIN, then COMMIT or, on any exception, ROLLBACK."""
+    """BEGIN, then COMMIT or, on any exception, ROLLBACK. Inside another one, a savepoint."""
 
     def __init__(self, connection: Connection, kind: str) -> None:
         self._connection = connection
         self._kind = kind
+        self._is_inner = False
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN " + self._kind)
+        self._is_inner = self._connection.db.in_transaction
+        self._connection.execute("SAVEPOINT inner" if self._is_inner else "BEGIN " + self._kind)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         connection = self._connection
+        if self._is_inner:
+            if connection.db.in_transaction:  # Otherwise the disk was full, and SQLite rolled back everything.
+                if kind is not None:
+                    connection.execute("ROLLBACK TO inner")
+                connection.execute("RELEASE inner")
+            return
         try:
             if kind is None:
                 connection.execute("COMMIT")

@@ -70,6 +70,17 @@ TRIED_SINCE = """
     SELECT %s FROM queuectl_jobs WHERE state IN %s
         AND finished_at >= :since AND finished_at IS NOT NULL AND started_at IS NOT NULL
 """ % (JOB_COLUMNS, JOB_COLUMNS, JOB_COLUMNS, listed(FINISHED))
+# All jobs that wait for one that is dead or cancelled, directly or through others.
+ALL_STUCK = """
+    WITH RECURSIVE stuck (seq) AS (
+        SELECT job.seq FROM queuectl_jobs AS job
+        JOIN queuectl_dependencies AS link ON link.job = job.seq AND link.met = 0
+        JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+        WHERE job.waits_for > 0 AND needed.state IN ('dead', 'cancelled')
+        UNION
+        SELECT link.job FROM stuck JOIN queuectl_dependencies AS link ON link.needs = stuck.seq AND link.met = 0)
+    SELECT seq FROM stuck
+"""
 # Whether a job waits for one that is dead or cancelled, directly or through others.
 IS_STUCK = """
     WITH RECURSIVE need (seq) AS (

@@ -148,6 +148,10 @@ class Reader(Database):
         """Whether a job waits for one that is dead or cancelled, directly or through others."""
         return job.waits_for > 0 and self._one(queries.IS_STUCK, {"job": job.seq}) is not None
 
+    def all_stuck(self) -> set[int]:
+        """The `seq` of each job that waits for one that is dead or cancelled, directly or through others."""
+        return {seq for (seq,) in self._rows(queries.ALL_STUCK)}
+
     def stuck(self) -> Sequence[tuple[str, str, str]]:
         """(id, id of a job it waits for, "dead" or "cancelled") for jobs that can't run."""
         return self._rows(queries.STUCK)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class Roster(Reader):
     """One open queue, with its workers and supervisors."""
 
+    # Inside `batch`, the workers to wake after it.
+    _batched: list[tuple[int, str]] | None = None
+
     _writes = True
 
     def register(
@@ -90,9 +93,16 @@ class Roster(Reader):
             self._execute(sql.SET_IDLE, {"id": worker, "idle": 0})
         return [(worker, queue) for (worker,) in chosen]
 
+    def batch(self) -> Batch:
+        """A `with` block that commits all operations in it together: one fsync, and bells ring after it."""
+        return Batch(self)
+
     def _ring(self, chosen: list[tuple[int, str]]) -> None:
         """Wake the chosen workers. Call it after the commit that they should see."""
         if not chosen:
+            return
+        if self._batched is not None:
+            self._batched += chosen
             return
         from .bell import ring
 
@@ -105,3 +115,21 @@ class Roster(Reader):
                         chosen += self._choose(queue, 1)
                 except DatabaseUnusable:
                     return  # The commit itself succeeded, so the caller must not see an error.
+
+
+class Batch:
+    """A transaction around operations that have transactions of their own; see Roster.batch."""
+
+    def __init__(self, store: Roster) -> None:
+        self._store = store
+        self._transaction = store.transaction()
+
+    def __enter__(self) -> None:
+        self._transaction.__enter__()
+        self._store._batched = []
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        chosen, self._store._batched = self._store._batched or [], None
+        self._transaction.__exit__(kind, error, trace)
+        if kind is None:
+            self._store._ring(chosen)

@@ -242,6 +242,7 @@ HOLDS = """
     SELECT cancel FROM queuectl_jobs
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
 """
+_IS_PAUSED = "queue.paused OR EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')"
 # A job is running (it may fail, or others wait for it), is ready, or waits for its time.
 LEFT_TO_DO = """
     SELECT 1 FROM queuectl_queues AS queue
@@ -253,22 +254,26 @@ LEFT_TO_DO = """
     LIMIT 1
 """ % takes(":queues", "name")
 # A job waits for others (in other queues, if LEFT_TO_DO finds nothing), and none that it waits for, directly or
-# through others, is dead, cancelled or in a paused queue.
+# through others, is dead, cancelled or in a paused queue. Linear: it spreads from those to the jobs that wait for them.
 LEFT_TO_WAIT_FOR = """
-    WITH RECURSIVE need (job, seq) AS (
-        SELECT seq, seq FROM queuectl_jobs
-        WHERE waits_for > 0 AND state = 'pending'
-          AND %s
+    WITH RECURSIVE hopeless (seq) AS (
+        SELECT job.seq FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
+        WHERE job.waits_for > 0 AND (%s)
         UNION
-        SELECT need.job, link.needs FROM need
-        JOIN queuectl_dependencies AS link ON link.job = need.seq AND link.met = 0)
-    SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
-    JOIN queuectl_queues AS queue ON queue.name = needed.queue
-    GROUP BY need.job
-    HAVING max(needed.state IN ('dead', 'cancelled') OR needed.state <> 'processing' AND (queue.paused
-        OR EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused'))) = 0
+        SELECT job.seq FROM queuectl_jobs AS job
+        JOIN queuectl_dependencies AS link ON link.job = job.seq AND link.met = 0
+        JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+        JOIN queuectl_queues AS queue ON queue.name = needed.queue
+        WHERE job.waits_for > 0
+          AND (needed.state IN ('dead', 'cancelled') OR needed.state <> 'processing' AND (%s))
+        UNION
+        SELECT link.job FROM hopeless
+        JOIN queuectl_dependencies AS link ON link.needs = hopeless.seq AND link.met = 0)
+    SELECT 1 FROM queuectl_jobs
+    WHERE waits_for > 0 AND state = 'pending' AND seq NOT IN (SELECT seq FROM hopeless)
+      AND %s
     LIMIT 1
-""" % takes(":queues", "queue")
+""" % (_IS_PAUSED, _IS_PAUSED, takes(":queues", "queue"))
 DIED_SINCE = """
     SELECT 1 FROM queuectl_jobs
     WHERE state = 'dead' AND state <> 'pending' AND finished_at >= :since
