@@ -215,6 +215,9 @@ class FencingTest(WorkersTestCase):
         "if [ -e left ]; then ps -o stat= -p $(cat left) | grep -q '^[^Z]' && touch overlap; exit 0; fi;"
         " env -i /bin/sh -c 'echo $$ >left; exec sleep 300' & wait"
     )
+    # The same, without the attempt's lock.
+    UNLOCK = "import os, sys; os.closerange(3, 256); os.execvp(sys.argv[1], sys.argv[1:])"
+    UNLOCKED = SCRIPT.replace("env -i", f"env -i {sys.executable} -c '{UNLOCK}'")
 
     def kill_worker_and_command(self, id: str) -> None:
         """Kill a job's worker and its command so that the worker doesn't notice the command's end."""
@@ -228,7 +231,7 @@ class FencingTest(WorkersTestCase):
 
     def test_a_process_known_only_by_its_group_is_ended_before_the_job_runs_again(self):
         self.start_workers()
-        id = self.enqueue("--backoff-base", "0", "--", self.SCRIPT)
+        id = self.enqueue("--backoff-base", "0", "--", self.UNLOCKED)
         self.kill_worker_and_command(id)
         self.wait_for_state(id, "completed")
         self.assertFalse(os.path.exists(self.path("overlap")))
@@ -238,7 +241,7 @@ class FencingTest(WorkersTestCase):
     def test_long_after_a_crash_such_a_process_holds_the_job_and_is_named_but_not_killed(self):
         """By then another session may have got the number."""
         self.start_workers()
-        id = self.enqueue("--backoff-base", "0", "--", self.SCRIPT)
+        id = self.enqueue("--backoff-base", "0", "--", self.UNLOCKED)
         ((supervisor,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")
         os.kill(supervisor, signal.SIGKILL)
         self.kill_worker_and_command(id)
@@ -252,6 +255,43 @@ class FencingTest(WorkersTestCase):
         self.wait_for_state(id, "completed")
         self.assertFalse(os.path.exists(self.path("overlap")))
         self.audit([id])
+
+    @unittest.skipUnless(LINUX, "only Linux shows who holds a lock")
+    def test_long_after_a_crash_a_process_that_holds_the_attempts_lock_is_ended(self):
+        self.start_workers()
+        id = self.enqueue("--backoff-base", "0", "--", self.SCRIPT.replace("env -i", "env -i setsid"))
+        ((supervisor,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")
+        os.kill(supervisor, signal.SIGKILL)
+        self.kill_worker_and_command(id)
+        self.start_workers()
+        self.wait_for_state(id, "completed")
+        self.assertFalse(os.path.exists(self.path("overlap")))
+        self.audit([id])
+
+    @unittest.skipUnless(LINUX, "only Linux shows who holds a lock")
+    def test_a_worker_killed_between_fork_and_exec_leaves_nothing_that_runs_later(self):
+        """The child has no token yet, and no session of its own that anything has recorded."""
+        self.run_cli("enqueue", "--id", "a", "--max-retries", "0", "touch ran")
+        patch = f"""
+import time
+from queuectl_core.workers import process
+def posix_spawnp(*arguments, **options):
+    raise NotImplementedError
+os.posix_spawnp = posix_spawnp
+def hang():
+    with open({self.path("forked")!r}, "w") as file:
+        print(os.getpid(), file=file)
+    while not os.path.exists({self.path("go")!r}):
+        time.sleep(0.01)
+process._restore_signals = hang
+"""
+        subprocess.run(patched(patch, "worker", "start"), env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        wait_until(lambda: self.read("forked").endswith("\n"))
+        child = int(self.read("forked"))
+        os.kill(self.owner("a"), signal.SIGKILL)
+        self.wait_for_state("a", "dead")
+        self.assertTrue(process_is_gone(child))
+        self.assertEqual(self.job("a")["error"], "worker lost")
 
     def test_a_timeout_ends_a_process_that_left_the_group_but_not_the_session(self):
         escape = "import os; os.setpgid(0, 0); os.execve('/bin/sh', ['sh', '-c', 'echo $$ >left; exec sleep 300'], {})"
@@ -505,7 +545,62 @@ class NamespaceTest(WorkersTestCase):
         self.start_workers("-q", "outside")
         self.assertEqual(self.state("long"), "dead")
         self.assertEqual(self.job("long")["error"], "worker lost")
+        self.assertEqual(len(self.supervisors()), 1, "the dead supervisor's row is still there")
+        self.run_cli("worker", "restart")
         self.audit(["long"])
+
+    # Notes if two attempts overlap. The first runs until it is told to end.
+    EXCLUSIVE = (
+        "exec 9>>mutex; flock -n 9 || { touch overlap; exit; };"
+        " [ -e again ] && exit; touch again; until [ -e end ]; do sleep 0.02; done"
+    )
+    # Starts a worker in the background. Then kills it and its supervisor, but not its command.
+    FLEET = f"""
+        pid=$({sys.executable} {PROGRAM} worker start -q inside | sed 's/.* //')
+        until [ -e kill ]; do sleep 0.02; done
+        kill -9 $(awk '{{print $4}}' /proc/$pid/stat) $pid
+        touch killed
+        exec sleep 300
+    """
+
+    def start_exclusive_inside(self) -> None:
+        """Run a job in another PID namespace, and kill its worker and its supervisor."""
+        script = [*self.UNSHARE, "sh", "-c", self.FLEET]
+        self._started.append(subprocess.Popen(script, env=self.environment, cwd=self.folder))
+        self.run_cli("enqueue", "--id", "a", "-q", "inside", "--backoff-base", "0", self.EXCLUSIVE)
+        wait_until(lambda: os.path.exists(self.path("again")))
+        self.write("kill", "")
+        wait_until(lambda: os.path.exists(self.path("killed")))
+
+    def test_what_outlives_a_worker_inside_is_ended_by_one_outside(self):
+        self.start_exclusive_inside()
+        self.start_workers("-q", "inside")
+        self.wait_for_state("a", "completed")
+        self.assertFalse(os.path.exists(self.path("overlap")))
+        self.audit(["a"])
+
+    def test_what_outlives_a_worker_in_one_namespace_holds_the_job_in_another(self):
+        self.start_exclusive_inside()
+        self.start_inside("-q", "inside")
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error = 'may still run: in another container'"))
+        self.assertEqual(self.state("a"), "processing")
+        self.write("end", "")
+        self.wait_for_state("a", "completed")
+        self.assertFalse(os.path.exists(self.path("overlap")))
+        self.audit(["a"])
+
+    def test_what_outlives_a_worker_outside_holds_the_job_inside(self):
+        ((_, pid),) = self.start_workers("-q", "inside")
+        self.run_cli("enqueue", "--id", "a", "-q", "inside", "--backoff-base", "0", self.EXCLUSIVE)
+        wait_until(lambda: os.path.exists(self.path("again")))
+        for victim in (*self.supervisors(), pid):
+            os.kill(victim, signal.SIGKILL)
+        self.start_inside("-q", "inside")
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error = 'may still run: in another container'"))
+        self.write("end", "")
+        self.wait_for_state("a", "completed")
+        self.assertFalse(os.path.exists(self.path("overlap")))
+        self.audit(["a"])
 
 
 if __name__ == "__main__":

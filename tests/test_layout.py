@@ -41,7 +41,7 @@ ORDER = {
         "store",
     ),
     "workers": (
-        "log identity",
+        "log identity lifeline",
         "fleet process",
         "runner",
         "rescue",

@@ -1,7 +1,7 @@
 """Runners: jobs run under a queue's own prefix, and what they started elsewhere is reliably ended.
 
-The stand-in for ssh keeps what it runs out of reach: in another session, orphaned, without
-a token in its environment. When it is ended, that keeps running, as after a dropped connection.
+The stand-in for ssh asks a server that isn't a child of any worker to run the command, so that is out of reach. When
+ssh is ended, it keeps running, as after a dropped connection.
 """
 
 import os
@@ -16,25 +16,40 @@ RECORDER = """#!/bin/sh
 printf '%s\\0' "$0" "$@" > "$RECORD"
 exec /bin/sh -c "$3"
 """
-SSH = f"""
-import os, sys
-token, command = sys.argv[1], sys.argv[2]
-folder = os.path.dirname(os.path.abspath(__file__))
-reader, writer = os.pipe()
-if os.fork() == 0:
-    os.setsid()
+# The remote machine: runs what the stand-in for ssh asks for, with its streams, and answers with the exit code.
+SSHD = f"""
+import array, os, signal, socket
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("sshd.new")
+listener.listen(10)
+os.rename("sshd.new", "sshd")
+while True:
+    connection, _ = listener.accept()
     if os.fork():
-        os._exit(0)
-    with open(os.path.join(folder, token), "w") as file:
+        connection.close()
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    request, [(_, _, passed)], _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(12))
+    token, command = request.split(b"\\0")
+    with open(token, "w") as file:
         file.write(str(os.getpgrp()))
-    os.dup2(writer, 3)
+    for number, fd in enumerate(array.array("i", passed)):
+        os.dup2(fd, number)
+    os.dup2(connection.fileno(), 3)
     there = {{"PATH": os.environ["PATH"], "{MARK}": os.environ["{MARK}"]}}
-    script = '/bin/sh -c "$1" 3>&-; echo $? >&3'
-    os.execve("/bin/sh", ["sh", "-c", script, "there", command], there)
-os.close(writer)
-os.wait()
-answer = os.read(reader, 100)
-os._exit(int(answer or 255))
+    script = b'/bin/sh -c "$1" 3>&-; echo $? >&3'
+    os.execve(b"/bin/sh", [b"sh", b"-c", script, b"there", command], there)
+"""
+SSH = """
+import array, os, socket, sys
+os.chdir(os.path.dirname(os.path.abspath(__file__)))
+there = socket.socket(socket.AF_UNIX)
+there.connect("sshd")
+streams = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
+there.sendmsg([os.fsencode(sys.argv[1]) + b"\\0" + os.fsencode(sys.argv[2])], [streams])
+os._exit(int(there.recv(100) or 255))
 """
 # Run in this folder: ends the attempt's remote group, if it has started, and waits until it is gone.
 SSH_KILL = (
@@ -135,6 +150,9 @@ class RemoteTest(RemoteTestCase):
     def setUp(self) -> None:
         super().setUp()
         ssh = self.write("ssh.py", SSH)
+        server = subprocess.Popen([sys.executable, "-c", SSHD], env=self.environment, cwd=self.folder)
+        self._started.append(server)
+        wait_until(lambda: os.path.exists(self.path("sshd")))
         self.run_cli("config", "set", "runner", f"{sys.executable} -IS {ssh} {{token}}")
 
     def test_exit_code_output_and_input_pass_through_and_success_needs_no_kill(self):

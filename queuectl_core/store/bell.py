@@ -1,9 +1,9 @@
 """A worker's bell: a FIFO next to the database. Ringing it means "check your row and the queue".
 
 A bell is a hint and carries no data: the change is already committed, and a worker that misses the ring finds it at
-its next poll. Only the worker that a bell is named after listens to it, so an enqueue wakes exactly one. Any process
-that can see the folder can tell whether that worker is listening: if not, opening the FIFO for writing fails with
-ENXIO; see fifo(7).
+its next poll. Only the worker that a bell is named after listens to it, so an enqueue wakes exactly one: if none is
+listening, opening the FIFO for writing fails with ENXIO; see fifo(7). The folder of the bells also holds the locks that
+show who is alive; see workers/lifeline.py.
 """
 
 from __future__ import annotations
@@ -51,10 +51,7 @@ class Bell:
 
     def _create(self) -> None:
         for _ in range(10):
-            bells = os.path.dirname(self._path)
-            os.makedirs(bells, mode=0o700, exist_ok=True)
-            if os.path.islink(bells):
-                raise NotADirectoryError(bells)  # Another user's trap: we would remove files elsewhere.
+            make_folder(self._path)
             try:
                 os.mkfifo(self._path, 0o600)
                 return
@@ -72,25 +69,38 @@ class Bell:
             pass
 
     def close(self) -> None:
-        """Stop listening and remove the bell."""
+        """Stop listening, and remove the bell."""
         for fd in (self.fd, self._writer):
             if fd >= 0:
                 os.close(fd)
         self.fd = self._writer = -1
-        remove(self._path)
+        unlink(self._path)
 
 
-def remove(path: str) -> None:
-    """Remove a bell, and the folder if that was the last one."""
+def make_folder(path: str) -> None:
+    """Create the folder for the bell or lock at `path`."""
+    bells = os.path.dirname(path)
+    os.makedirs(bells, mode=0o700, exist_ok=True)
+    if os.path.islink(bells):
+        raise NotADirectoryError(bells)  # Another user's trap: we would remove files elsewhere.
+
+
+def unlink(path: str) -> None:
+    """Remove a bell or lock, if it exists."""
     if os.path.islink(os.path.dirname(path)):
         return
     try:
         os.unlink(path)
-        os.rmdir(os.path.dirname(path))
     except OSError:
         pass
 
 
-def remove_stale(database: str, worker: int) -> None:
-    """Remove the bell that a dead worker left behind."""
-    remove(os.path.join(folder(database), str(worker)))
+def remove(database: str, worker: int) -> None:
+    """Remove the bell and the locks of a worker or supervisor that is gone, and the folder if it is empty then."""
+    path = os.path.join(folder(database), str(worker))
+    for name in (path, path + ".alive", path + ".run"):
+        unlink(name)
+    try:
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..store import bell
+from . import lifeline
 from .identity import is_alive, send
 
 TYPE_CHECKING = False
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 def is_running(store: Reader, row: Worker) -> bool:
     """Whether the process of a worker's row is running."""
     alive = is_alive(row.identity)
-    # A process in another PID namespace (a container) is invisible, but its bell tells whether it is listening.
-    # Supervisors have no bell: assume that they are alive.
-    return (row.role == "supervisor" or bell.ring(store.path, row.id)) if alive is None else alive
+    if alive is None:
+        # It is hidden, or in another PID namespace (a container). Without its lock, assume that it is alive.
+        alive = lifeline.is_held(lifeline.alive_path(store.path, row.id)) is not False
+    return alive
 
 
 def live_workers(store: Reader) -> list[Worker]:

@@ -26,7 +26,7 @@ RESTART_SIGNAL = signal.SIGUSR2
 
 
 class State(NamedTuple):
-    """The state of a supervisor. `workers` are PIDs; the rest is as in Supervisor."""
+    """The state of a supervisor. `workers` are PIDs, `lock` a descriptor; the rest is as in Supervisor."""
 
     plan: Plan
     id: int | None
@@ -35,6 +35,7 @@ class State(NamedTuple):
     signals: int
     passed_on: int
     workers: list[int]
+    lock: int = -1
 
 
 def become(take_state: Callable[[], State], log: Log) -> None:
@@ -52,7 +53,10 @@ def become(take_state: Callable[[], State], log: Log) -> None:
         log("restart")
         # Signals wait until the new code has handlers for them. From here on the state is final.
         signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
-        reader = _send(take_state())
+        state = take_state()
+        reader = _send(state)
+        if state.lock >= 0:
+            os.set_inheritable(state.lock, True)
         os.execv(command[0], [*command, "worker", "start", "--take-over", str(reader)])
     except (OSError, subprocess.TimeoutExpired) as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
@@ -87,6 +91,8 @@ def receive(fd: int, version: str) -> State:
     with os.fdopen(fd) as file:
         fields = json.load(file)
     environment = {os.fsencode(name): os.fsencode(value) for name, value in fields["environment"].items()}
+    if fields.get("lock", -1) >= 0:
+        os.set_inheritable(fields["lock"], False)
     # A field that the sender doesn't know needs a default.
     timeout = fields.get("stop_timeout")
     plan = Plan(fields["path"], fields["size"], fields["queues"], fields["drain"], environment, version, timeout)

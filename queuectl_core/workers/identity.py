@@ -77,9 +77,27 @@ def is_alive(process: Identity) -> bool | None:
     """Whether this process is running; None if we can't see that from here."""
     here, there = boot(), process.boot
     if here != there:
-        same_machine = here.partition("/")[0] == there.partition("/")[0]
-        return None if same_machine else False  # Another PID namespace, or an earlier boot.
-    return birth(process.pid) == process.birth
+        return None if is_same_boot(there) else False  # Another PID namespace, or an earlier boot.
+    found = birth(process.pid)
+    if found is None and _is_hidden(process.pid):
+        return None
+    return found == process.birth
+
+
+def is_same_boot(there: str) -> bool:
+    """Whether a boot(), perhaps of another PID namespace, is of this boot of the machine."""
+    return boot().partition("/")[0] == there.partition("/")[0]
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether this process is another user's that we can't see: /proc may be mounted with hidepid=2."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not os.path.exists(f"/proc/{pid}") if LINUX else False
+    except OSError:
+        pass
+    return False
 
 
 def send(process: Identity, number: int) -> bool:
@@ -113,20 +131,24 @@ def send(process: Identity, number: int) -> bool:
 
 
 def end_leftovers(
-    token: str, command: Identity | None = None, is_recent: bool = True, patience: float = 10.0
+    token: str,
+    command: Identity | None = None,
+    is_recent: bool = True,
+    patience: float = 10.0,
+    lock: str | None = None,
 ) -> list[Process]:
     """SIGKILL everything that the attempt with `token` left running; returns what is still running.
 
     That is what other users own, which we can't signal, and, unless the attempt `is_recent`, what only has the number
     of its session or group, which another session may have got in the meantime. Those we can just wait for. `command`
-    is the attempt's first process, if known. Repeats until nothing else is left, since a process may fork while it is
-    being killed; gives up after `patience` seconds.
+    is the attempt's first process, if known, and `lock` the path of its lock (see lifeline.py). Repeats until nothing
+    else is left, since a process may fork while it is being killed; gives up after `patience` seconds.
     """
     from signal import SIGKILL
 
     until = time.monotonic() + patience
     while True:
-        found, suspects = leftovers(token, command)
+        found, suspects = leftovers(token, command, lock)
         held = [] if is_recent else suspects
         found += suspects if is_recent else []
         denied = []
@@ -140,15 +162,17 @@ def end_leftovers(
         time.sleep(0.005)
 
 
-def leftovers(token: str, command: Identity | None) -> tuple[list[Process], list[Process]]:
+def leftovers(
+    token: str, command: Identity | None, lock: str | None = None
+) -> tuple[list[Process], list[Process]]:
     """The attempt's running processes, and those that have nothing but the number of its session or group.
 
-    The attempt's are its command, those with its token in their environment, and their relatives: children and members
-    of the same group or session. They belong to the attempt even if they cleared their environment, because each
-    attempt has its own session.
+    The attempt's are its command, those with its token in their environment or holding its lock, and their relatives:
+    children and members of the same group or session. They belong to the attempt even if they cleared their
+    environment, because each attempt has its own session.
     """
     table = _table()
-    marked = _marked(token, table)
+    marked = _marked(token, table) | _holders(lock, table)
     found = _relatives(
         table,
         {
@@ -179,6 +203,9 @@ def _relatives(table: list[Process], found: dict[int, Process]) -> dict[int, Pro
         kin = set(found)
         groups = {process.group for process in found.values()}
         sessions = {process.session for process in found.values()}
+        # 0: the leader is outside our PID namespace. Such groups and sessions all look the same.
+        groups.discard(0)
+        sessions.discard(0)
         for process in table:
             if process.parent in kin or process.group in groups or process.session in sessions:
                 found[process.pid] = process
@@ -265,6 +292,34 @@ def _marked(token: str, table: list[Process]) -> set[int]:
         if mark.decode() in words[1:]:
             found.add(int(words[0]))
     return found
+
+
+def _holders(lock: str | None, table: list[Process]) -> set[int]:
+    """The PIDs of processes that hold this lock. Empty except on Linux."""
+    try:
+        file = os.stat(lock or "")
+    except OSError:
+        return set()
+    name = os.path.basename(lock or "")
+    return {process.pid for process in table if LINUX and _holds(process.pid, name, file)}
+
+
+def _holds(pid: int, name: str, lock: os.stat_result) -> bool:
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False  # It has exited, or belongs to another user.
+    for fd in fds:
+        path = f"/proc/{pid}/fd/{fd}"
+        try:
+            # The name first: stat() could hang on a dead network file system.
+            if os.path.basename(os.readlink(path)) == name and os.path.samestat(os.stat(path), lock):
+                with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+                    if "FLOCK" in file.read():  # Otherwise it has just kept the descriptor of an earlier attempt.
+                        return True
+        except OSError:
+            pass  # It has closed it.
+    return False
 
 
 def _run(argv: list[str]) -> str:

@@ -23,6 +23,7 @@ from ..lifecycle import Outcome
 from ..records import NewOutput
 from ..typed import NamedTuple
 from ..values import escape
+from . import lifeline
 from .identity import described, members
 
 TYPE_CHECKING = False
@@ -56,12 +57,13 @@ class CannotStartNow(CannotStart):
 
 
 class Invocation(NamedTuple):
-    """A command to run. `stdin` is a descriptor."""
+    """A command to run. `stdin` and `lock` are descriptors; the command inherits `lock` unless that is -1."""
 
     argv: list[bytes]
     cwd: bytes
     environment: dict[bytes, bytes]
     stdin: int
+    lock: int = -1
 
 
 class Output:
@@ -298,13 +300,15 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
         os.chdir(invocation.cwd)
     except OSError as error:
         raise CannotStart(f"working directory {escape(os.fsdecode(invocation.cwd))}: {error.strerror}") from None
-    streams = (invocation.stdin, *writers)
+    inherited = [*enumerate((invocation.stdin, *writers))]
+    if invocation.lock >= 0:
+        inherited.append((lifeline.descriptor(), invocation.lock))
     try:
         return os.posix_spawnp(
             invocation.argv[0],
             invocation.argv,
             invocation.environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)],
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in inherited],
             setsid=True,
             setsigmask=[],
             setsigdef=DEFAULT_SIGNALS,
@@ -326,6 +330,7 @@ def _spawn_by_subprocess(invocation: Invocation, writers: list[int]) -> int:
         env=invocation.environment,
         start_new_session=True,
         preexec_fn=_restore_signals,  # noqa: PLW1509  (We have no threads.)
+        pass_fds=[invocation.lock] if invocation.lock >= 0 else [],
     )
     process.returncode = 0  # We reap it ourselves.
     return process.pid

@@ -10,8 +10,9 @@ import time
 
 from ..lifecycle import Outcome, judge, malformed
 from ..store import bell
+from . import lifeline
 from .fleet import is_running, live_workers
-from .identity import boot, described, end_leftovers, is_stopped
+from .identity import boot, described, end_leftovers, is_same_boot, is_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def rescue_workers(
     for worker in workers:
         if worker not in kept:
             store.unregister(worker)
-            bell.remove_stale(store.path, worker)
+            bell.remove(store.path, worker)
     return rescued
 
 
@@ -70,12 +71,27 @@ def _is_over(store: Store, lost: LostAttempt, rescuer: Rescuer | None, is_recent
 
 def _end_here(store: Store, lost: LostAttempt, is_recent: bool = False) -> bool:
     """End the lost attempt's processes on this machine; False, and noted as the job's error, if some still run."""
-    if lost.boot not in (None, boot()):
+    there = lost.boot or boot()
+    if not is_same_boot(there):
         return True
-    left = end_leftovers(store.token(lost.job), lost.command, is_recent)
-    if left and lost.job.error != described(left):
-        store.note(lost.job, described(left))
-    return not left
+    is_near = there == boot()
+    lock = lifeline.run_path(store.path, lost.job.worker or 0)
+    # The PID of a command in another PID namespace means nothing here. But we may see its token or its lock.
+    left = end_leftovers(store.token(lost.job), lost.command if is_near else None, is_recent, lock=lock)
+    obstacle = described(left) if left else _obstacle(lifeline.is_held(lock), is_near)
+    if obstacle and lost.job.error != obstacle:
+        store.note(lost.job, obstacle)
+    return obstacle is None
+
+
+def _obstacle(is_held: bool | None, is_near: bool) -> str | None:
+    """Why an attempt may still be running though we see nothing of it; None if it isn't. `is_held` is about its lock.
+
+    Without a lock, all that we know is what we see.
+    """
+    if is_near:
+        return "may still run: processes hidden from us" if is_held else None
+    return "may still run: in another container" if is_held is not False else None
 
 
 class Rescuer:
@@ -100,6 +116,8 @@ class Rescuer:
         square of their number.
         """
         elders = store.elders(self._worker)
+        # Not those in another PID namespace, which see other processes than we do.
+        elders = [elder for elder in elders if elder.identity.boot == boot()]
         if any(is_running(store, elder) and not is_stopped(elder.pid) for elder in elders):
             return False
         for id in rescue(store, self):

@@ -26,7 +26,7 @@ import time
 
 from ..errors import DatabaseGone, DatabaseUnusable
 from ..store import Store, bell, filesystem, migrations, wal
-from . import handover
+from . import handover, lifeline
 from .handover import RESTART_SIGNAL
 from .log import no_log, stderr_logger
 from .rescue import rescue_workers
@@ -77,6 +77,7 @@ class Supervisor:
         self._restart_wanted = False
         self._notified = ""
         self._gone: DatabaseGone | None = None
+        self._lock = -1  # Proves that we are alive; see lifeline.py.
 
     def run(self) -> int:
         """Supervise until all workers have stopped; returns the exit code.
@@ -90,6 +91,8 @@ class Supervisor:
                 self._id = register(store, "supervisor", None, self._plan)
             else:
                 store.renew(self._id, self._plan.version)
+        if self._lock < 0:
+            self._lock = lifeline.hold(lifeline.alive_path(self._plan.path, self._id))
         while True:
             is_usable = self._handle_events()
             if all(slot.is_done for slot in self._slots):
@@ -98,9 +101,11 @@ class Supervisor:
             if select.select([alarm], [], [], self._pause() if is_usable else RETRY)[0]:
                 os.read(alarm, 4096)
         if self._gone:
+            bell.remove(self._plan.path, self._id)
             raise self._gone
         with self._store() as store:
             store.unregister(self._id)
+            bell.remove(store.path, self._id)
             buried = self._plan.drain and store.has_buried_since(self._began, self._plan.queues)
         return 1 if buried else 0
 
@@ -213,6 +218,8 @@ class Supervisor:
         try:
             slot.pid = os.fork()
             if slot.pid == 0:
+                if self._lock >= 0:
+                    os.close(self._lock)  # Otherwise we would prove that it is alive.
                 run_worker(self._plan, own_id, self._report, self._verbose)
         except OSError as error:  # There are too many processes right now.
             slot.schedule_replacement()
@@ -280,12 +287,14 @@ class Supervisor:
             self._signals,
             self._passed_on,
             [slot.pid for slot in kept if slot.pid is not None and slot.status is None],
+            self._lock,
         )
 
     def inherit(self, state: handover.State) -> None:
         """Continue where the code before a restart left off."""
         self._id, self._began = state.id, state.began
         self._signals, self._passed_on = state.signals, state.passed_on
+        self._lock = state.lock
         if state.signals:
             self._set_deadline()
         for number, pid in enumerate(state.workers):

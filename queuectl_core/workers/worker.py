@@ -20,6 +20,7 @@ from ..store.claims import Claim
 from ..typed import NamedTuple
 from . import runner
 from .identity import described, end_leftovers, ended, identity_of
+from .lifeline import Lifeline
 from .process import CannotStart, CannotStartNow, Command, Invocation, Output
 
 TYPE_CHECKING = False
@@ -142,6 +143,7 @@ class Worker:
         self._next_health_check = 0.0
         self._delay = 0.0  # Before the next claim, while the machine can't start jobs.
         self._null = os.open(os.devnull, os.O_RDONLY)
+        self._lifeline = Lifeline(store.path, id)
         # Once a block of this size has been freed, glibc keeps twice as much instead of returning it to the system
         # after each transaction (mallopt(3), M_MMAP_THRESHOLD). Saves 13 µs per job.
         bytearray(LARGEST_BLOCK)
@@ -195,6 +197,7 @@ class Worker:
         fault = malformed(job)
         output = Output(0 if fault else job.output_limit)
         outcome = Outcome("unrunnable", detail=fault) if fault else self._attempt(job, output, config)
+        self._lifeline.end()  # Before it is settled: the next attempt must not meet this one's daemons.
         if outcome.detail is None and outcome != SUCCESS:  # With a detail, nothing was started.
             self._end_remote(job, config)
         verdict = judge(job, outcome, self._clock())
@@ -228,7 +231,7 @@ class Worker:
         self._obstacle: str | None = None
         try:
             command = self._start(job, token, output, config)
-        except CannotStartNow as error:
+        except (CannotStartNow, OSError) as error:
             return Outcome("released", detail=f"cannot start now: {error}")
         except CannotStart as error:
             return Outcome("unstarted", detail=str(error))
@@ -324,6 +327,7 @@ class Worker:
                 self._directory(job),
                 runner.environment(self._orders.environment, job, token, self._store.path),
                 stdin,
+                self._lifeline.begin(),
             )
             return Command(invocation, job.timeout, job.kill_grace, output)
         finally:

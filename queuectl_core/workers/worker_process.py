@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
-from ..errors import DatabaseUnusable, QueueError
+from ..errors import DatabaseGone, DatabaseUnusable, QueueError
 from ..store import Store
-from ..store.bell import Bell
+from ..store.bell import Bell, remove
 from ..typed import NamedTuple
+from . import lifeline
 from .identity import own_identity
 from .log import no_log, stderr_logger
 from .rescue import Rescuer
@@ -86,6 +87,7 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
     store = Store(plan.path, durable=False, patience=PATIENCE, must_exist=True)
     store.bound_wal()
     id = register(store, "worker", supervisor, plan)
+    lifeline.hold(lifeline.alive_path(store.path, id))
     bell = Bell(store.path, id)
     inbox.listen_to(bell)
     report.started(id)
@@ -96,10 +98,14 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
     log(f"started, pid {os.getpid()}")
     try:
         stopped = Worker(store, id, orders, inbox).run()
+    except DatabaseGone:
+        remove(store.path, id)
+        raise
     finally:
         bell.close()
     try:
         store.unregister(id)
+        remove(store.path, id)
         store.hand_over(id, plan.queues)
     except DatabaseUnusable:
         pass  # The next sweep removes the row.
