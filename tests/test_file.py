@@ -50,6 +50,15 @@ class FileTestCase(WorkersTestCase):
         """The ids of all jobs, as `list` sees them."""
         return {job["id"] for job in self.run_cli("--db", db or self.db, "list", "--json").json}
 
+    def run_statements(self, *statements: str) -> None:
+        """Run statements over one connection."""
+        connection = sqlite3.connect(self.db, isolation_level=None)
+        try:
+            for statement in statements:
+                connection.execute(statement)
+        finally:
+            connection.close()
+
     def leave_a_log(self, *ids: str) -> None:
         """Enqueue jobs, and lose the process that could have copied the log into the file."""
         script = "Database = owner_of('close')\nDatabase.close = lambda store: os._exit(0)"
@@ -246,6 +255,16 @@ class RestoreTest(FileTestCase):
         self.assertEqual(self.ids(), {id})
         self.assertEqual(self.files(), ["copy.db", "other.db", "q.db", "text"])
 
+    def test_a_row_that_a_check_would_reject_is_not_damage(self):
+        self.enqueue("--id", "odd", "true")
+        self.run_statements("PRAGMA ignore_check_constraints = ON", "UPDATE queuectl_jobs SET max_retries = 'many'")
+        found = [f for f in self.run_cli("doctor", "--json", code=1).json["findings"] if f["check"] == "file"]
+        self.assertEqual([f["level"] for f in found], ["ok"])
+        self.run_cli("backup", self.copy)
+        self.run_cli("restore", "--force", self.copy)
+        self.assertEqual(self.files(), ["copy.db", "q.db"])
+        self.assertEqual(self.rows("SELECT id, max_retries FROM queuectl_jobs"), [("odd", "many")])
+
     def test_a_restore_killed_at_any_point_leaves_the_old_queue_or_the_new_one(self):
         self.back_up_one_job()
         self.enqueue_lines([f"echo {number:0500d}" for number in range(300)])
@@ -326,7 +345,7 @@ class SpaceTest(FileTestCase):
 
     def test_compact_rewrites_a_file_from_before_incremental_vacuum(self):
         self.fill(10)
-        self.rows_without_wal("PRAGMA auto_vacuum = NONE", "VACUUM")
+        self.run_statements("PRAGMA auto_vacuum = NONE", "VACUUM")
         before = self.size()
         self.run_cli("prune", "--keep", "1")
         self.assertEqual(self.size(), before)
@@ -335,15 +354,6 @@ class SpaceTest(FileTestCase):
         self.assertLess(os.path.getsize(self.db), 600_000)
         self.assertEqual(self.states(), {"completed": 1})
         self.audit()
-
-    def rows_without_wal(self, *statements: str) -> None:
-        """Run statements over one connection."""
-        connection = sqlite3.connect(self.db, isolation_level=None)
-        try:
-            for statement in statements:
-                connection.execute(statement)
-        finally:
-            connection.close()
 
     def trace(self, *words: str) -> list[str]:
         """The system calls of a command that change files or names, in order."""

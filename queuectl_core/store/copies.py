@@ -75,6 +75,7 @@ def _copy(store: Database, target: str) -> None:
     copy = sqlite3.connect(target, isolation_level=None)
     try:
         store.copy_to(copy)
+        copy.execute("PRAGMA ignore_check_constraints = ON")  # As in Database.faults.
         (verdict,) = copy.execute(sql.QUICK_CHECK).fetchone()
         if verdict == "ok":
             _give_new_mark(copy)
@@ -163,6 +164,7 @@ def _has_bytes(path: str) -> bool:
 def _check(copy: sqlite3.Connection, source: str) -> None:
     """Raise DatabaseUnusable unless the copy is an intact queue that this program can read."""
     try:
+        copy.execute("PRAGMA ignore_check_constraints = ON")  # As in Database.faults.
         (verdict,) = copy.execute(sql.INTEGRITY).fetchone()
         version = _version(copy)
     except (sqlite3.Error, UnicodeDecodeError) as error:

@@ -243,11 +243,17 @@ class Database:
         self._connection.db.backup(target)
 
     def faults(self) -> list[str]:
-        """What SQLite finds wrong with the file, one line per fault. Reads the whole file."""
+        """What SQLite finds wrong with the file, one line per fault. Reads the whole file.
+
+        A row that a CHECK would reject isn't one: another program, or an older version, can have stored it.
+        """
         try:
+            self._execute("PRAGMA ignore_check_constraints = ON")
             lines = [str(row[0]) for row in self._rows(sql.INTEGRITY)]
         except DatabaseUnusable as error:
             return [str(error)]
+        finally:
+            self._execute("PRAGMA ignore_check_constraints = OFF")
         return [] if lines == ["ok"] else lines
 
     # --- schema ---------------------------------------------------------------------------------
