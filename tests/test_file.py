@@ -12,8 +12,9 @@ import time
 import unittest
 from unittest import mock
 
-from queuectl_core.errors import DatabaseGone
+from queuectl_core.errors import DatabaseGone, Refused
 from queuectl_core.library import Queue
+from queuectl_core.store import copies
 from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -216,6 +217,51 @@ class RestoreTest(FileTestCase):
         self.assertIn("open", self.run_cli("restore", "--force", self.copy, code=1).stderr)
         self.assertEqual(self.states(), before)
 
+    def test_a_damaged_file_that_is_in_use_is_not_moved_aside(self):
+        self.back_up_one_job()
+        self.start_workers()
+        reader = sqlite3.connect(self.db, isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute("SELECT * FROM queuectl_jobs").fetchall()
+        # In another process: closing a descriptor of the file here would drop the reader's lock.
+        words = ["dd", "of=" + self.db, "conv=notrunc"]
+        subprocess.run(words, input=b"garbage " * 100, stderr=subprocess.DEVNULL, check=True)
+        self.assertIn("worker stop", self.run_cli("restore", "--force", self.copy, code=1).stderr)
+        self.kill_processes()
+        wait_until(lambda: not self.processes())
+        self.assertIn("open", self.run_cli("restore", "--force", self.copy, code=1).stderr)
+        self.assertFalse([name for name in self.files() if "damaged" in name])
+
+    def test_a_job_added_after_the_question_is_not_replaced(self):
+        self.back_up_one_job()
+
+        def examine() -> int:
+            self.enqueue("--id", "new", "true")
+            return 1
+
+        with self.assertRaisesRegex(Refused, "added meanwhile"):
+            copies.restore(self.db, self.copy, examine)
+        self.assertEqual(self.ids(), {"old", "new"})
+
+    def test_no_other_program_gets_in_during_a_restore(self):
+        self.back_up_one_job()
+        real = copies._version
+
+        def version(db: sqlite3.Connection) -> int:
+            if db.execute("PRAGMA locking_mode").fetchone() == ("exclusive",):
+                result = subprocess.run(
+                    [sys.executable, "-c", f"import sqlite3; sqlite3.connect({self.db!r}, timeout=0).execute("
+                     "'SELECT * FROM queuectl_jobs')"],
+                    stderr=subprocess.PIPE, check=False,
+                )  # fmt: skip
+                tries.append(b"locked" in result.stderr)
+            return real(db)
+
+        tries: list[bool] = []
+        with mock.patch("queuectl_core.store.copies._version", version):
+            copies.restore(self.db, self.copy, lambda: None)
+        self.assertEqual(tries, [True, True])
+
     def test_restore_replaces_a_damaged_or_missing_file_and_keeps_what_is_left_of_it(self):
         id = self.back_up_one_job()
         intact = os.path.getsize(self.db)
@@ -317,8 +363,7 @@ class SpaceTest(FileTestCase):
             self.assertEqual(len(store.prune("completed", time.time())), 1)
             self.assertEqual(len(store.prune("completed", time.time())), 1)
             before = self.size()
-            self.assertTrue(store.give_back(0.0001))
-            self.assertLess(0, self.size())
+            self.assertTrue(store.give_back(0))
             self.assertLess(self.size(), before)
             self.assertGreater(store.free_size(), 0)
 

@@ -205,12 +205,14 @@ class Database:
         with self._transaction():
             until = time.monotonic() + seconds
             free = self._one("PRAGMA freelist_count")
-            while free > kept and time.monotonic() < until:
+            while free > kept:
                 # One page each: Python takes a single step of a statement without columns.
                 self._execute("PRAGMA incremental_vacuum(1)")
                 free, before = self._one("PRAGMA freelist_count"), free
                 if free == before:
                     return False
+                if time.monotonic() > until:
+                    break
         return bool(free > kept)
 
     def trim(self) -> None:
