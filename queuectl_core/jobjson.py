@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # --- input ---------------------------------------------------------------------------------------
 
-TIMESTAMP_TOLERANCE = 3600  # seconds
-
 # Other names that users give to the same field.
 SYNONYMS = {
     "base_backoff_seconds": "backoff_base",
@@ -35,7 +33,7 @@ JSON_FIELDS = (set(jobspec.FIELDS) | {"delay", "run_at"}) - {"replace"}
 def json_object(text: str) -> dict[str, object]:
     """Parse a JSON object in which no name occurs twice. Raises BadInput."""
     try:
-        given = _DECODER.decode(text)
+        given = DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BadInput(f"not valid JSON: {error.msg} at character {error.pos + 1}") from None
     except ValueError:
@@ -61,7 +59,7 @@ def _reject_constant(word: str) -> float:
 
 
 # Shared: with hooks, json.loads builds a decoder per call, which costs as much as the decoding.
-_DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
+DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
 
 
 def from_json(
@@ -70,16 +68,25 @@ def from_json(
     """A NewJob from a JSON object; `defaults` supply the fields that it leaves out.
 
     `places` says what messages call a field that came from the defaults. `now` is in epoch seconds. Fields that
-    queuectl sets (state, attempts, timestamps, results) are accepted if a new job has that value anyway. Raises
-    BadInput; for an unknown field, it names the most similar known one.
+    queuectl sets (state, attempts, results) are accepted if a new job has that value anyway; timestamps are ignored.
+    Raises BadInput; for an unknown field, it names the most similar known one.
     """
-    given = json_object(text)
+    return from_object(json_object(text), defaults, now, places)
+
+
+def from_object(
+    given: dict[str, object], defaults: dict[str, object], now: float, places: dict[str, str] | None = None
+) -> jobspec.NewJob:
+    """The same from an object that has been parsed."""
     fields = dict(defaults)
     for key, value in given.items():
         field = SYNONYMS.get(key, key)
         if field in SET_BY_QUEUECTL:
             if value is not None and not SET_BY_QUEUECTL[field](value, now):
-                raise BadInput(f"{field}: cannot be {values.quote(value)} in a new job; queuectl sets it")
+                raise BadInput(
+                    f"{field}: cannot be {values.quote(value)} in a new job; queuectl sets it"
+                    " (to copy jobs with their history, use queuectl export and import)"
+                )
             continue
         if field not in JSON_FIELDS:
             known = sorted(JSON_FIELDS)
@@ -96,11 +103,12 @@ def from_json(
     return jobspec.new_job(fields, now, places, literal=given)
 
 
-def _is_about_now(value: object, now: float) -> bool:
+def _is_time(value: object, now: float) -> bool:
     try:
-        return abs(values.moment(value, "time", now) - now) <= TIMESTAMP_TOLERANCE
+        values.moment(value, "time", now, any_epoch=True)
     except BadInput:
         return False
+    return True
 
 
 def _is_zero(value: object, now: float) -> bool:
@@ -115,13 +123,15 @@ def _only_null(value: object, now: float) -> bool:
 SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
     "state": lambda value, now: value == "pending",
     "attempts": _is_zero,
-    "created_at": _is_about_now,
-    "updated_at": _is_about_now,
+    "created_at": _is_time,
+    "updated_at": _is_time,
     "started_at": _only_null,
     "finished_at": _only_null,
     "exit_code": _only_null,
     "error": _only_null,
     "worker": _only_null,
+    "deferrals": _is_zero,
+    "reason": lambda value, now: True,
 }
 
 

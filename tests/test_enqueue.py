@@ -178,7 +178,7 @@ class OneJobTest(QueueTestCase):
             ["--backoff-base", "nan", "true"],
             ["--backoff-base", "inf", "true"], ["--backoff-base", "-1", "true"], ["--timeout", "-1", "true"],
             ["--timeout", "1e999", "true"], ["--unknown", "true"], ["--tim", "5", "true"], ["{"],
-            ['{"command":"true","max_retires":1}'], ['[{"command":"true"}]'], ["--id", "x", "-"],
+            ['{"command":"true","max_retires":1}'], ['["true"]'], ["--id", "x", "-"],
             ["--file", "no-such-file"], ["--timeout", "x\n\x1b[2J", "true"],
         ):  # fmt: skip
             with self.subTest(args=args):

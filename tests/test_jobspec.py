@@ -177,9 +177,8 @@ class RefusedTest(unittest.TestCase):
     def test_fields_that_queuectl_sets_cannot_be_given(self):
         for field, value in (
             ("state", "completed"), ("state", "processing"), ("state", "dead"), ("state", 1), ("attempts", 1),
-            ("attempts", False), ("attempts", "0"), ("created_at", "2001-01-01T00:00:00Z"),
-            ("created_at", "x"),
-            ("updated_at", "2090-01-01T00:00:00Z"), ("started_at", iso(NOW)), ("finished_at", iso(NOW)),
+            ("attempts", False), ("attempts", "0"), ("created_at", "x"), ("updated_at", -1),
+            ("started_at", iso(NOW)), ("finished_at", iso(NOW)),
             ("exit_code", 0), ("error", ""), ("error", "x"), ("worker", 1),
         ):  # fmt: skip
             self.assert_refused({"command": "true", field: value}, f"^{field}: cannot be")

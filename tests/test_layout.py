@@ -21,6 +21,7 @@ ORDER = {
         "values lifecycle records template",
         "settings jobspec",
         "jobjson",
+        "jobtext",
         "program",
         "store",
         "workers",
@@ -54,7 +55,7 @@ ORDER = {
     "cli": (
         "__init__ terminal queue_file",
         "parser",
-        "tables bulk",
+        "tables bulk jobstream",
         "enqueue jobs status logs wait cancel queues prune workers config doctor backup transfer install"
         " completion manual",
         "change dlq",

@@ -7,23 +7,18 @@ import sys
 import time
 
 from .. import jobspec, values
-from ..errors import BadInput, JobRefused, QueueError, Refused
+from ..errors import BadInput, JobRefused, Refused
 from .queue_file import open_client, queue_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
-    from collections.abc import Iterator
     from typing import Union
 
     from ..store.client import Client
-    from ..template import Template
 
     Arguments = Union[ArgumentParser, _ArgumentGroup]
 
-CHUNK = 256 * 1024  # Bytes per read, and so per transaction, which holds the write lock for about 0.1 s.
-BLANKS = " \t\r\v\f"  # Lines of only these are skipped; a line of other whitespace is an invalid command.
-LONGEST_LINE = 16 * 1024 * 1024  # Bytes.
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE, as a shell reports it: part of the input was not enqueued.
 
 # Options that set a field of the job: field, option names, placeholder, help.
@@ -151,39 +146,57 @@ def enqueue(args: Namespace) -> int:
     if args.stdin:
         fields["stdin"] = _standard_input("--stdin")
     words = args.words if args.rest is None else ["--", *args.rest]
-    job = _one_job(words, fields)
-    _enqueue_one(open_client(args), job)
+    jobs = _jobs(words, fields)
+    if len(jobs) > 1 and "id" in fields:
+        raise BadInput("--id: works with a single job only")
+    _enqueue_now(open_client(args), jobs)
     return 0
 
 
 def enqueue_plain(words: list[str]) -> int:
     """`enqueue` without options: a JSON object, a shell line, or -- and a command. Returns the exit code."""
-    job = _one_job(words, {"cwd": directory(None)})
+    jobs = _jobs(words, {"cwd": directory(None)})
     from ..store.client import Client
 
-    _enqueue_one(Client(queue_path(None)), job)
+    _enqueue_now(Client(queue_path(None)), jobs)
     return 0
 
 
-def _enqueue_one(store: Client, job: jobspec.NewJob) -> None:
+def _enqueue_now(store: Client, jobs: list[jobspec.NewJob]) -> None:
     with store:
-        _acknowledge(store, [job])
+        if jobs:
+            _acknowledge(store, jobs)
 
 
-def _one_job(words: list[str], fields: dict[str, object]) -> jobspec.NewJob:
+def _jobs(words: list[str], fields: dict[str, object]) -> list[jobspec.NewJob]:
+    """The job that the words of the command line give; several if they are a JSON array."""
     if words[0] == "--":
         words = words[1:]
     else:
         if len(words) > 1:
             raise BadInput(f"a command of several words needs -- before it: queuectl enqueue -- {words[0]} …")
         if words[0].lstrip().startswith(("{", "[")):
-            from ..jobjson import from_json  # Deferred: plain commands never need json.
-
-            return from_json(words[0], fields, time.time(), OPTIONS)
+            jobs = _from_brackets(words[0], fields)
+            if jobs is not None:
+                return jobs
     if not words:
         raise BadInput("no command after --")
     fields["command"] = words[0] if len(words) == 1 else _joined(words)
-    return jobspec.new_job(fields, time.time(), OPTIONS)
+    return [jobspec.new_job(fields, time.time(), OPTIONS)]
+
+
+def _from_brackets(text: str, fields: dict[str, object]) -> list[jobspec.NewJob] | None:
+    """The jobs of an argument that starts with "{" or "["; None if it is a shell line."""
+    from ..jobjson import from_object  # Deferred: plain commands never need json.
+    from ..jobtext import JsonText
+
+    given = JsonText()
+    objects = given.objects(text)
+    if given.is_open:
+        raise BadInput(f"not valid JSON: it has no end: {values.quote(text)}")
+    if objects is None:
+        return None
+    return [from_object(found, fields, time.time(), OPTIONS) for found in objects]
 
 
 def _joined(words: list[str]) -> str:
@@ -208,7 +221,7 @@ def _standard_input(option: str) -> bytes:
     pieces, size = [], 0
     try:
         while size <= values.LARGEST_INPUT:
-            piece = os.read(0, CHUNK)
+            piece = os.read(0, 256 * 1024)
             if not piece:
                 break
             pieces.append(piece)
@@ -273,22 +286,27 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
         from ..template import Template
 
         template = Template(values.command(args.each, "--each"), "--each")
+    from .jobstream import JobParser, records  # Deferred: a single job doesn't need it.
+
     fd = _open(args.file)
     with open_client(args) as store:
         store.expect_large_transactions()
-        batches = _records(fd, b"\0" if args.null else b"\n")
+        parser = JobParser(fields, OPTIONS, template)
+        batches = records(fd, b"\0" if args.null else b"\n")
         if args.atomic:
-            batches = iter([[record for records in batches for record in records]])
-        for records in batches:
-            jobs, problem = _parse(records, fields, template)
-            if problem and args.atomic:
-                raise problem
+            batches = iter([[record for batch in batches for record in batch or ()]])
+        for batch in batches:
+            jobs, lines, problem = parser.parse(batch)
+            if args.atomic:
+                problem = problem or parser.parse(None)[2]
+                if problem:
+                    raise problem
             while jobs:
                 try:
                     _acknowledge(store, jobs)
                     break
                 except JobRefused as refusal:
-                    problem = Refused(f"line {records[refusal.index][0]}: {refusal}")
+                    problem = Refused(f"line {lines[refusal.index]}: {refusal}")
                     if args.atomic:
                         raise problem from None
                     jobs = jobs[: refusal.index]
@@ -307,62 +325,3 @@ def _open(path: str | None) -> int:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInput(f"--file: {values.quote(path)}: {reason}") from None
-
-
-def _records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]]]:
-    """The records that each read completes, as (line number, text). Skips blank lines.
-
-    Records that end with NUL are taken as they are: a file's name may be blank.
-    """
-    number, rest, separator_text = 1, b"", separator.decode()
-    while True:
-        try:
-            data = os.read(fd, CHUNK)
-        except OSError as error:
-            raise BadInput(f"cannot read jobs: {error.strerror}") from None
-        complete, end, rest = (rest + data).rpartition(separator) if data else (rest, b"", b"")
-        # Decoded in one go: line by line, decoding takes as long as everything else here.
-        pieces = values.decode(complete).split(separator_text) if end or not data else []
-        if len(rest) > LONGEST_LINE:
-            raise BadInput(f"line {number + len(pieces)}: longer than 16 MiB")
-        if separator_text == "\n":
-            pieces = [line.rstrip("\r") if line.strip(BLANKS) else "" for line in pieces]
-        yield [(index, piece) for index, piece in enumerate(pieces, number) if piece]
-        number += len(pieces)
-        if not data:
-            return
-
-
-def _parse(
-    records: list[tuple[int, str]], fields: dict[str, object], template: Template | None
-) -> tuple[list[jobspec.NewJob], QueueError | None]:
-    """The jobs of the records before the first bad one, and what is wrong with that one, or None."""
-    jobs: list[jobspec.NewJob] = []
-    now = time.time()
-    # Jobs of shell lines differ only in their command; building each from scratch would take twice as long.
-    pattern = jobspec.new_job({**fields, "command": "-"}, now, OPTIONS)
-    index = pattern._fields.index("command")
-    before, after = pattern[:index], pattern[index + 1 :]
-    for number, text in records:
-        try:
-            if template is not None:
-                job = _from_line(pattern, template, text, number)
-            elif text.lstrip().startswith("{"):
-                from ..jobjson import from_json  # Deferred: shell lines never need json.
-
-                job = from_json(text, fields, now, OPTIONS)
-            else:
-                job = jobspec.NewJob._make((*before, values.command(text, "command"), *after))
-        except BadInput as error:
-            return jobs, BadInput(f"line {number}: {error}")
-        jobs.append(job)
-    return jobs, None
-
-
-def _from_line(pattern: jobspec.NewJob, template: Template, line: str, number: int) -> jobspec.NewJob:
-    """The job that --each makes of a line."""
-    from ..template import fill_plain
-
-    command = values.command(template.fill(line, number), "command")
-    key = pattern.unique_key and values.key(fill_plain(pattern.unique_key, line, number), "--unique")
-    return pattern._replace(command=command, unique_key=key)
