@@ -44,8 +44,10 @@ EXIT_CODES = {
     "1": "not found, already exists, or did not succeed",
     "2": "wrong usage or invalid input",
     "3": "the database cannot be used",
+    "70": "a bug in queuectl; please report it",
     "124": "wait or worker stop timed out",
     "130": "interrupted",
+    "141": "enqueue stopped early: nothing reads the ids that it prints",
 }
 
 JOB_ENVIRONMENT = {

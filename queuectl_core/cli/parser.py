@@ -35,7 +35,8 @@ _ALIAS_LINES = "\n".join(f"  {alias:<6} = {' '.join(words)}" for alias, words in
 EPILOG = f"""\
 exit codes:
   0 success   1 not found, already exists, or did not succeed   2 wrong usage
-  3 the database cannot be used   124 timed out   130 interrupted
+  3 the database cannot be used   70 a bug in queuectl   124 timed out
+  130 interrupted   141 enqueue stopped early: nothing reads its output
   ("wait ID" exits with that job's exit code)
 
 aliases:

@@ -93,7 +93,7 @@ def start(args: Namespace) -> int:
         refuse_network(path)
         refuse_foreign(path)
         for id in sweep(store):
-            tell(f"queuectl: job {id} was left behind by a dead worker; rescued it")
+            tell(f"job {id} was left behind by a dead worker; rescued it")
     queue_list = ",".join(dict.fromkeys(queues)) or None
     plan = Plan(path, count, queue_list, args.drain, environment, version, stop_timeout)
     if args.foreground:
@@ -184,7 +184,7 @@ def stop(args: Namespace) -> int:
         supervisors = [] if ids else [row for row in store.workers() if row.role == "supervisor"]
         fleet.stop(store, supervisors + targets, args.now)
         if not targets and not supervisors:
-            tell("queuectl: no workers are running")
+            tell("no workers are running")
         if args.no_wait:
             for row in targets:
                 print(f"worker {row.id} is stopping, pid {row.pid}")
@@ -248,7 +248,7 @@ def restart(args: Namespace) -> int:
         old = {row.id: row for row in before if row.supervisor in supervisors}
         orphans = [row for row in before if row.id not in supervisors and row.id not in old]
         if not before:
-            tell("queuectl: no workers are running")
+            tell("no workers are running")
         launch.restart(list(supervisors.values()))
         for row in supervisors.values():
             _wait_for_renewal(store, row)
@@ -257,7 +257,7 @@ def restart(args: Namespace) -> int:
             _wait_for_start(store, old)
         versions = {row.version for row in store.workers() if row.id in supervisors}
     for version in versions - {sources.version()}:
-        tell(f"queuectl: workers run {version}, from the program that started them; this is {sources.version()}")
+        tell(f"workers run {version}, from the program that started them; this is {sources.version()}")
     if orphans:
         ids = [row.id for row in orphans]
         whose = "its supervisor is" if len(ids) == 1 else "their supervisors are"
