@@ -64,6 +64,7 @@ class _Waiting:
         self._last: Job | None = None
         self._since = time.time()
         self._checked_at = self._recheck_at = self._earliest_recheck = 0.0
+        self._stuck: set[int] = set()  # Known only after a check of all jobs.
         self._obstacle: str | None = None
         self._bar = _Bar()
 
@@ -113,19 +114,17 @@ class _Waiting:
         if ended:
             # Finish times increase from commit to commit: they are read under the write lock.
             self._since = ended[-1].finished_at or self._since
-        # A job that did not complete may have left others stuck.
-        if any(job.state != "completed" for job in ended if (job.finished_at or 0) > self._checked_at):
+        # A job that did not complete may have left others stuck, and a new one may be.
+        has_failed = any(job.state != "completed" for job in ended if (job.finished_at or 0) > self._checked_at)
+        if has_failed or self._new:
             self._recheck_at = min(self._recheck_at, self._earliest_recheck)
         if time.monotonic() >= self._recheck_at:
             candidates = self._check_all()
         else:
-            candidates = [*ended, *self._store.get_many(self._new)]
+            candidates, self._stuck = [*ended, *self._store.get_many(self._new)], set()
         self._new = []
-        # Asked once: a question per job would follow a chain of jobs from each of them.
-        is_blocked = any(job.waits_for and job.state not in FINISHED for job in candidates)
-        stuck = self._store.all_stuck() if is_blocked else ()
         for job in sorted(candidates, key=lambda job: job.finished_at or 0):
-            if job.id in self._left and (job.state in FINISHED or job.seq in stuck):
+            if job.id in self._left and (job.state in FINISHED or job.seq in self._stuck):
                 del self._left[job.id]
                 self._end(job)
 
@@ -133,6 +132,7 @@ class _Waiting:
         """The jobs still waited for. Deleted ones are dropped and count as failed."""
         began, self._checked_at = time.monotonic(), time.time()
         jobs = self._store.get_many(list(self._left))
+        self._stuck = self._store.all_stuck() if any(job.waits_for for job in jobs) else set()
         for id in set(self._left).difference(job.id for job in jobs):
             del self._left[id]
             self._fail(f"job {id} was deleted")
