@@ -20,6 +20,7 @@ LOCKED = (
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "quick": ("true", ("completed",)),
     "slow": ("sleep 0.3", ("completed",)),
+    "lasting": ("sleep 2", ("completed",)),  # If it survived its worker, the next attempt would notice.
     "loud": ("head -c 300000 /dev/zero", ("completed",)),
     "failing": ("exit 3", ("dead",)),
     "flaky": ("[ -e flag.$QUEUECTL_JOB_ID ] || { touch flag.$QUEUECTL_JOB_ID; exit 1; }", ("completed",)),
@@ -30,7 +31,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "escaping": ("setsid sleep 0.5 & sleep 0.2; kill -9 $PPID; sleep 60", ("dead",)),
 }
 # Jobs that kill their workers are rare: supervisors slow down fleets whose workers die young.
-WEIGHTS = [1 if kind in ("killer", "escaping") else 20 for kind in KINDS]
+WEIGHTS = [{"killer": 1, "escaping": 1, "lasting": 5}.get(kind, 20) for kind in KINDS]
 FOREIGN = "foreign"  # The kind of rows that were inserted in plain SQL. They may end in any way.
 
 
