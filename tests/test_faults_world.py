@@ -292,6 +292,19 @@ class MisbehavingJobTest(WorkersTestCase):
         self.assertTrue(self.run_cli("logs", "binary").stdout_bytes.endswith(b"\xff\0\x1b[31m"))
         self.audit(list(expected))
 
+    @unittest.skipUnless(os.path.exists("/proc/self/oom_score_adj"), "needs Linux")
+    def test_when_memory_runs_out_the_kernel_prefers_jobs_to_workers(self):
+        scores = "cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj"
+        # The worker may not be back from starting the job.
+        restored = '[ "$1" -gt "$2" ]'
+        self.enqueue("--id", "a", "--timeout", "10", f"until set -- $({scores}); {restored}; do :; done; {scores}")
+        self.start_workers("--drain")
+        self.wait_for_state("a", "completed")
+        job, worker = map(int, self.run_cli("logs", "a").lines)
+        with open("/proc/self/oom_score_adj") as file:
+            self.assertEqual(worker, int(file.read()))
+        self.assertEqual(job, min(1000, worker + 250))
+
     def test_hostile_ids_queues_commands_and_output_are_never_interpreted(self):
         hostile = [
             "'; DROP TABLE queuectl_jobs; --",

@@ -42,7 +42,7 @@ ORDER = {
         "store",
     ),
     "workers": (
-        "log identity lifeline",
+        "log identity lifeline oom",
         "fleet process",
         "runner",
         "rescue",

@@ -23,7 +23,7 @@ from ..lifecycle import Outcome
 from ..records import NewOutput
 from ..typed import NamedTuple
 from ..values import escape
-from . import lifeline
+from . import lifeline, oom
 from .identity import described, members
 
 TYPE_CHECKING = False
@@ -303,6 +303,8 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
     inherited = [*enumerate((invocation.stdin, *writers))]
     if invocation.lock >= 0:
         inherited.append((lifeline.descriptor(), invocation.lock))
+    score = oom.score(os.getpid())
+    score.raise_it()
     try:
         return os.posix_spawnp(
             invocation.argv[0],
@@ -315,6 +317,8 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
         )
     except NotImplementedError:
         return _spawn_by_subprocess(invocation, writers)
+    finally:
+        score.restore()
 
 
 def _spawn_by_subprocess(invocation: Invocation, writers: list[int]) -> int:
