@@ -61,6 +61,8 @@ def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
             # These mean nothing in another queue.
             del fields["worker"], fields["reason"], fields["stdin"]
             attempts = store.attempts(job)
+            if fields["env"] is None:
+                fields["env"] = job.env  # None, or what another program stored that isn't an object of strings.
             fields["after"] = [id for id, _, _ in store.needs(job)]
             fields["history"] = [
                 dict(entry, output=_output(store, job, attempt.attempt))
@@ -266,9 +268,34 @@ def _chunks(value: object, place: str) -> list[Chunk]:
     return chunks
 
 
+def _env(value: object, place: str) -> object:
+    # A string is what another program stored; see export_jobs.
+    return value if isinstance(value, str) else jobspec.FIELDS["env"](value, place)
+
+
+def _real(value: object, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e10:
+        raise BadInput(f"{place}: not a number from 0 to 1e10: {values.quote(value)}")
+    return value
+
+
+def _duration(value: object, place: str) -> float:
+    return _real(value, place) if not isinstance(value, str) else values.duration(value, place)
+
+
 _MANY = values.LARGEST_INTEGER
+# What the schema accepts may be more than what enqueue does: those jobs must move too.
 FIELDS: Table = {
     **{name: _of(jobspec.FIELDS[name]) for name in jobspec.FIELDS if name not in ("replace", "stdin")},
+    "command": _of(_text),
+    "priority": _of(values.whole, -(2**63), 2**63 - 1),
+    "cwd": _of(_text),
+    "env": _of(_env),
+    "unique_key": _of(_text),
+    "bury_on": _of(_text),
+    "retry_only_on": _of(_text),
+    "backoff_base": _of(_real),
+    **{name: _of(_duration) for name in ("backoff_max", "timeout", "kill_grace")},
     "id": _of(_name),
     "queue": _of(_name),
     "state": _of(_state),
@@ -305,6 +332,7 @@ NODE_NAMES = {
     "createdAt": "created_at",
     "updatedAt": "updated_at",
 }
+MOST_PLACEHOLDERS = 10_000  # Attempts for which a placeholder is made.
 NOT_RECORDED = "not recorded by the queue that it came from"
 
 
@@ -322,8 +350,8 @@ def _from_node(document: Fields) -> dict[str, object]:
     state, count = given.get("state"), given.get("attempts") or 0
     if state in ("completed", "failed", "dead", "processing") and count == 0:
         count = 1
-    if not isinstance(count, int):
-        return given  # Validation rejects it.
+    if not isinstance(count, int) or not 0 <= count <= MOST_PLACEHOLDERS:
+        raise BadInput(f"attempts: not a whole number from 0 to {MOST_PLACEHOLDERS}: {values.quote(count)}")
     given["attempts"] = count
     created, updated = given.get("created_at"), given.get("updated_at") or given.get("created_at")
     earlier = {"started_at": created, "finished_at": created, "outcome": "exit", "error": NOT_RECORDED}

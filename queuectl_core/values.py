@@ -25,7 +25,7 @@ def duration(value: object, place: str) -> float:
     if isinstance(value, str):
         seconds = _parse_duration(value.strip().lower())
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = value if value <= LARGEST_DURATION else LARGEST_DURATION + 1
+        seconds = max(-1, min(value, LARGEST_DURATION + 1))  # An int may be too large for isfinite.
     else:
         seconds = None
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
@@ -138,7 +138,7 @@ def retention(value: object, place: str) -> float | str:
 def rate(value: object, place: str) -> str:
     """How many jobs can start per unit of time, such as "10/s", "30/min" or "100/h"."""
     number, _, unit = str(value).strip().partition("/")
-    if not number.isascii() or not number.isdigit() or int(number) < 1 or unit not in ("s", "min", "h"):
+    if not number.isascii() or not number.isdigit() or not number.strip("0") or unit not in ("s", "min", "h"):
         raise BadInput(f"{place}: not a rate: {quote(value)} (write 10/s, 30/min or 100/h)")
     return f"{whole(number, place, 1)}/{unit}"
 

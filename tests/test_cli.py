@@ -26,6 +26,11 @@ class BadInputTest(QueueTestCase):
             (2, "nonsense"),
             (2, "enqueu", "true"),
             (2, "--unknown", "list"),
+            (2, "config", "set", "q.rate", "9" * 5000 + "/s"),
+            (2, "enqueue", '{"command": "true", "timeout": -1%s}' % ("0" * 400)),
+            (2, "enqueue", '{"command": "true", "timeout": 1%s}' % ("0" * 400)),
+            (2, "worker", "start", "--take-over", "3"),
+            (2, "import", "x/" * 3000),
             (2, "--db"),
             (2, "--db", "", "list"),
             (2, "worker"),
@@ -144,6 +149,11 @@ class HelpTest(QueueTestCase):
             for action in parser._actions:
                 self.assertTrue(action.help, f"{name} {action.dest}")
                 self.assertTrue(action.help != SUPPRESS or action.dest in global_options, action.dest)
+
+    def test_a_path_that_is_too_long_is_refused_before_a_folder_is_made(self):
+        result = self.run_cli("--db", self.path("x" + "/x" * 3000), "status", code=3)
+        self.assertTrue(result.stderr.endswith("cannot be created: File name too long\n"))
+        self.assertFalse(os.path.exists(self.path("x")))
 
     def test_help_lists_the_exit_codes(self):
         text = self.run_cli("--help").stdout

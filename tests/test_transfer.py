@@ -41,6 +41,24 @@ class TransferTestCase(QueueTestCase):
 
 
 class RoundTripTest(TransferTestCase):
+    def test_what_the_schema_accepts_but_enqueue_does_not_is_transferred_too(self):
+        self.run_cli("status")
+        for column, value in (
+            *(("priority", 2**63 - 1), ("priority", -(2**63)), ("unique_key", "a\nb"), ("unique_key", "x" * 5000)),
+            *(("cwd", "relative"), ("cwd", ""), ("cwd", b"/\xff"), ("id", "a b\n,-"), ("queue", "a,b c\n")),
+            *(("env", "nonsense"), ("env", "[]"), ("env", '{"A": 1}'), ("env", ""), ("bury_on", "x,,y-")),
+            *(("retry_only_on", ""), ("backoff_base", 1e10), ("backoff_max", 1e10), ("timeout", 1e10)),
+            *(("kill_grace", 0.125), ("run_at", 0), ("run_at", 253402300799), ("command", b"\xff"), ("command", " ")),
+            *(("max_retries", 2**31 - 1), ("output_limit", 0), ("defer_limit", 2**31 - 1), ("created_at", 0.001)),
+        ):
+            self.rows(f"INSERT INTO queuectl_jobs (command, {column}) VALUES ('true', ?)"
+                      if column != "command" else "INSERT INTO queuectl_jobs (command) VALUES (?)", value)  # fmt: skip
+        exported = self.export()
+        self.assertGreater(exported.count("\n"), 20)
+        self.switch_to_other_queue()
+        self.run_cli("import", input=exported)
+        self.assertEqual(self.export(), exported)
+
     def test_every_detail_of_every_job_is_transferred(self):
         ids = [
             self.enqueue("--id", "ok", "-p", "7", "-e", "A=ü", "--", r"printf 'out\377\n'; echo err >&2"),
@@ -204,6 +222,12 @@ class NodeTest(TransferTestCase):
         self.assertEqual(self.run_cli("logs", "failed-1").stdout, "oops: é\n")
         self.assertEqual(self.run_cli("dlq", "list", "--json").json[0]["id"], "dead-1")
         self.assertEqual(self.run_cli("import", NODE_EXPORT).lines, [])
+
+    def test_more_attempts_than_anybody_made_are_refused_before_any_is_added(self):
+        with open(NODE_EXPORT) as file:
+            job = json.loads(file.readline())
+        result = self.import_lines(dict(job, attempts=2_000_000_000), code=2)
+        self.assertIn("attempts: not a whole number from 0 to 10000", result.stderr)
 
     def test_jobs_run_after_the_import(self):
         self.run_cli("import", NODE_EXPORT)

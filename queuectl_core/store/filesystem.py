@@ -97,9 +97,19 @@ def create(path: str) -> None:
 
 
 def _create_folder(path: str) -> None:
-    if os.path.isdir(path):
-        return
-    _create_folder(os.path.dirname(path))
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        pass  # Any other error, such as a name that is too long, comes before a folder is made.
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for path in reversed(missing):
+        _create_one(path)
+
+
+def _create_one(path: str) -> None:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from ..errors import DatabaseUnusable, QueueError
+from ..errors import BadInput, DatabaseUnusable, QueueError
 from ..program.sources import program
 from . import handover
 from .identity import TOKEN_VARIABLE, send
@@ -63,7 +63,10 @@ def take_over(fd: int, version: str) -> int:
 
     `version` is our code's.
     """
-    state = handover.receive(fd, version)
+    try:
+        state = handover.receive(fd, version)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise BadInput(f"--take-over: descriptor {fd} does not hold the state of a supervisor") from None
     supervisor = Supervisor(state.plan, Report(), state.verbose)
     supervisor.inherit(state)
     return supervisor.run()
