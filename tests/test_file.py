@@ -338,6 +338,13 @@ class SpaceTest(FileTestCase):
         self.assertIn(f"File: {self.db} (", self.run_cli("status").stdout)
         self.run_cli("doctor")
 
+    def test_purging_dead_jobs_returns_their_space_too(self):
+        self.enqueue_lines(["head -c 300000 /dev/urandom; exit 1"] * 5, "--max-retries", "0")
+        self.run_cli("worker", "start", "--drain", "--foreground", code=1)
+        self.assertGreater(self.size(), 1_500_000)
+        self.run_cli("dlq", "purge", "--all")
+        self.assertLess(os.path.getsize(self.db), 500_000)
+
     def test_prune_and_give_back_hold_the_lock_for_a_short_time_only(self):
         self.fill(5)
         with mock.patch("queuectl_core.store.client.PRUNE_HOLD", 0), self.store() as store:

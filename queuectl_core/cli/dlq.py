@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from .bulk import each, selected_ids
 from .jobs import list_jobs
+from .prune import shrink
 from .queue_file import open_client
 
 
@@ -42,4 +43,7 @@ def dlq_purge_arguments(parser: ArgumentParser) -> None:
 def dlq_purge(args: Namespace) -> int:
     with open_client(args) as store:
         ids = selected_ids(args, "dead jobs", store.dead_ids)
-        return each(store, ids, lambda id: store.purge(id, args.dry_run))
+        code = each(store, ids, lambda id: store.purge(id, args.dry_run))
+        if not args.dry_run:
+            shrink(store)
+    return code

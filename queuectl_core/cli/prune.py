@@ -63,11 +63,11 @@ def prune(args: Namespace) -> int:
                 if remaining:
                     time.sleep(BREATH)
         if not args.dry_run:
-            _shrink(store, args.compact)
+            shrink(store, args.compact)
     return 0
 
 
-def _shrink(store: Client, is_rewritten: bool) -> None:
+def shrink(store: Client, is_rewritten: bool = False) -> None:
     """Return unused space to the file system: in short transactions, or by rewriting the file."""
     before = store.file_size() + store.wal_size()
     if is_rewritten:
