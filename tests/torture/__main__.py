@@ -49,15 +49,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.torture", description=summary)
     parser.add_argument("--seconds", type=float, default=20, metavar="N", help="how long (default: 20)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="S")
-    parser.add_argument("--containers", action="store_true", help="also run fleets in PID namespaces of their own")
     args = parser.parse_args()
     if not shutil.which("flock") or not shutil.which("setsid"):
         print("skipped: needs flock and setsid of util-linux")
         return 0
     print(f"{'seed':40}{args.seed}", flush=True)
     world = World(os.path.realpath(tempfile.mkdtemp(prefix="torture-")), args.seed)
-    killer = Killer(world, args.containers)
-    if args.containers and not killer.has_containers:
+    killer = Killer(world)
+    if not killer.has_containers:
         print("without containers: needs root and unshare")
     is_well = False
     try:

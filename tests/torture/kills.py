@@ -43,11 +43,11 @@ Kill = namedtuple("Kill", "worker at who_recovers")
 class Killer:
     """`kills` are the SIGKILLs of workers, to time their recovery."""
 
-    def __init__(self, world: World, with_containers: bool) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
         self.choose = world.random("killer")
         self.kills: list[Kill] = []
-        self.has_containers = with_containers and _can_unshare()
+        self.has_containers = _can_unshare()
         self._containers: list[subprocess.Popen[bytes]] = []
 
     def run(self) -> None:
