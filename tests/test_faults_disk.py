@@ -131,6 +131,23 @@ class SmallDiskTest(DiskTestCase):
         self.assertEqual([a["outcome"] for a in self.job(id)["history"]], ["lost", "exit"])
         self.audit([id])
 
+    def test_worker_stop_now_reaches_the_workers_by_signal_if_it_cannot_write_their_rows(self):
+        workers = dict(self.start_workers("-c", "2"))
+        ids = [self.enqueue("--", "head -c 50000 /dev/zero; sleep 60") for _ in workers]
+        for id in ids:
+            self.wait_for_state(id, "processing")
+        self.fill()
+        self.run_cli("worker", "stop", "--no-wait", code=3)
+        self.assertEqual(self.states(), {"processing": 2})
+        result = self.run_cli("worker", "stop", "--now", code=3)  # It can't rescue their jobs.
+        self.assertIn("the disk is full; nothing was changed; asked the workers by signal instead\n", result.stderr)
+        self.assertEqual(sorted(result.lines), sorted(f"worker {id} stopped" for id in workers))
+        self.assertFalse(any(map(self.runs_shell, self.processes())))
+        self.free()
+        self.run_cli("worker", "stop")
+        self.assertEqual(self.states(), {"failed": 2})
+        self.audit(ids)
+
     def test_a_read_only_disk_is_reported_in_one_line(self):
         id = self.enqueue("--id", "a", "true")
         self.remount("ro")

@@ -12,9 +12,14 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 from queuectl_core.records import NO_OUTPUT, Identity
-from queuectl_core.workers.identity import boot, identity_of, send
+from queuectl_core.workers import rescue
+from queuectl_core.workers.identity import boot, identity_of, own_identity, send
+from queuectl_core.workers.log import no_log
+from queuectl_core.workers.rescue import Rescuer
+from queuectl_core.workers.runner import RunnerKills
 from tests.harness import IS_ROOT, PROGRAM, process_is_gone, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -93,6 +98,30 @@ class KillPointTest(WorkersTestCase):
         finally:
             os.kill(oldest, signal.SIGCONT)
         self.audit(["long"])
+
+    @unittest.skipUnless(LINUX, "only Linux counts how often a process wakes up")
+    def test_nor_does_a_frozen_one(self):
+        """A frozen process isn't stopped: it looks asleep. Here it is one that is asleep."""
+        store = self.store()
+        asleep = subprocess.Popen(["sleep", "600"], env=self.environment)
+        self._started.append(asleep)
+        elder, own, dead = (
+            store.register("worker", None, identity, None, "test")
+            for identity in (identity_of(asleep.pid), own_identity(), Identity(2**22, boot(), "1"))
+        )
+        self.run_cli("enqueue", "--id", "a", "--max-retries", "0", "true")
+        store.claim(dead, None)
+        rescuer = Rescuer(own, RunnerKills({}, no_log), no_log)
+        with mock.patch.object(rescue, "SILENCE", 0.5):
+            rescuer.look(store)
+            self.assertEqual(self.state("a"), "processing")  # The elder's task, as far as we know.
+
+            def is_rescued() -> bool:
+                rescuer.look(store)
+                return self.state("a") == "dead"
+
+            wait_until(is_rescued, message="the frozen elder kept others from rescuing")
+        self.assertIn(elder, [row.id for row in store.workers()])
 
     def test_a_worker_running_a_long_job_rescues_other_jobs_if_the_supervisor_is_dead(self):
         self.start_workers("-c", "2")

@@ -105,6 +105,27 @@ class NotifyTest(QueueTestCase):
         process.send_signal(signal.SIGUSR2)
         self.assertIn(b"READY=1", listener.recv(4096))
 
+    def test_a_service_manager_that_does_not_read_holds_nothing_up_and_is_notified_later(self):
+        listener = self.listen(self.path("notify"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sent = 0
+            try:
+                while True:
+                    sender.sendto(b"noise", self.path("notify"))
+                    sent += 1
+            except BlockingIOError:
+                pass
+        self.run_cli("status")
+        self.start_foreground(self.path("notify"))
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_workers WHERE role = 'worker'"))
+        ((pid,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'worker'")
+        os.kill(pid, signal.SIGKILL)
+        self.assertEqual(self.wait_for_state(self.enqueue("true"), "completed"), "completed")
+        for _ in range(sent):
+            self.assertEqual(listener.recv(4096), b"noise")
+        self.assertEqual(listener.recv(4096), b"READY=1\nSTATUS=1 of 1 workers running")
+
     @unittest.skipUnless(sys.platform.startswith("linux"), "only Linux has abstract sockets")
     def test_an_abstract_socket_can_be_notified(self):
         listener = self.listen("\0" + self.path("notify"))

@@ -248,6 +248,16 @@ class StopTest(WorkersTestCase):
         self.assertEqual(self.rows("SELECT * FROM queuectl_workers"), [])
         self.audit(["a", "b", "c"])
 
+    @unittest.skipUnless(hasattr(signal, "SIGSTOP"), "needs SIGSTOP")
+    def test_stop_now_continues_a_stopped_worker_so_that_it_can_obey(self):
+        ((id, pid),) = self.start_workers()
+        self.start_job("sleep 60")
+        os.kill(pid, signal.SIGSTOP)
+        self.run_cli("worker", "stop", "--timeout", "0.2", code=124)  # Its user may want it to stay as it is.
+        self.assertEqual(self.run_cli("worker", "stop", "--now").lines, [f"worker {id} stopped"])
+        self.assertEqual(self.state("long"), "pending")
+        self.audit(["long"])
+
     def test_stop_says_which_jobs_it_is_waiting_for(self):
         ((id, _),) = self.start_workers()
         self.start_job("until [ -e go ]; do sleep 0.02; done")

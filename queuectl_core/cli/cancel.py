@@ -8,7 +8,7 @@ import time
 from .. import values
 from ..errors import Refused
 from .bulk import each, selected_ids
-from .queue_file import open_store
+from .queue_file import open_store, own_job
 from .terminal import complain, print_id, tell
 
 TYPE_CHECKING = False
@@ -31,6 +31,9 @@ def cancel_arguments(parser: ArgumentParser) -> None:
 def cancel(args: Namespace) -> int:
     with open_store(args) as store:
         ids = selected_ids(args, "unfinished jobs", store.unfinished_ids)
+        own = own_job(store)
+        if own and own.id in ids:
+            ids = [*(id for id in ids if id != own.id), own.id]  # Last: that ends this command.
         ending: list[Job] = []
         is_bulk = not args.ids
         code = each(store, ids, lambda id: _cancel(store, id, ending), is_bulk)

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from ..lifecycle import Job
     from ..store import Store
     from ..store.client import Client
     from ..store.reader import Reader
@@ -43,3 +44,9 @@ def open_store(args: Namespace) -> Store:
     from ..store import Store
 
     return Store(queue_path(args.db))
+
+
+def own_job(store: Reader) -> Job | None:
+    """The job that runs this command, if it is one of this queue. Commands don't wait for it: it waits for them."""
+    id, token = os.environ.get("QUEUECTL_JOB_ID"), os.environ.get("QUEUECTL_TOKEN")
+    return store.running_with(id, token) if id and token else None

@@ -10,10 +10,10 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from .. import values
-from ..errors import BadInput, WaitTimedOut
+from ..errors import BadInput, Refused, WaitTimedOut
 from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
-from .queue_file import open_reader
+from .queue_file import open_reader, own_job
 from .terminal import counted, tell, terminal
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def wait(args: Namespace) -> int:
     with open_reader(args) as store:
         waiting = _Waiting(store, args.json)
         stream = _IdStream(0) if "-" in args.ids else None
-        waiting.add([id for id in args.ids if id != "-"] if args.ids else store.unfinished_ids(queue))
+        waiting.add([id for id in args.ids if id != "-"] if args.ids else waiting.others(store.unfinished_ids(queue)))
         return waiting.wait(stream, None if timeout is None else time.monotonic() + timeout)
 
 
@@ -67,12 +67,30 @@ class _Waiting:
         self._stuck: set[int] = set()  # Known only after a check of all jobs.
         self._obstacle: str | None = None
         self._bar = _Bar()
+        self._own = own = own_job(store)
+        self._dependents = store.dependents(own) if own else set()
+
+    def others(self, ids: Sequence[str]) -> list[str]:
+        """`ids` without the job that runs this command and those that wait for it. Says so if it leaves any out."""
+        own = self._own
+        others = [id for id in ids if not own or (id != own.id and id not in self._dependents)]
+        if own and len(others) < len(ids):
+            waiters = len(ids) - len(others) - (own.id in ids)
+            tell(f"leaving out job {own.id}, which runs this{f', and {waiters} that wait for it' if waiters else ''}")
+        return others
 
     def add(self, ids: Sequence[str]) -> None:
-        """Wait for these jobs too. Raises Refused if an id matches no job, or several."""
+        """Wait for these jobs too.
+
+        Raises Refused if an id matches no job, or several, or one that waits for this command to end.
+        """
         exact = {job.id for job in self._store.get_many(ids)}
         for id in ids:
             full = id if id in exact else self._store.get(id).id
+            if self._own and full == self._own.id:
+                raise Refused(f"job {full} runs this command, so it cannot wait for itself")
+            if self._own and full in self._dependents:
+                raise Refused(f"job {full} waits for job {self._own.id}, which runs this command")
             if full not in self._known:
                 self._known.add(full)
                 self._left[full] = None

@@ -10,13 +10,14 @@ from collections import Counter
 from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
 from ..program import sources
-from .queue_file import open_reader, open_store
+from .queue_file import open_reader, open_store, own_job
 from .terminal import counted, print_json_array, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from ..lifecycle import Job
     from ..records import Worker
     from ..store.reader import Reader
     from ..workers.worker_process import Plan
@@ -92,6 +93,9 @@ def start(args: Namespace) -> int:
         path = store.path
         refuse_network(path)
         refuse_foreign(path)
+        own = own_job(store)
+        if own and args.drain and args.foreground and (not queues or own.queue in queues):
+            raise Refused(f"--drain --foreground would wait for job {own.id}, which runs it; leave out --foreground")
         for id in sweep(store):
             tell(f"job {id} was left behind by a dead worker; rescued it")
     queue_list = ",".join(dict.fromkeys(queues)) or None
@@ -182,16 +186,29 @@ def stop(args: Namespace) -> int:
         if missing:
             raise Refused(f"no such worker: {', '.join(map(str, missing))}; run: queuectl worker list")
         supervisors = [] if ids else [row for row in store.workers() if row.role == "supervisor"]
-        fleet.stop(store, supervisors + targets, args.now)
+        own = own_job(store)
+        # The worker that runs this command last: with --now, it ends the command.
+        targets.sort(key=lambda row: own is not None and row.id == own.worker)
+        unwritten = fleet.stop(store, supervisors + targets, args.now)
+        if unwritten:
+            tell(f"{unwritten}; asked {'them' if ids else 'the workers'} by signal instead")
         if not targets and not supervisors:
             tell("no workers are running")
         if args.no_wait:
             for row in targets:
                 print(f"worker {row.id} is stopping, pid {row.pid}")
             return 0
-        _wait_for_end(store, targets, timeout, args.now)
+        _wait_for_end(store, _except_own(own, targets), timeout, args.now)
         sweep(store)
     return 0
+
+
+def _except_own(own: Job | None, workers: Sequence[Worker]) -> list[Worker]:
+    """These workers without the one that runs job `own`, in which this command runs: it waits for us."""
+    others = [row for row in workers if not own or row.id != own.worker]
+    if own and len(others) < len(workers):
+        tell(f"not waiting for worker {own.worker}: it runs job {own.id}, and that runs this command")
+    return others
 
 
 def _wait_for_end(store: Reader, targets: Sequence[Worker], timeout: float | None, now: bool) -> None:
@@ -202,19 +219,22 @@ def _wait_for_end(store: Reader, targets: Sequence[Worker], timeout: float | Non
     announced = False
     left = {row.id: row for row in targets}
     while left:
+        checked_at = time.monotonic()
         present = {row.id for row in store.workers()}
         for id, row in list(left.items()):
             if id not in present or not fleet.is_running(store, row):
                 print(f"worker {id} stopped", flush=True)
                 del left[id]
-        waited = time.monotonic() - began
+        now_at = time.monotonic()
+        waited = now_at - began
         if left and not announced and waited > 0.5:
             announced = True
             _announce(store, left, now)
         if left and timeout is not None and waited >= timeout:
             raise WaitTimedOut(f"still running after {values.span(timeout)}: {_named(left)}")
         if left:
-            time.sleep(STOP_POLL)
+            # At most a tenth of the time: with a thousand workers, a check takes as long as stopping several.
+            time.sleep(max(STOP_POLL, 10 * (now_at - checked_at)))
 
 
 def _announce(store: Reader, left: dict[int, Worker], now: bool) -> None:
@@ -253,8 +273,9 @@ def restart(args: Namespace) -> int:
         for row in supervisors.values():
             _wait_for_renewal(store, row)
         if not args.no_wait:
-            _wait_for_end(store, list(old.values()), None, False)
-            _wait_for_start(store, old)
+            retiring = _except_own(own_job(store), list(old.values()))
+            _wait_for_end(store, retiring, None, False)
+            _wait_for_start(store, old, Counter(row.supervisor for row in retiring))
         versions = {row.version for row in store.workers() if row.id in supervisors}
     for version in versions - {sources.version()}:
         tell(f"workers run {version}, from the program that started them; this is {sources.version()}")
@@ -275,9 +296,8 @@ def _wait_for_renewal(store: Reader, supervisor: Worker) -> None:
         time.sleep(STOP_POLL)
 
 
-def _wait_for_start(store: Reader, old: dict[int, Worker]) -> None:
-    """Wait until each supervisor has as many workers as before, or has exited; print the new ones."""
-    left = Counter(row.supervisor for row in old.values())
+def _wait_for_start(store: Reader, old: Collection[int], left: Counter[int | None]) -> None:
+    """Wait until each supervisor has started as many workers as `left` says, or has exited; print them."""
     known = set(old)
     while True:
         rows = store.workers()

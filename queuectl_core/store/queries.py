@@ -91,6 +91,15 @@ IS_STUCK = """
     SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
     WHERE needed.state IN ('dead', 'cancelled') LIMIT 1
 """
+# Jobs that wait for one, directly or through others.
+DEPENDENTS = """
+    WITH RECURSIVE waiter (seq) AS (
+        SELECT job FROM queuectl_dependencies WHERE needs = :job AND met = 0
+        UNION
+        SELECT link.job FROM waiter
+        JOIN queuectl_dependencies AS link ON link.needs = waiter.seq AND link.met = 0)
+    SELECT job.id FROM waiter JOIN queuectl_jobs AS job ON job.seq = waiter.seq WHERE job.state = 'pending'
+"""
 OLDEST_FIRST = "SELECT %s FROM queuectl_jobs ORDER BY seq" % JOB_COLUMNS
 COUNTS = "SELECT name, %s FROM queuectl_queues ORDER BY name" % ", ".join(STATES)
 RUNNING = """

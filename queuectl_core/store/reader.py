@@ -152,6 +152,17 @@ class Reader(Database):
         """The `seq` of each job that waits for one that is dead or cancelled, directly or through others."""
         return {seq for (seq,) in self._rows(queries.ALL_STUCK)}
 
+    def dependents(self, job: Job) -> set[str]:
+        """The ids of all pending jobs that wait for `job`, directly or through others."""
+        return {row[0] for row in self._rows(queries.DEPENDENTS, {"job": job.seq})}
+
+    def running_with(self, id: str, token: str) -> Job | None:
+        """The job with this id, if it is running and this is the token of its attempt."""
+        job = self.find(id)
+        if job is None or job.state != "processing":
+            return None
+        return job if self._one(sql.TOKEN, {"job": job.seq, "attempt": job.last_attempt}) == token else None
+
     def stuck(self) -> Sequence[tuple[str, str, str]]:
         """(id, id of a job it waits for, "dead" or "cancelled") for jobs that can't run."""
         return self._rows(queries.STUCK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import DatabaseBusy, DatabaseFull
 from ..store import bell
 from . import lifeline
 from .identity import is_alive, send
@@ -29,15 +30,31 @@ def live_workers(store: Reader) -> list[Worker]:
     return [row for row in store.workers() if row.role == "worker" and is_running(store, row)]
 
 
-def stop(store: Roster, rows: Sequence[Worker], now: bool) -> None:
-    """Ask these workers or supervisors to stop, when their jobs are done or `now`."""
+def stop(store: Roster, rows: Sequence[Worker], now: bool) -> str | None:
+    """Ask these workers or supervisors to stop, when their jobs are done or `now`.
+
+    With `now`, continues those that SIGSTOP has stopped, so that they can obey. If it can't write their rows, it asks
+    by signal alone and returns why, otherwise None. Without `now` that raises: a second signal would mean "now".
+    """
     import signal  # Deferred: status never sends signals, and its enums take 0.5 ms.
 
-    asked = set(store.want([row.id for row in rows], "stop-now" if now else "stop"))
+    unwritten = None
+    signals = [signal.SIGTERM]
+    try:
+        asked = set(store.want([row.id for row in rows], "stop-now" if now else "stop"))
+    except (DatabaseBusy, DatabaseFull) as error:
+        if not now:
+            raise
+        unwritten = str(error)
+        asked = {row.id for row in rows}
+        # The second signal means "now". Not SIGTERM twice: the kernel merges equal signals that are pending.
+        signals = [signal.SIGTERM, signal.SIGINT]
     for row in rows:
-        if row.id in asked:
-            try:
-                send(row.identity, signal.SIGTERM)
-            except PermissionError:
-                pass  # Another user's worker reads its row.
-            bell.ring(store.path, row.id)
+        numbers = (signals if row.id in asked else []) + ([signal.SIGCONT] if now else [])
+        try:
+            for number in numbers:
+                send(row.identity, number)
+        except PermissionError:
+            pass  # Another user's worker reads its row.
+        bell.ring(store.path, row.id)
+    return unwritten

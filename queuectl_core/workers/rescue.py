@@ -12,16 +12,19 @@ from ..lifecycle import Outcome, judge, malformed
 from ..store import bell
 from . import lifeline
 from .fleet import is_running, live_workers
-from .identity import boot, described, end_leftovers, is_same_boot, is_stopped
+from .identity import boot, described, end_leftovers, is_same_boot, is_stopped, pulse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..records import Worker
     from ..store import Store
     from ..store.claims import LostAttempt
     from .log import Log
     from .runner import RunnerKills
+
+SILENCE = 5.0  # Seconds without a pulse until a worker counts as frozen. Live ones wake every two.
 
 
 def rescue(store: Store, rescuer: Rescuer | None = None) -> list[str]:
@@ -107,6 +110,7 @@ class Rescuer:
         """`worker` is our own id, or None for a command."""
         self._worker = worker
         self._log = log
+        self._pulses: dict[int, tuple[int | None, float]] = {}  # Of elders: the last one, and since when.
         self.kills = kills
 
     def look(self, store: Store) -> bool:
@@ -118,11 +122,20 @@ class Rescuer:
         elders = store.elders(self._worker)
         # Not those in another PID namespace, which see other processes than we do.
         elders = [elder for elder in elders if elder.identity.boot == boot()]
-        if any(is_running(store, elder) and not is_stopped(elder.pid) for elder in elders):
+        if any(is_running(store, elder) and self._is_awake(elder) for elder in elders):
             return False
         for id in rescue(store, self):
             self._log(f"rescue {id}")
         return bool(self.kills)
+
+    def _is_awake(self, elder: Worker) -> bool:
+        """Whether an elder can look: it isn't stopped, and not frozen either, which only its pulse tells."""
+        now, count = time.monotonic(), pulse(elder.pid)
+        seen, since = self._pulses.get(elder.id, (None, now))
+        if count is None or count != seen:
+            self._pulses[elder.id] = count, now
+            since = now
+        return not is_stopped(elder.pid) and now - since <= SILENCE
 
     def end(self, store: Store, lost: LostAttempt) -> bool:
         """End a lost attempt with its queue's runner-kill; True once it has succeeded."""

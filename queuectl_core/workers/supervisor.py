@@ -97,8 +97,8 @@ class Supervisor:
             is_usable = self._handle_events()
             if all(slot.is_done for slot in self._slots):
                 break
-            self._notify(f"READY=1\nSTATUS={self._status()}")
-            if select.select([alarm], [], [], self._pause() if is_usable else RETRY)[0]:
+            is_told = self._notify(f"READY=1\nSTATUS={self._status()}")
+            if select.select([alarm], [], [], self._pause() if is_usable and is_told else RETRY)[0]:
                 os.read(alarm, 4096)
         if self._gone:
             bell.remove(self._plan.path, self._id)
@@ -250,26 +250,26 @@ class Supervisor:
                     slot.status = status
 
     def _collect(self) -> None:
-        """Handle workers that ended."""
-        for slot in self._slots:
-            if slot.status is not None:
-                self._handle_end(slot, slot.status)
-                slot.pid = slot.status = None
-
-    def _handle_end(self, slot: _Slot, status: int) -> None:
-        """Rescue the job of a worker that ended, and schedule its replacement."""
-        stopped_by_itself = status == 0
+        """Rescue the jobs of workers that ended, and schedule their replacements."""
+        ended = {slot.pid: slot for slot in self._slots if slot.status is not None}
+        if not ended:
+            return
         with self._store() as store:
-            for row in store.workers():
-                if row.supervisor != self._id:
-                    continue
-                if row.pid == slot.pid:
-                    for id in rescue_workers(store, [row.id], are_recent=True):
-                        self._log(f"rescue {id}")
-                elif stopped_by_itself and self._plan.drain:
-                    bell.ring(store.path, row.id)  # It may have settled the last job.
+            rows = [row for row in store.workers() if row.supervisor == self._id]
+            for id in rescue_workers(store, [row.id for row in rows if row.pid in ended], are_recent=True):
+                self._log(f"rescue {id}")
+            if self._plan.drain and any(slot.status == 0 for slot in ended.values()):
+                for row in rows:
+                    bell.ring(store.path, row.id)  # A worker that stopped by itself may have settled the last job.
+        for slot in ended.values():
+            self._vacate(slot, slot.status or 0)
+
+    def _vacate(self, slot: _Slot, status: int) -> None:
+        """Free the slot of a worker that ended, and decide whether to replace it."""
+        stopped_by_itself = status == 0
         slot.is_done = stopped_by_itself and not slot.is_old
         slot.is_old = False
+        slot.pid = slot.status = None
         if not stopped_by_itself:
             slot.schedule_replacement()
             self._log(f"a worker died ({_how_it_ended(status)}); replacing it in {slot.delay:g}s")
@@ -319,19 +319,26 @@ class Supervisor:
         running = sum(slot.pid is not None for slot in self._slots)
         return f"{running} of {self._plan.size} workers running"
 
-    def _notify(self, text: str) -> None:
-        """Notify the service manager that started us, if it asked us to; see sd_notify(3)."""
+    def _notify(self, text: str) -> bool:
+        """Notify the service manager that started us, if it asked us to; see sd_notify(3).
+
+        False if it must be told later, because it doesn't read. Waiting for it would leave dead workers unnoticed.
+        """
         address = os.environ.get("NOTIFY_SOCKET") if self._verbose else None
         if not address or text == self._notified:
-            return
-        self._notified = text
+            return True
         if address.startswith("@"):
             address = "\0" + address[1:]
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+                connection.setblocking(False)
                 connection.sendto(text.encode(), address)
+        except BlockingIOError:
+            return False
         except OSError:
             pass  # Nothing is listening.
+        self._notified = text
+        return True
 
 
 def _how_it_ended(status: int) -> str:
