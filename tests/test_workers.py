@@ -594,7 +594,7 @@ class EnvironmentTest(WorkersTestCase):
         self.assertEqual(self.run_cli("logs", own).stdout, "own\n")
         self.stop_workers()
         for name in os.listdir(self.folder):
-            if name.startswith("q.db"):
+            if os.path.isfile(self.path(name)) and name.startswith("q.db"):
                 with open(self.path(name), "rb") as file:
                     self.assertNotIn(secret.encode(), file.read(), name)
         shown = self.run_cli("list", "--json").stdout + self.run_cli("show", id, "--json").stdout
