@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import unittest
+from typing import Sequence
 from unittest import mock
 
 from queuectl_core.records import NO_OUTPUT, Identity
@@ -38,6 +39,12 @@ KILL_POINTS = {
 }
 
 NOBODY = 65534  # A user with no privileges.
+
+
+def children(pid: int) -> str:
+    """The PIDs of a process's children, including zombies."""
+    command = ["ps", "-o", "pid=", "--ppid", str(pid)]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.decode().strip()
 
 
 class KillPointTest(WorkersTestCase):
@@ -331,9 +338,64 @@ process._restore_signals = hang
         self.wait_for_state(id, "dead")
         self.assertTrue(process_is_gone(int(self.read("left"))))
 
+    # Forks twice, leaves the session, closes its descriptors and clears its environment.
+    HIDE = """
+import os
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+while os.getppid() in (parent, os.getsid(0)):
+    pass
+os.closerange(3, 256)
+os.execve("/bin/sh", ["sh", "-c", "echo $$ >left; exec sleep 300"], {})
+"""
+
+    @unittest.skipUnless(LINUX, "only Linux lets a worker adopt orphans")
+    def test_a_timeout_ends_an_orphan_without_any_mark_but_no_daemon_of_an_earlier_job(self):
+        self.write("hide.py", self.HIDE)
+        self.start_workers()
+        hide = f"{sys.executable} hide.py; until [ -s left ]; do sleep 0.02; done; mv left"
+        self.wait_for_state(self.enqueue(f"{hide} daemon"), "completed")
+        # A fleet started by a job outlives it too.
+        fleet = f"{sys.executable} {PROGRAM} worker start -q other"
+        id = self.enqueue("--max-retries", "0", "--timeout", "3s", f"{fleet}; {hide} orphan; sleep 300")
+        self.wait_for_state(id, "dead")
+        self.assertEqual(self.job(id)["error"], "timed out after 3s")
+        orphan, daemon = int(self.read("orphan")), int(self.read("daemon"))
+        self.addCleanup(os.kill, daemon, signal.SIGKILL)
+        self.assertTrue(process_is_gone(orphan))
+        self.assertFalse(process_is_gone(daemon))
+        self.wait_for_state(self.enqueue("-q", "other", "exit $(env | grep -c QUEUECTL_FLEET)"), "completed")
+        self.assertEqual(len(self.supervisors()), 2)
+
+    @unittest.skipUnless(LINUX, "only Linux lets a worker adopt orphans")
+    def test_orphans_leave_no_zombies(self):
+        ((_, pid),) = self.start_workers()
+        count = f"test $(ps -o stat= --ppid {pid} | grep -c '^Z') = 0"
+        self.wait_for_state(self.enqueue("setsid sh -c 'sleep 0.1' & setsid sh -c 'sleep 0.3' &"), "completed")
+        wait_until(lambda: not children(pid), message="an orphan was not reaped")
+        # While a job is running, too.
+        self.wait_for_state(self.enqueue(f"setsid true & until {count}; do sleep 0.05; done"), "completed")
+
     @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
     @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
     def test_an_attempt_with_another_users_process_is_not_over_and_the_job_says_why(self):
+        self.check_process_of_root(r"^may still run: pid \d+ \(root\)")
+
+    @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
+    @unittest.skipUnless(LINUX and shutil.which("unshare"), "needs unshare")
+    def test_an_attempt_with_a_process_that_proc_hides_is_not_over(self):
+        hide = ("unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh")
+        if subprocess.run([*hide, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+            self.skipTest("not allowed to mount /proc")
+        for session in ("", "setsid "):
+            self.check_process_of_root("^may still run: (processes hidden from us|pid [0-9]+)$", hide, session)
+
+    def check_process_of_root(self, reason: str, prefix: Sequence[str] = (), session: str = "") -> None:
+        """Run workers as another user, and a job that leaves a process of root behind."""
         # $TMPDIR may be in a folder that only root can enter.
         folder = tempfile.mkdtemp(prefix="q-", dir="/tmp")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
@@ -344,7 +406,7 @@ process._restore_signals = hang
         self.run_cli("bundle", program, "--python", "/usr/bin/python3")
         self.db = os.path.join(folder, "q.db")
         self.environment.update(QUEUECTL_DB=self.db, HOME=folder)
-        as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        as_nobody = [*prefix, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
         def start(*words: str) -> subprocess.Popen:
             process = subprocess.Popen(
@@ -359,15 +421,14 @@ process._restore_signals = hang
         )
         if probe.stdout != b"0\n":
             self.skipTest("set-user-ID programs don't work here")
-        command = f"{suid} --reuid=0 --clear-groups sh -c 'echo $$ >left; exec sleep 300' & wait"
+        command = f"{session}{suid} --reuid=0 --clear-groups sh -c 'echo $$ >left; exec sleep 300' & wait"
         job = {"id": "a", "command": command, "max_retries": 0, "timeout": 1, "kill_grace": 0.2}
         self.assertEqual(start("enqueue", json.dumps(job)).wait(30), 0)
         worker = start("worker", "start", "--drain", "--foreground")
-        reason = r"^may still run: pid \d+ \(root\)"
         left = os.path.join(folder, "left")
         # The worker must be the first to open the file: what SQLite creates next to it must be its own.
         wait_until(lambda: os.path.exists(left) and os.path.getsize(left))
-        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error LIKE 'may still run: pid % (root)%'"))
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error LIKE 'may still run: %'"))
         self.assertEqual(self.state("a"), "processing")
         self.assertRegex(self.job("a")["error"], reason)
         with open(left) as file:

@@ -42,10 +42,10 @@ ORDER = {
         "store",
     ),
     "workers": (
-        "log identity lifeline oom",
+        "log identity lifeline oom inbox",
         "fleet process",
         "runner",
-        "rescue",
+        "rescue orphans",
         "worker",
         "worker_process",
         "handover",

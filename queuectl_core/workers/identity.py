@@ -19,6 +19,7 @@ from ..typed import NamedTuple
 
 LINUX = sys.platform.startswith("linux")
 TOKEN_VARIABLE = "QUEUECTL_TOKEN"
+FLEET_VARIABLE = "QUEUECTL_FLEET"  # In the environment of a fleet that a job started, which outlives that job.
 MOST_NAMED = 5  # Processes named in an error.
 
 
@@ -136,34 +137,42 @@ def end_leftovers(
     is_recent: bool = True,
     patience: float = 10.0,
     lock: str | None = None,
+    spared: frozenset[tuple[int, str]] | None = None,
 ) -> list[Process]:
     """SIGKILL everything that the attempt with `token` left running; returns what is still running.
 
     That is what other users own, which we can't signal, and, unless the attempt `is_recent`, what only has the number
     of its session or group, which another session may have got in the meantime. Those we can just wait for. `command`
-    is the attempt's first process, if known, and `lock` the path of its lock (see lifeline.py). Repeats until nothing
-    else is left, since a process may fork while it is being killed; gives up after `patience` seconds.
+    is the attempt's first process, if known, and `lock` the path of its lock (see lifeline.py). Unless `spared` is
+    None, our own children belong to it too, except those (see orphans.py). Repeats until nothing else is left, since a
+    process may fork while it is being killed; gives up after `patience` seconds.
     """
     from signal import SIGKILL
 
     until = time.monotonic() + patience
     while True:
-        found, suspects = leftovers(token, command, lock)
+        found, suspects = leftovers(token, command, lock, spared)
         held = [] if is_recent else suspects
         found += suspects if is_recent else []
         denied = []
         for process in found:
             try:
                 send(Identity(process.pid, boot(), process.birth), SIGKILL)
+                if process.birth:
+                    continue
             except PermissionError:
-                denied.append(process)
+                pass
+            denied.append(process)
         if len(denied) == len(found) or time.monotonic() > until:
             return found + held
         time.sleep(0.005)
 
 
 def leftovers(
-    token: str, command: Identity | None, lock: str | None = None
+    token: str,
+    command: Identity | None,
+    lock: str | None = None,
+    spared: frozenset[tuple[int, str]] | None = None,
 ) -> tuple[list[Process], list[Process]]:
     """The attempt's running processes, and those that have nothing but the number of its session or group.
 
@@ -172,7 +181,7 @@ def leftovers(
     environment, because each attempt has its own session.
     """
     table = _table()
-    marked = _marked(token, table) | _holders(lock, table)
+    marked = _marked(token, table) | _holders(lock, table) | _adopted(token, table, spared)
     found = _relatives(
         table,
         {
@@ -182,7 +191,8 @@ def leftovers(
         },
     )
     suspects = _relatives(table, {process.pid: process for process in _numbered(table, command)})
-    return list(found.values()), [process for pid, process in suspects.items() if pid not in found]
+    hidden = _hidden_children(spared)
+    return [*found.values(), *hidden], [process for pid, process in suspects.items() if pid not in found]
 
 
 def _numbered(table: list[Process], command: Identity | None) -> list[Process]:
@@ -215,8 +225,8 @@ def _relatives(table: list[Process], found: dict[int, Process]) -> dict[int, Pro
 
 
 def described(processes: list[Process]) -> str:
-    """Why an attempt isn't over, such as "may still run: pid 17 (root), pid 18 (root)"."""
-    names = []
+    """Why an attempt isn't over, such as "may still run: pid 17 (root), pid 18 (root)". None: they are hidden."""
+    names = [] if processes else ["processes hidden from us"]
     for process in processes[:MOST_NAMED]:
         try:
             uid = os.stat(f"/proc/{process.pid}").st_uid
@@ -230,6 +240,26 @@ def described(processes: list[Process]) -> str:
 def members(group: int) -> list[Process]:
     """The running members of a process group."""
     return [process for process in _table() if process.group == group]
+
+
+def has_hidden_members(group: int) -> bool:
+    """Whether a process group has only members that we neither see nor may signal, since /proc hides other users'."""
+    try:
+        os.killpg(group, 0)
+    except PermissionError:
+        pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()] if LINUX else []
+        return LINUX and not any(_stat(pid)[2:3] == [b"%d" % group] for pid in pids)
+    except ProcessLookupError:
+        pass
+    return False
+
+
+def _hidden_children(spared: frozenset[tuple[int, str]] | None) -> list[Process]:
+    """Our children that /proc hides, without a birth, except the spared ones."""
+    if spared is None:
+        return []
+    hidden = [pid for pid in children() if not os.path.exists(f"/proc/{pid}")]
+    return [Process(pid, os.getpid(), 0, 0, "") for pid in hidden if (pid, "") not in spared]
 
 
 def _table() -> list[Process]:
@@ -287,14 +317,7 @@ def _marked(token: str, table: list[Process]) -> set[int]:
     mark = f"{TOKEN_VARIABLE}={token}".encode()
     found = set()
     if LINUX:
-        for process in table:
-            try:
-                with open(f"/proc/{process.pid}/environ", "rb") as file:
-                    if mark in file.read().split(b"\0"):
-                        found.add(process.pid)
-            except OSError:
-                pass  # It has exited, or belongs to another user.
-        return found
+        return {process.pid for process in table if mark in _environment(process.pid)}
     show_environment = "-E" if sys.platform == "darwin" else "-e"
     listing = _run(["ps", "-A", show_environment, "-ww", "-o", "pid=,command="])
     for line in listing.splitlines():
@@ -302,6 +325,41 @@ def _marked(token: str, table: list[Process]) -> set[int]:
         if mark.decode() in words[1:]:
             found.add(int(words[0]))
     return found
+
+
+def _environment(pid: int) -> list[bytes]:
+    """The variables that a process was executed with, on Linux; [] if it has exited, or belongs to another user."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def _adopted(token: str, table: list[Process], spared: frozenset[tuple[int, str]] | None) -> set[int]:
+    """The PIDs of our children, except the spared ones and those with another attempt's token."""
+    if spared is None:
+        return set()
+    own = os.getpid()
+    mine = [process for process in table if process.parent == own and (process.pid, process.birth) not in spared]
+    return {process.pid for process in mine if not _is_of_another(process.pid, token)}
+
+
+def _is_of_another(pid: int, token: str) -> bool:
+    """Whether a child says that it belongs to another attempt, or to a fleet."""
+    marks = {name: value for name, _, value in (word.partition(b"=") for word in _environment(pid))}
+    found = marks.get(TOKEN_VARIABLE.encode(), token.encode())
+    return found != token.encode() or FLEET_VARIABLE.encode() in marks
+
+
+def children() -> list[int]:
+    """The PIDs of our children. Linux may miss some if others end meanwhile."""
+    pid = os.getpid()
+    try:
+        with open(f"/proc/self/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:  # Not in this kernel.
+        return [process.pid for process in _table() if process.parent == pid]
 
 
 def _holders(lock: str | None, table: list[Process]) -> set[int]:

@@ -9,7 +9,7 @@ import sys
 from ..errors import BadInput, DatabaseUnusable, QueueError
 from ..program.sources import program
 from . import handover
-from .identity import TOKEN_VARIABLE, send
+from .identity import FLEET_VARIABLE, TOKEN_VARIABLE, send
 from .supervisor import Supervisor
 from .worker_process import Report
 
@@ -80,7 +80,9 @@ def restart(supervisors: Iterable[Worker]) -> None:
 
 def shed_token() -> None:
     """If running inside a job, start over without its token: workers started here must outlive the job."""
+    os.environ.pop(FLEET_VARIABLE, None)  # Not for the jobs of the fleet.
     if os.environ.pop(TOKEN_VARIABLE, None) is not None:
+        os.environ[FLEET_VARIABLE] = "1"  # The worker that runs the job will adopt the fleet.
         # To other processes, our environment is what we were executed with.
         command = program()
         os.execv(command[0], [*command, *sys.argv[1:]])

@@ -24,12 +24,11 @@ from ..records import NewOutput
 from ..typed import NamedTuple
 from ..values import escape
 from . import lifeline, oom
-from .identity import described, members
+from .identity import described, has_hidden_members, members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..records import Chunk
-    from .identity import Process
 
 CHUNK = 65536
 MOST_IN_PIPE = 1024 * 1024  # The most bytes that an unprivileged user's pipe can hold; see pipe(7).
@@ -143,7 +142,7 @@ class Command:
         self._status: int | None = None
         self._kill_at = 0.0
         self._check_group_at = 0.0
-        self._remaining: list[Process] = []  # Of its group, once its first process has ended.
+        self._obstacle = ""  # What remains of its group, once its first process has ended.
         self._pipes: dict[int, int] = {}
         self._writers: list[int] = []
         try:
@@ -238,22 +237,37 @@ class Command:
         return True
 
     def _group_remains(self, now: float) -> bool:
-        # killpg counts zombies too, and PID 1 of a container may never reap them.
-        self._remaining = members(self.pid) if self._signal_group(0) else []
-        if not self._remaining:
+        if not self._signal_group(0):
             return False
+        # Adopted orphans are zombies until we reap them.
+        if self._reap_orphans() and now < self._kill_at:
+            self._check_group_at = now + GROUP_POLL
+            return True
+        # killpg counts zombies too, and PID 1 of a container may never reap them.
+        remaining = members(self.pid)
+        if not remaining and not has_hidden_members(self.pid):
+            return False
+        self._obstacle = described(remaining)
         if now >= self._kill_at:
             self._signal_group(signal.SIGKILL)
-        is_ours = any(_may_signal(process.pid) for process in self._remaining)
+        is_ours = any(_may_signal(process.pid) for process in remaining)
         self._check_group_at = now + (GROUP_POLL if is_ours else FOREIGN_POLL)
         return True
+
+    def _reap_orphans(self) -> bool:
+        """Reap those of the group that are our children (see orphans.py); returns whether others are running."""
+        try:
+            while hasattr(os, "waitid"):
+                if os.waitid(os.P_PGID, self.pid, os.WEXITED | os.WNOHANG) is None:
+                    return True
+        except ChildProcessError:
+            pass
+        return False
 
     @property
     def obstacle(self) -> str | None:
         """Why the command isn't over though its first process has ended and the grace period is over."""
-        if not self._remaining or time.monotonic() < self._kill_at:
-            return None
-        return described(self._remaining)
+        return self._obstacle if self._obstacle and time.monotonic() >= self._kill_at else None
 
     def _signal_group(self, number: int) -> bool:
         # The group, not the PID: the shell may have forked. Its number isn't reused until it is empty and its first

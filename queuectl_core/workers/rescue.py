@@ -93,7 +93,7 @@ def _obstacle(is_held: bool | None, is_near: bool) -> str | None:
     Without a lock, all that we know is what we see.
     """
     if is_near:
-        return "may still run: processes hidden from us" if is_held else None
+        return described([]) if is_held else None
     return "may still run: in another container" if is_held is not False else None
 
 

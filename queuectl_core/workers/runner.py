@@ -86,6 +86,11 @@ class RunnerKills:
     def __bool__(self) -> bool:
         return bool(self._running)
 
+    @property
+    def pids(self) -> set[int]:
+        """The PIDs of the runner-kills that are running."""
+        return {kill.command.pid for kill in self._running.values()}
+
     def is_running(self, token: str) -> bool:
         """Whether the runner-kill of this attempt is running."""
         return token in self._running

@@ -7,8 +7,6 @@ done; the second: stop now). It obeys the stronger request. The bell and the pol
 from __future__ import annotations
 
 import os
-import select
-import signal
 import tempfile
 import time
 
@@ -21,6 +19,7 @@ from ..typed import NamedTuple
 from . import runner
 from .identity import described, end_leftovers, ended, identity_of
 from .lifeline import Lifeline
+from .orphans import Orphans
 from .process import CannotStart, CannotStartNow, Command, Invocation, Output
 
 TYPE_CHECKING = False
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..settings import Config
     from ..store import Store
-    from ..store.bell import Bell
+    from .inbox import Inbox
     from .log import Log
     from .rescue import Rescuer
 
@@ -68,62 +67,6 @@ class Orders(NamedTuple):
     log: Log
 
 
-class Inbox:
-    """Everything that can wake a worker: signals (including SIGCHLD), its bell, and its job's pipes."""
-
-    def __init__(self) -> None:
-        self._bell: Bell | None = None
-        self._pipes: list[int] = []
-        self._poll = select.poll()
-        self._signals = 0
-        self._alarm, writer = os.pipe()
-        for fd in (self._alarm, writer):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._count)
-        signal.signal(signal.SIGINT, self._count)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # A no-op handler: SIGCHLD must wake us.
-        self._poll.register(self._alarm, select.POLLIN)
-
-    def listen_to(self, bell: Bell) -> None:
-        """Let this bell wake the worker too."""
-        if bell.fd >= 0:
-            self._bell = bell
-            self._poll.register(bell.fd, select.POLLIN)
-
-    def watch(self, pipes: list[int]) -> None:
-        """Let these pipes wake the worker, instead of the previous ones."""
-        for fd in self._pipes:
-            self._poll.unregister(fd)
-        for fd in pipes:
-            self._poll.register(fd, select.POLLIN)
-        self._pipes = pipes
-
-    def _count(self, *_: object) -> None:
-        self._signals += 1
-
-    @property
-    def wanted(self) -> str:
-        """What the signals so far ask for: "run", "stop" or "stop-now"."""
-        return ("run", "stop", "stop-now")[min(self._signals, 2)]
-
-    def wait(self, seconds: float) -> tuple[list[int], bool]:
-        """Sleep until something happens; returns (readable pipes, whether the bell rang)."""
-        readable = []
-        rang = False
-        # Rounded up, so waiting for a fraction of a millisecond doesn't spin.
-        for fd, _ in self._poll.poll(int(seconds * 1000 + 0.999)):
-            if fd == self._alarm:
-                os.read(fd, 4096)  # SIGCHLD, or signals already counted.
-            elif self._bell is not None and fd == self._bell.fd:
-                self._bell.silence()
-                rang = True
-            else:
-                readable.append(fd)
-        return readable, rang
-
-
 class Worker:
     """One worker process. `run` is its whole life."""
 
@@ -144,6 +87,7 @@ class Worker:
         self._delay = 0.0  # Before the next claim, while the machine can't start jobs.
         self._null = os.open(os.devnull, os.O_RDONLY)
         self._lifeline = Lifeline(store.path, id)
+        self._orphans = Orphans(orders.rescuer.kills)
         # Once a block of this size has been freed, glibc keeps twice as much instead of returning it to the system
         # after each transaction (mallopt(3), M_MMAP_THRESHOLD). Saves 13 µs per job.
         bytearray(LARGEST_BLOCK)
@@ -183,6 +127,7 @@ class Worker:
         poll = POLL if is_lookout or self._orders.drain or not is_marked else HEALTH_CHECK
         due_in = poll if claim.next_due is None else claim.next_due - self._clock()
         _, rang = self._inbox.wait(max(0.0, min(poll, due_in)))
+        self._orphans.reap()
         is_due = claim.next_due is not None and claim.next_due <= self._clock()
         is_called = rang or not is_marked
         if is_called or is_due or self._persist(self._store.data_version) != self._seen_version:
@@ -229,6 +174,7 @@ class Worker:
         """Run the job's command to its end, storing its output as it comes."""
         token = self._store.token(job)
         self._obstacle: str | None = None
+        self._orphans.begin()
         try:
             command = self._start(job, token, output, config)
         except (CannotStartNow, OSError) as error:
@@ -244,7 +190,7 @@ class Worker:
             outcome = self._watch(job, command)
         except BaseException:
             # We can't settle it and are about to exit, and no other process would end it soon.
-            end_leftovers(token, identity_of(command.pid) or ended(command.pid))
+            end_leftovers(token, identity_of(command.pid) or ended(command.pid), spared=self._orphans.spared)
             raise
         finally:
             self._inbox.watch([])
@@ -258,8 +204,8 @@ class Worker:
 
         Raises QueueError if we must stop now. The next worker to start rescues the job.
         """
-        while True:
-            left = end_leftovers(token, ended(pid))
+        while self._orphans.reap():  # Without children, nothing can be left.
+            left = end_leftovers(token, ended(pid), spared=self._orphans.spared)
             if not left:
                 return
             self._report_obstacle(job, described(left))
@@ -293,6 +239,7 @@ class Worker:
                 if command.obstacle:
                     self._report_obstacle(job, command.obstacle)
                 self._check_health()
+                self._orphans.reap(command.pid)
                 record_at = now + HEALTH_CHECK
             elif readable:
                 record_at = min(record_at, now + RECORD)

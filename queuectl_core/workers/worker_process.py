@@ -11,10 +11,11 @@ from ..store.bell import Bell, remove
 from ..typed import NamedTuple
 from . import lifeline
 from .identity import own_identity
+from .inbox import Inbox
 from .log import no_log, stderr_logger
 from .rescue import Rescuer
 from .runner import RunnerKills
-from .worker import Inbox, Orders, Worker
+from .worker import Orders, Worker
 
 PATIENCE = 10.0  # Seconds that workers and supervisors wait for a lock before they check for signals again.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -1,0 +1,72 @@
+"""Orphans: what a worker's attempts leave behind, even if it hides.
+
+On Linux, a worker adopts the orphans among its descendants (PR_SET_CHILD_SUBREAPER in prctl(2)). A process that forks
+twice, starts a session and clears its environment loses every mark of its attempt, but becomes the worker's child. So a
+worker without children knows, without looking through /proc, that nothing is left.
+
+Children that were there before an attempt started are no part of it: they are daemons that earlier jobs started on
+purpose. What such a daemon starts later has its token, so it isn't taken for a part of a later attempt either.
+
+Without ctypes or on other systems, nothing is adopted, and orphans are found by their marks alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+try:
+    import ctypes  # Takes 2 ms. The supervisor does it for all its workers.
+except ImportError:  # It is optional when Python is built.
+    ctypes = None  # type: ignore[assignment]
+
+from .identity import LINUX, birth, children
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .runner import RunnerKills
+
+SET_CHILD_SUBREAPER = 36  # From linux/prctl.h.
+
+
+def adopt() -> bool:
+    """Adopt the orphans among our descendants from now on; False if this system can't. Forked children don't."""
+    if not LINUX or not ctypes:
+        return False
+    try:
+        return bool(ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (OSError, AttributeError):
+        return False
+
+
+class Orphans:
+    """The children of a worker, but for its command and its runner-kills.
+
+    Those in `spared`, as (PID, birth), are no part of its current attempt. None: orphans aren't adopted.
+    """
+
+    def __init__(self, kills: RunnerKills) -> None:
+        self._kills = kills
+        self.spared: frozenset[tuple[int, str]] | None = frozenset() if adopt() else None
+
+    def reap(self, command: int = 0) -> bool:
+        """Reap orphans that have ended, and neither `command`, a PID, nor runner-kills.
+
+        Returns whether there may be children left.
+        """
+        if self.spared is None:
+            return True
+        try:
+            while True:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None or ended.si_pid == command or ended.si_pid in self._kills.pids:
+                    return True
+                os.waitpid(ended.si_pid, 0)
+        except ChildProcessError:
+            return False
+
+    def begin(self) -> None:
+        """Before an attempt starts: spare all children that there are."""
+        if self.spared is not None:
+            self.spared = frozenset()
+            if self.reap():
+                self.spared = frozenset((pid, birth(pid) or "") for pid in children())
