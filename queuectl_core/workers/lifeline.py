@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from functools import lru_cache
 
 from ..store import bell
 
@@ -64,7 +65,11 @@ def hold(path: str) -> int:
 
 
 def _locked(path: str) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        bell.make_folder(path)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
     except OSError:
@@ -74,31 +79,37 @@ def _locked(path: str) -> int:
 
 
 class Lifeline:
-    """The lock of a worker's attempts. `fd` is for the command; -1 if there is none."""
+    """The lock of a worker's attempts. `fd` is for the command; -1 if there is none now."""
 
     def __init__(self, database: str, worker: int) -> None:
         """Call it before the first claim: from then on, a free lock means that no attempt is running."""
         self._path = run_path(database, worker)
         self.fd = hold(self._path)
         self._is_usable = self.fd >= 0
-        self.end()
+        self.end(may_be_shared=False)
 
     def begin(self) -> int:
         """Lock it for a new attempt, before anything of that is started; returns `fd`. Raises OSError."""
-        if self._is_usable:
-            bell.make_folder(self._path)
-            # A new open file description: earlier daemons may share the last one.
+        if self.fd >= 0:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+        elif self._is_usable:
             self.fd = _locked(self._path)
         return self.fd
 
-    def end(self) -> None:
-        """Release it: the attempt is over, and what it left running may stay."""
+    def end(self, may_be_shared: bool) -> None:
+        """Release it: the attempt is over, and what it left running may stay.
+
+        If that `may_be_shared`, the next attempt gets a new open file description: a daemon with this one would seem
+        to be a part of it.
+        """
         if self.fd >= 0:
             fcntl.flock(self.fd, fcntl.LOCK_UN)
-            os.close(self.fd)
-            self.fd = -1
+            if may_be_shared:
+                os.close(self.fd)
+                self.fd = -1
 
 
+@lru_cache(maxsize=None)
 def descriptor() -> int:
     """The number under which commands inherit the lock."""
     limit = os.sysconf("SC_OPEN_MAX")

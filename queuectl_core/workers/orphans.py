@@ -47,26 +47,30 @@ class Orphans:
     def __init__(self, kills: RunnerKills) -> None:
         self._kills = kills
         self.spared: frozenset[tuple[int, str]] | None = frozenset() if adopt() else None
+        self._may_be_left = False  # What the last `reap` returned.
 
     def reap(self, command: int = 0) -> bool:
         """Reap orphans that have ended, and neither `command`, a PID, nor runner-kills.
 
         Returns whether there may be children left.
         """
-        if self.spared is None:
-            return True
-        try:
-            while True:
+        self._may_be_left = True
+        while self.spared is not None:
+            try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if ended is None or ended.si_pid == command or ended.si_pid in self._kills.pids:
-                    return True
-                os.waitpid(ended.si_pid, 0)
-        except ChildProcessError:
-            return False
+            except ChildProcessError:
+                self._may_be_left = False
+                break
+            if ended is None or ended.si_pid == command or ended.si_pid in self._kills.pids:
+                break
+            os.waitpid(ended.si_pid, 0)
+        return self._may_be_left
 
     def begin(self) -> None:
-        """Before an attempt starts: spare all children that there are."""
+        """Before an attempt starts, and after the last `reap`: spare all children that there are.
+
+        Runner-kills, which may have been started since, have the tokens of other attempts.
+        """
         if self.spared is not None:
-            self.spared = frozenset()
-            if self.reap():
-                self.spared = frozenset((pid, birth(pid) or "") for pid in children())
+            pids = children() if self._may_be_left else []
+            self.spared = frozenset((pid, birth(pid) or "") for pid in pids)

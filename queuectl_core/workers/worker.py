@@ -142,7 +142,8 @@ class Worker:
         fault = malformed(job)
         output = Output(0 if fault else job.output_limit)
         outcome = Outcome("unrunnable", detail=fault) if fault else self._attempt(job, output, config)
-        self._lifeline.end()  # Before it is settled: the next attempt must not meet this one's daemons.
+        # Before it is settled: the next attempt must not meet this one's daemons.
+        self._lifeline.end(may_be_shared=self._orphans.reap())
         if outcome.detail is None and outcome != SUCCESS:  # With a detail, nothing was started.
             self._end_remote(job, config)
         verdict = judge(job, outcome, self._clock())
