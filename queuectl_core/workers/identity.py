@@ -94,10 +94,8 @@ def _is_hidden(pid: int) -> bool:
     """Whether this process is another user's that we can't see: /proc may be mounted with hidepid=2."""
     try:
         os.kill(pid, 0)
-    except PermissionError:
-        return not os.path.exists(f"/proc/{pid}") if LINUX else False
-    except OSError:
-        pass
+    except OSError as error:
+        return LINUX and isinstance(error, PermissionError) and not os.path.exists(f"/proc/{pid}")
     return False
 
 
