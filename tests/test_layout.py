@@ -54,6 +54,7 @@ ORDER = {
     ),
     "cli": (
         "__init__ terminal queue_file",
+        "hints",
         "parser",
         "tables bulk jobstream",
         "enqueue jobs status logs wait cancel queues prune workers config doctor backup transfer install"

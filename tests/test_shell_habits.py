@@ -33,7 +33,9 @@ class AliasTest(ShellTestCase):
 
     def test_a_mistyped_command_suggests_the_nearest_one(self):
         result = self.sh("queuectl enqeue true", code=2)
-        self.assertEqual(result.stderr, "queuectl: no such command: 'enqeue' (did you mean enqueue?)\n")
+        self.assertEqual(
+            result.stderr, "queuectl: no such command: 'enqeue'; did you mean enqueue? Run: queuectl enqueue true\n"
+        )
 
     def test_show_logs_and_wait_accept_a_unique_prefix_of_an_id(self):
         self.sh("for id in abc abd xyz ab; do queuectl enqueue --id $id \"echo $id\"; done")

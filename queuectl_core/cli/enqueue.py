@@ -174,7 +174,14 @@ def _jobs(words: list[str], fields: dict[str, object]) -> list[jobspec.NewJob]:
         words = words[1:]
     else:
         if len(words) > 1:
-            raise BadInput(f"a command of several words needs -- before it: queuectl enqueue -- {words[0]} …")
+            from .hints import command_line
+
+            line = command_line(["enqueue", "--", *words])
+            raise BadInput(f"a command of several words needs -- before it; run: {line}")
+        if words[0].startswith("@") and not any(map(str.isspace, words[0])):
+            from .hints import command_line
+
+            raise BadInput(f"to read jobs from a file, run: {command_line(['enqueue', '--file', words[0][1:]])}")
         if words[0].lstrip().startswith(("{", "[")):
             jobs = _from_brackets(words[0], fields)
             if jobs is not None:

@@ -42,7 +42,9 @@ def logs(args: Namespace) -> int:
         if number is not None:
             raise BadInput("--attempt: needs the id of a job")
         if not args.follow:
-            raise BadInput("give the id of a job, or -f to follow all running jobs")
+            raise BadInput(
+                "logs needs the id of a job; to find it, run: queuectl list; to follow running jobs: queuectl logs -f"
+            )
         with open_reader(args) as store:
             _FollowAll(store, streams, lines).run()
     with open_reader(args) as store:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from ..errors import BadInput, DatabaseUnusable, QueueError
-from . import ALIASES, COMMANDS, SHORT, command_place
+from . import ALIASES, COMMANDS, GROUPS, SHORT, command_place
 
 
 def run(words: list[str]) -> int:
@@ -21,24 +21,18 @@ def run(words: list[str]) -> int:
     own, rest = words[:end], words[end + 1 :] if end < len(words) else None
     own = [SHORT.get(word, word) for word in own]
     at = command_place(own)
-    if at is not None and own[at] == "help":
-        own[at : at + 1] = []
+    if at is not None and (own[at] == "help" or own[0] in ("-h", "--help")):
+        del own[at if own[at] == "help" else 0]
         own.append("--help")
         at = command_place(own)
     if at is not None:
-        own[at : at + 1] = ALIASES.get(own[at], [own[at]])
-        nouns = list(dict.fromkeys(name.split()[0] for name in COMMANDS))
-        if own[at] not in nouns:
-            from ..values import nearest, quote
-
-            raise BadInput(f"no such command: {quote(own[at])} ({nearest(own[at], nouns)})")
-    from .parser import parser_for
+        _resolve(own, at, rest)
+    from .parser import parse, parser_for
     from .terminal import terminal
 
-    parser = parser_for(own)
-    args = parser.parse_args(own)
+    args = parse(own, rest)
     if args.noun is None:
-        parser.print_help(sys.stderr)
+        parser_for([]).print_help(sys.stderr)
         return 2
     if rest is not None and not getattr(args, "takes_rest", False):
         raise BadInput(f"'--' cannot be used here (see '{args.parser.prog} --help')")
@@ -47,6 +41,37 @@ def run(words: list[str]) -> int:
     gc.enable()
     code: int = args.handler(args)
     return code
+
+
+def _resolve(own: list[str], at: int, rest: list[str] | None) -> None:
+    """Replace other names of commands in `own`, in place. Raises BadInput if it names none."""
+    own[at : at + 1] = ALIASES.get(own[at], [own[at]])
+    noun = own[at]
+    whole = own if rest is None else [*own, "--", *rest]
+    if noun not in GROUPS:
+        if noun not in COMMANDS:
+            from .hints import unknown_command
+
+            raise BadInput(unknown_command(whole, at))
+        return
+    place = command_place(own[at + 1 :])
+    verb_at = None if place is None else at + 1 + place
+    if verb_at is not None and (noun, own[verb_at]) == ("config", "show"):
+        own[verb_at] = "get"
+    if verb_at is not None and (noun, own[verb_at]) == ("config", "set"):
+        _plain_setting(own, verb_at + 1)
+    is_help = "-h" in own or "--help" in own
+    if (verb_at is None and not is_help) or (verb_at is not None and f"{noun} {own[verb_at]}" not in COMMANDS):
+        from .hints import unknown_verb
+
+        raise BadInput(unknown_verb(whole, at, verb_at))
+
+
+def _plain_setting(own: list[str], at: int) -> None:
+    """`config set --timeout 5` means `config set timeout 5`."""
+    name, equals, value = own[at].partition("=") if len(own) > at else ("", "", "")
+    if name.startswith("--") and name not in ("--db", "--quiet", "--color", "--help"):
+        own[at : at + 1] = [name[2:], value] if equals else [name[2:]]
 
 
 def _is_plain_enqueue(words: list[str]) -> bool:

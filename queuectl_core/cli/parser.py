@@ -16,7 +16,7 @@ if "gettext" not in sys.modules:
 
     del sys.modules["gettext"], words
 
-from argparse import SUPPRESS, ArgumentParser, HelpFormatter, _AppendAction, _SubParsersAction
+from argparse import SUPPRESS, ArgumentParser, HelpFormatter, Namespace, _AppendAction, _SubParsersAction
 
 from ..errors import BadInput
 from ..typed import NamedTuple
@@ -44,15 +44,23 @@ aliases:
 """
 
 
+class Misuse(BadInput):
+    """What argparse found wrong, in its words; `prog` is the command at hand."""
+
+    def __init__(self, text: str, prog: str) -> None:
+        super().__init__(text)
+        self.prog = prog
+
+
 class Parser(ArgumentParser):
-    """An ArgumentParser that raises BadInput, with one line of text, instead of exiting."""
+    """An ArgumentParser that raises Misuse instead of exiting."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(formatter_class=_formatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise BadInput(f"{message} (see '{self.prog} --help')")
+        raise Misuse(message, self.prog)
 
 
 class _Formatter(HelpFormatter):
@@ -105,6 +113,24 @@ def parser_for(words: list[str]) -> Parser:
             groups[noun].required = True
         _add(groups[noun], COMMANDS[name], verb)
     return parser
+
+
+def parse(words: list[str], rest: list[str] | None) -> Namespace:
+    """Parse the command line `words`, which `rest` followed after "--". Raises BadInput, with the fix in it."""
+    whole = words if rest is None else [*words, "--", *rest]
+    parser = parser_for(words)
+    try:
+        args, surplus = parser.parse_known_args(words)
+    except Misuse as error:
+        from . import hints
+
+        raise BadInput(hints.misuse(error.prog, str(error), whole)) from None
+    if surplus:
+        from . import hints
+
+        used = parser if args.noun is None else args.parser
+        raise BadInput(hints.surplus(used.prog, surplus[0], whole, used._option_string_actions))
+    return args
 
 
 def _add(commands: Commands, command: Command, word: str) -> None:

@@ -1,0 +1,250 @@
+"""What to type instead: for words of other tools, misplaced arguments, and typing errors. Imported only for errors.
+
+The tables come first; spelling decides only if they know nothing. No hint deletes anything unless the word means that.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from ..lifecycle import STATES
+from ..values import quote
+from . import COMMANDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+# What other tools call a command. Its arguments are kept where TAKES_ARGUMENTS says so.
+COMMAND_WORDS = {
+    **dict.fromkeys("run submit push create put new exec queue schedule".split(), "enqueue"),
+    **dict.fromkeys("start work daemon serve launch up".split(), "worker start"),
+    **dict.fromkeys("stop shutdown quit down".split(), "worker stop"),
+    **dict.fromkeys("restart reload".split(), "worker restart"),
+    **dict.fromkeys("kill remove delete del abort terminate dequeue".split(), "cancel"),
+    **dict.fromkeys("requeue rerun replay".split(), "retry"),
+    "cleanup": "prune",
+    **dict.fromkeys("stats stat info summary watch top monitor queues".split(), "status"),
+    **dict.fromkeys("inspect describe view".split(), "show"),
+    **dict.fromkeys("output cat".split(), "logs"),
+    **dict.fromkeys("unpause continue".split(), "resume"),
+    **dict.fromkeys("check repair fsck".split(), "doctor"),
+    **dict.fromkeys("update modify change".split(), "edit"),
+    "tail": "logs -f",
+    "history": "list --limit 0",
+    "jobs": "list",
+    "workers": "worker list",
+    "dead": "dlq list",
+    "settings": "config list",
+    "set": "config set",
+    "dump": "export",
+    "load": "import",
+    "man": "manual",
+    "version": "--version",
+}
+VERB_WORDS = {
+    "worker": {
+        **dict.fromkeys("status ls ps show".split(), "list"),
+        **dict.fromkeys("run up launch add create".split(), "start"),
+        **dict.fromkeys("kill quit down shutdown".split(), "stop"),
+        "reload": "restart",
+    },
+    "dlq": {
+        **dict.fromkeys("ls show status".split(), "list"),
+        **dict.fromkeys("requeue replay rerun".split(), "retry"),
+        **dict.fromkeys("clear delete remove empty flush".split(), "purge"),
+    },
+    "config": {"ls": "list", "delete": "unset", "remove": "unset", "reset": "unset", "add": "set"},
+}
+# What other tools call an option: the first of these that the command has.
+OPTION_WORDS = {
+    **dict.fromkeys(("--retries", "--max-retry", "--retry"), ("--max-retries",)),
+    **dict.fromkeys(("--status", "--filter"), ("--state",)),
+    **dict.fromkeys(("--workers", "--concurrency", "--num-workers", "--processes", "-n", "-j"), ("--count",)),
+    **dict.fromkeys(("--max", "--top"), ("--limit",)),
+    **dict.fromkeys(("--dir", "--chdir", "--workdir"), ("--cwd",)),
+    **dict.fromkeys(("--depends", "--depends-on", "--dependency"), ("--after",)),
+    **dict.fromkeys(("--at", "--eta"), ("--run-at",)),
+    **dict.fromkeys(("--job-id", "--name"), ("--id",)),
+    **dict.fromkeys(("--cmd", "--exec"), ("--command",)),
+    **dict.fromkeys(("--in", "--wait"), ("--delay",)),
+    "--backoff": ("--backoff-base",),
+    "--max-time": ("--timeout",),
+    "--fg": ("--foreground",),
+}
+STATE_WORDS = {
+    **dict.fromkeys("running active in-progress in_progress started".split(), "processing"),
+    **dict.fromkeys("done success succeeded successful finished complete".split(), "completed"),
+    **dict.fromkeys("queued waiting ready".split(), "pending"),
+    **dict.fromkeys("canceled killed".split(), "cancelled"),
+    **dict.fromkeys("retrying error".split(), "failed"),
+    **dict.fromkeys("dlq buried".split(), "dead"),
+}
+NOT_NEEDED = {
+    "poll": "idle workers are woken when a job is enqueued",
+    "lease": "a job belongs to its worker until that ends, so no lease expires",
+    "visibility": "a job belongs to its worker until that ends, so no lease expires",
+    "heartbeat": "the system tells at once that a worker died",
+    "stale": "the system tells at once that a worker died",
+}
+TAKES_ARGUMENTS = ("cancel", "retry", "show", "logs", "logs -f", "edit")
+DELETING = ("prune", "purge", "unset", "restore")  # Never a guess.
+LONGEST = 200  # Characters of a command that a hint repeats.
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command line to copy; one that is too long or unprintable is cut after the command's name."""
+    line = shlex.join(["queuectl", *words])
+    return line if len(line) <= LONGEST and line.isprintable() else f"queuectl {words[0]} …"
+
+
+def state(word: str) -> str | None:
+    """The state that a word means, in any case; None if none."""
+    lower = word.lower()
+    return lower if lower in STATES else STATE_WORDS.get(lower)
+
+
+def not_needed(key: str) -> str | None:
+    """Why there is no such configuration key, if other queues need it."""
+    return next((reason for word, reason in NOT_NEEDED.items() if word in key.lower()), None)
+
+
+def unknown_command(words: Sequence[str], at: int) -> str:
+    """The message for the word at `at`, which is not a command."""
+    word, before, after = words[at], list(words[:at]), list(words[at + 1 :])
+    if word.lstrip().startswith("{"):
+        return f"a JSON job needs a command before it; run: {command_line([*before, 'enqueue', _repaired_job(word)])}"
+    problem = f"no such command: {quote(word)}"
+    lower = word.lower()
+    if lower in ("init", "setup", "install"):
+        return f"{problem}; nothing needs to be set up; run: queuectl enqueue 'echo hello'"
+    if lower in ("purge", "clear", "flush"):
+        return f"{problem}; to delete completed jobs, run: queuectl prune; dead jobs: queuectl dlq purge --all"
+    name = COMMAND_WORDS.get(lower)
+    if name is None and state(lower):
+        name = f"list --state {state(lower)}"
+    if name is None:
+        name = _nearest(lower, [*{name.split()[0] for name in COMMANDS}])
+        if name is None:
+            return f"{problem} (see 'queuectl --help')"
+        return f"{problem}; did you mean {name}? Run: {command_line([*before, name, *after])}"
+    return f"{problem}; run: {command_line([*before, *_with_arguments(name, after)])}"
+
+
+def unknown_verb(words: Sequence[str], noun_at: int, verb_at: int | None) -> str:
+    """The message for a group's name without a command of the group after it."""
+    noun = words[noun_at]
+    verbs = [name.split()[1] for name in COMMANDS if name.split()[0] == noun]
+    if verb_at is None:
+        return f"{noun} needs a command: {', '.join(verbs)}; for instance, run: queuectl {noun} list"
+    word = words[verb_at]
+    verb = VERB_WORDS[noun].get(word.lower()) or _nearest(word.lower(), verbs)
+    problem = f"no such command: {quote(f'{noun} {word}')}"
+    if verb is None:
+        return f"{problem} (see 'queuectl {noun} --help')"
+    return f"{problem}; run: {command_line([*words[:verb_at], verb, *words[verb_at + 1 :]])}"
+
+
+def _with_arguments(name: str, after: list[str]) -> list[str]:
+    if name == "enqueue":
+        return _enqueue(after)
+    if name == "worker start" and after and after[0].isdigit():
+        return ["worker", "start", "-c", after[0]]
+    if name in TAKES_ARGUMENTS:
+        return [*name.split(), *(after or ["ID"])]
+    return [*name.split(), *(after if name == "config set" else [])]
+
+
+def _enqueue(job: list[str]) -> list[str]:
+    """The words that enqueue a job given as words."""
+    if not job:
+        return ["enqueue", "echo hello"]
+    plain = len(job) == 1 or job[0].startswith("-")
+    return ["enqueue", *job] if plain else ["enqueue", "--", *job]
+
+
+def _repaired_job(text: str) -> str:
+    """A JSON job in which the command has the right name."""
+    import json
+
+    try:
+        job = json.loads(text)
+    except (ValueError, RecursionError):
+        return '{"command": "sleep 2"}'
+    for name in ("cmd", "run", "script", "shell", "exec"):
+        if name in job and "command" not in job:
+            job["command"] = job.pop(name)
+    return json.dumps(job)
+
+
+def misuse(prog: str, message: str, words: Sequence[str]) -> str:
+    """What argparse found wrong, in our own words. `prog` is the command at hand, such as "queuectl list"."""
+    see = f" (see '{prog} --help')"
+    name = prog.partition(" ")[2]
+    missing = re.match(r"the following arguments are required: (.+)", message)
+    if missing:
+        if name == "retry" and "--all" in words:
+            changed = ["dlq" if word == "retry" else word for word in words]
+            changed.insert(changed.index("dlq") + 1, "retry")
+            return f"retry takes the ids of jobs; to retry all dead jobs, run: {command_line(changed)}"
+        return f"{name} needs {missing[1]}{see}"
+    found = re.match(r"argument ([^:]+): (.*)", message, re.DOTALL)
+    if not found:
+        return message + see
+    place, problem = found[1].split("/")[-1], found[2]
+    if problem.startswith("expected"):
+        return f"{place}: needs a value{see}"
+    if problem.startswith("ignored explicit"):
+        return f"{place}: takes no value{see}"
+    other = re.match(r"not allowed with argument (\S+)", problem)
+    if other:
+        return f"{place}: cannot be used together with {other[1].split('/')[-1]}{see}"
+    choice = re.match(r"invalid choice: (.*) \(choose from (.*)\)", problem, re.DOTALL)
+    if choice:
+        return f"{place}: must be one of {choice[2].replace(chr(39), '')}, not {choice[1]}{see}"
+    return f"{place}: {problem}{see}"
+
+
+def surplus(prog: str, found: str, words: Sequence[str], options: Collection[str]) -> str:
+    """The message for an argument that the command doesn't take. `options` are the names of those it takes."""
+    name = prog.partition(" ")[2]
+    line = list(words)
+    if found.startswith("-"):
+        return _unknown_option(prog, found, line, options)
+    meant = state(found)
+    if name == "list" and meant:
+        line[_last(line, found) : _last(line, found) + 1] = ["--state", meant]
+        return f"list takes no arguments; to see {meant} jobs, run: {command_line(line)}"
+    if name == "worker start" and found.isdigit():
+        line.insert(_last(line, found), "-c")
+        return f"worker start takes no arguments; to start {found} workers, run: {command_line(line)}"
+    return f"unexpected argument: {quote(found)} (see '{prog} --help')"
+
+
+def _unknown_option(prog: str, found: str, line: list[str], options: Collection[str]) -> str:
+    option, equals, value = found.partition("=")
+    problem = f"no such option: {quote(option)}"
+    known = next((name for name in OPTION_WORDS.get(option, ()) if name in options), None)
+    tail = line[line.index("enqueue") + 1 :] if prog == "queuectl enqueue" else []
+    if known is None and tail and not tail[0].startswith("-") and not re.search(r"\s", tail[0]):
+        head = line[: line.index("enqueue")]
+        return f"a command with options needs -- before it; run: {command_line([*head, 'enqueue', '--', *tail])}"
+    if known is None:
+        known = _nearest(option, [name for name in options if name.startswith("--")])
+    if known is None or found not in line:
+        return f"{problem} (see '{prog} --help')"
+    line[line.index(found)] = known + equals + value
+    return f"{problem}; run: {command_line(line)}"
+
+
+def _last(words: list[str], word: str) -> int:
+    return len(words) - 1 - words[::-1].index(word)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most similar to `word`, unless it deletes."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, sorted(set(known) - set(DELETING)), 1, 0.7)
+    return matches[0] if matches else None
