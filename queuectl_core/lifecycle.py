@@ -137,7 +137,7 @@ def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
     if outcome.kind == "unrunnable":
         return Verdict("bury", None, None, f"cannot be run: {outcome.detail}")
     exit_code, error = describe(job, outcome)
-    if outcome.kind == "released":
+    if outcome.kind in ("released", "evicted"):  # Evicted, it holds the job only if its row was deleted.
         return Verdict("release", now + (RELEASE_DELAY if outcome.detail else 0), None, outcome.detail)
     if outcome.kind == "cancelled" or (outcome.kind == "lost" and job.cancel):
         return Verdict("cancel", None, exit_code, error)

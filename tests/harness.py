@@ -390,8 +390,8 @@ LAST_OUTCOMES = {
     "completed": ("exit",),
     "failed": FAILURES,
     "dead": FAILURES,
-    "cancelled": (*FAILURES, "cancelled", "released"),
-    "pending": (*FAILURES, "cancelled", "released"),
+    "cancelled": (*FAILURES, "cancelled", "released", "evicted"),
+    "pending": (*FAILURES, "cancelled", "released", "evicted"),
 }
 
 

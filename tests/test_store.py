@@ -455,6 +455,29 @@ class ClaimTest(StoreTestCase):
             self.finish(store, current, Outcome("exit", 1))
             stale = current
 
+    def test_the_row_of_a_worker_that_holds_a_job_is_not_removed(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new_job(id="a")])
+        job = store.claim(worker, None).job
+        store.unregister(worker)  # By a rescuer that settled an earlier job of this worker as lost.
+        self.assertEqual(store.asked(job), "run")
+        self.finish(store, job, SUCCESS)
+        store.unregister(worker)
+        self.assertIsNone(store.wanted(worker))
+
+    def test_an_attempt_whose_worker_row_was_deleted_does_not_count(self):
+        store = self.store()
+        worker = self.register_worker(store)
+        store.enqueue([new_job(id="a", max_retries=0)])
+        job = store.claim(worker, None).job
+        self.connect().execute("DELETE FROM queuectl_workers")
+        self.assertEqual(store.asked(job), "evicted")
+        self.assertTrue(self.finish(store, job, Outcome("evicted")))
+        job = store.find("a")
+        self.assertEqual((job.state, job.attempts, job.error), ("pending", 0, None))
+        self.audit(["a"])
+
     def test_a_cancel_that_the_worker_had_not_seen_survives_any_end_that_would_run_the_job_again(self):
         store = self.store()
         worker = self.register_worker(store)

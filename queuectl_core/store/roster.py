@@ -38,7 +38,7 @@ class Roster(Reader):
             self._execute(sql.RENEW, {"id": worker, "version": version, "now": self._clock()})
 
     def unregister(self, worker: int) -> None:
-        """Remove a worker's row; it must not hold a job."""
+        """Remove a worker's row, unless it holds a job."""
         with self._transaction():
             self._execute(sql.UNREGISTER, {"id": worker})
 

@@ -337,7 +337,11 @@ REGISTER = """
 """
 # The same process, now running different code.
 RENEW = "UPDATE queuectl_workers SET version = :version, started_at = :now WHERE id = :id"
-UNREGISTER = "DELETE FROM queuectl_workers WHERE id = :id"
+# Not while it holds a job: one that was taken for dead may have claimed again since its last job was settled as lost.
+UNREGISTER = """
+    DELETE FROM queuectl_workers WHERE id = :id
+      AND NOT EXISTS (SELECT 1 FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending' AND worker = :id)
+"""
 WORKER_COLUMNS = "id, role, supervisor, pid, boot, birth, queues, wanted, idle, version, started_at"
 WORKERS = "SELECT %s FROM queuectl_workers ORDER BY id" % WORKER_COLUMNS
 # Older workers with the same queues, oldest first.
