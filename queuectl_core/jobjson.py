@@ -24,6 +24,9 @@ SYNONYMS = {
     "base_backoff_seconds": "backoff_base",
     "base_backoff": "backoff_base",
     "unique": "unique_key",
+    "timeout_seconds": "timeout",
+    "maxRetries": "max_retries",
+    "runAt": "run_at",
 }
 
 # `replace` is an option of the command line only.
@@ -121,7 +124,7 @@ def _only_null(value: object, now: float) -> bool:
 
 # Fields that queuectl sets, each with a test of whether a new job's JSON can contain a value. Null is always accepted.
 SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
-    "state": lambda value, now: value == "pending",
+    "state": lambda value, now: isinstance(value, str) and value.lower() in ("pending", "queued"),
     "attempts": _is_zero,
     "created_at": _is_time,
     "updated_at": _is_time,
@@ -129,6 +132,8 @@ SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
     "finished_at": _only_null,
     "exit_code": _only_null,
     "error": _only_null,
+    "last_error": _only_null,
+    "next_retry_at": _only_null,
     "worker": _only_null,
     "deferrals": _is_zero,
     "reason": lambda value, now: True,
@@ -156,6 +161,9 @@ def job_json(job: Job, reason: str | None) -> dict[str, object]:
         fields["env"] = jobspec.variables(job.env)
     except BadInput:
         fields["env"] = None  # Another program stored garbage, so the job cannot start.
+    # What earlier implementations of this system called these.
+    fields["next_retry_at"] = fields["run_at"] if job.state == "failed" else None
+    fields["last_error"] = fields["error"]
     fields["reason"] = reason
     return fields
 

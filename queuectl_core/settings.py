@@ -93,7 +93,12 @@ OF_A_QUEUE = ("limit", "rate")  # Valid only as QUEUE.KEY.
 OF_ALL = ("keep-completed", "keep-dead")  # Not valid as QUEUE.KEY.
 
 # What earlier implementations of this system called these keys.
-OLD_NAMES = {"default-max-retries": "max-retries", "default-base-backoff": "backoff-base"}
+OLD_NAMES = {
+    "default-max-retries": "max-retries",
+    "default-base-backoff": "backoff-base",
+    "job-timeout": "timeout",
+    "default-timeout": "timeout",
+}
 
 
 def canonical(key: str) -> str:

@@ -59,7 +59,7 @@ def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
         for job in store.oldest_first():
             fields = job_json(job, None)
             # These mean nothing in another queue.
-            del fields["worker"], fields["reason"], fields["stdin"]
+            del fields["worker"], fields["reason"], fields["stdin"], fields["next_retry_at"], fields["last_error"]
             attempts = store.attempts(job)
             if fields["env"] is None:
                 fields["env"] = job.env  # None, or what another program stored that isn't an object of strings.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from .. import settings
+from ..errors import BadInput
 from .queue_file import open_client, open_reader
 from .tables import table
 from .terminal import print_json, tell
@@ -18,7 +19,9 @@ def config_set_arguments(parser: ArgumentParser) -> None:
 
 
 def config_set(args: Namespace) -> int:
-    key = settings.canonical(args.key)
+    key = _key(args.key)
+    if key is None:
+        return 0
     value = settings.parse(key, args.value)
     with open_client(args) as store:
         store.set_config(key, value)
@@ -27,12 +30,31 @@ def config_set(args: Namespace) -> int:
     return 0
 
 
+def _key(given: str) -> str | None:
+    """The canonical spelling of a key; None, after a warning, for one that only other queues need."""
+    try:
+        return settings.canonical(given)
+    except BadInput:
+        from .hints import not_needed  # Deferred: needed only for unknown keys.
+
+        reason = not_needed(given)
+        if reason is None:
+            raise
+    tell(f"queuectl: not needed: {given}: {reason}")
+    return None
+
+
 def config_get_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="KEY", help=KEY_HELP)
+    parser.add_argument("key", nargs="?", metavar="KEY", help=f"{KEY_HELP} (default: list all)")
 
 
 def config_get(args: Namespace) -> int:
-    key = settings.canonical(args.key)
+    if args.key is None:
+        args.json = False
+        return config_list(args)
+    key = _key(args.key)
+    if key is None:
+        return 0
     plain = key.rpartition(".")[2]
     with open_reader(args) as store:
         config = store.config()
@@ -65,7 +87,9 @@ def config_unset_arguments(parser: ArgumentParser) -> None:
 
 
 def config_unset(args: Namespace) -> int:
-    key = settings.canonical(args.key)
+    key = _key(args.key)
+    if key is None:
+        return 0
     with open_client(args) as store:
         if not store.unset_config(key):
             tell(f"{key} was not set")

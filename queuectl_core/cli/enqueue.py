@@ -70,6 +70,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         " a command: one word is a shell line, several words are run as given",
     )
     job = parser.add_argument_group("the job")
+    job.add_argument("--command", metavar="LINE", help="the shell line to run, in place of JOB")
     for field in ("id", "queue", "priority", "cwd"):
         add_field(job, field)
     job.add_argument(
@@ -132,7 +133,10 @@ def enqueue(args: Namespace) -> int:
         fields["after"] = values.decode(_standard_input("--after")).split()
     if args.env:
         fields["env"] = dict(map(_variable, args.env))
-    sources = (args.file is not None) + bool(args.words) + (args.rest is not None)
+    if args.command is not None and not args.words and args.rest is None:
+        args.rest = [values.command(args.command, "--command")]
+        args.command = None
+    sources = (args.command is not None) + (args.file is not None) + bool(args.words) + (args.rest is not None)
     if sources != 1:
         raise BadInput(
             "give exactly one of: a JSON job, a command, -- and a command, -, or --file"

@@ -41,17 +41,27 @@ def list_jobs_arguments(parser: ArgumentParser) -> None:
 
 
 def list_jobs(args: Namespace) -> int:
-    for state in args.state:
-        if state not in lifecycle.STATES:
-            nearest = values.nearest(state, list(lifecycle.STATES))
-            raise BadInput(f"--state: no such state: {values.quote(state)} ({nearest})")
+    states = [_state(word) for word in args.state]
     queue = None if args.queue is None else values.name(args.queue, "--queue")
     limit = None if args.json else TABLE_LIMIT
     if args.limit is not None:
         limit = values.whole(args.limit, "--limit", 0) or None
     with open_reader(args) as store:
-        print_jobs(store, args.state, queue, limit, args.json)
+        print_jobs(store, states, queue, limit, args.json)
     return 0
+
+
+def _state(word: str) -> str:
+    """The state that --state names, in any case or in a word of other tools."""
+    if word in lifecycle.STATES:
+        return word
+    from .hints import state  # Deferred: needed only for other words.
+
+    meant = state(word)
+    if meant is None:
+        nearest = values.nearest(word, list(lifecycle.STATES))
+        raise BadInput(f"--state: no such state: {values.quote(word)} ({nearest})")
+    return meant
 
 
 def print_jobs(store: Reader, states: list[str], queue: str | None, limit: int | None, json: bool) -> None:

@@ -42,14 +42,22 @@ def prune_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _state(word: str) -> str:
+    if word in FINISHED:
+        return word
+    from .hints import state  # Deferred: needed only for other words.
+
+    meant = state(word)
+    if meant not in FINISHED:
+        raise BadInput(f"--state: must be completed, dead or cancelled, not {values.quote(word)}")
+    return meant
+
+
 def prune(args: Namespace) -> int:
     age = values.duration(args.older_than, "--older-than")
     keep = 0 if args.keep is None else values.whole(args.keep, "--keep", 0)
     queue = None if args.queue is None else values.name(args.queue, "--queue")
-    states = dict.fromkeys(args.state or ["completed"])
-    for state in states:
-        if state not in FINISHED:
-            raise BadInput(f"--state: must be completed, dead or cancelled, not {values.quote(state)}")
+    states = dict.fromkeys(map(_state, args.state or ["completed"]))
     before = time.time() - age
     with open_client(args) as store:
         for state in states:

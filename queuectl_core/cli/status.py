@@ -53,7 +53,7 @@ def status(args: Namespace) -> int:
     for queue in paused:
         name = "all queues" if queue is None else f"queue {values.escape(queue)}"
         print(f"Paused: {name}")
-    print()
+    print(f"\nActive workers: {sum(row.role == 'worker' for row in rows)}")
     if rows:
         workers_table(rows, running, time.time())
         _print_versions(rows)

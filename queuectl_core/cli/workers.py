@@ -37,6 +37,7 @@ def start_arguments(parser: ArgumentParser) -> None:
         metavar="QUEUE",
         help="take only jobs in this queue; may be repeated (default: all queues)",
     )
+    parser.add_argument("--daemon", action="store_true", help="start in the background, which is the default")
     parser.add_argument(
         "--foreground",
         action="store_true",
@@ -81,6 +82,8 @@ def start(args: Namespace) -> int:
     count = values.whole(args.count, "--count", 1, 1000)
     queues = [values.name(queue, "--queue") for queue in args.queue]
     stop_timeout = None if args.stop_timeout is None else values.duration(args.stop_timeout, "--stop-timeout")
+    if args.daemon and args.foreground:
+        raise BadInput("--daemon: cannot be used together with --foreground")
     if args.top_up and args.foreground:
         raise BadInput("--top-up: cannot be used together with --foreground")
     if not args.foreground:
