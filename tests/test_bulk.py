@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from io import BytesIO, TextIOWrapper
 from typing import Callable
 
-from queuectl_core.cli.bulk import each
+from queuectl_core.cli.bulk import Acknowledgements, each
 from queuectl_core.jobspec import new_job
 from tests.harness import QueueTestCase
 from tests.patched import patched
@@ -32,8 +32,8 @@ class BatchTest(QueueTestCase):
         commits = []
         store._connection.db.set_trace_callback(lambda text: commits.append(1) if text == "COMMIT" else None)
         printed = TextIOWrapper(BytesIO())
-        with redirect_stdout(printed):
-            self.assertEqual(each(store, [*ids, "unknown"], lambda id: store.cancel(id).id, is_bulk=True), 0)
+        with redirect_stdout(printed), Acknowledgements("cancelled", is_bulk=True) as done:
+            self.assertEqual(each(store, [*ids, "unknown"], lambda id: store.cancel(id).id, done, is_bulk=True), 0)
         self.assertEqual(printed.buffer.getvalue().decode().split(), list(ids))
         self.assertEqual(self.states(), {"cancelled": 1000})
         self.assertLess(len(commits), 300)  # On a slow machine, a batch holds few; never one each.

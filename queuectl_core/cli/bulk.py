@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from .. import values
 from ..errors import BadInput, Refused
-from .terminal import complain, print_id, tell
+from .terminal import complain, counted, print_id, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,18 +36,47 @@ def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequ
     return selected
 
 
-def each(store: Client, ids: Sequence[str], act: Callable[[str], str | None], is_bulk: bool = False) -> int:
-    """Call `act(id)` for each id, and print the full id it returns, if any. Returns 1 if any was refused, else 0.
+class Acknowledgements:
+    """Prints the id of each job that was changed; on a terminal, just their number if the user didn't name them."""
 
-    Commits many at a time, and prints an id once its change is on disk. `is_bulk`: the user didn't name the jobs, so
-    one that has changed meanwhile isn't an error.
+    def __init__(self, verb: str, is_bulk: bool) -> None:
+        """`verb`: what was done to them, such as "cancelled"."""
+        self._verb = verb
+        self._is_counted = is_bulk and sys.stdout.isatty()
+        self._count = 0
+
+    def add(self, id: str) -> None:
+        """This job's change is on disk."""
+        self._count += 1
+        if not self._is_counted:
+            print_id(id)
+
+    def __enter__(self) -> Acknowledgements:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_counted and self._count:  # After Ctrl-C too.
+            tell(f"{self._verb} {counted(self._count, 'job')}")
+
+
+def each(
+    store: Client,
+    ids: Sequence[str],
+    act: Callable[[str], str | None],
+    done: Acknowledgements,
+    is_bulk: bool = False,
+) -> int:
+    """Call `act(id)` for each id, and acknowledge the full id it returns, if any. Returns 1 if any was refused, else 0.
+
+    Commits many at a time, and acknowledges a job once its change is on disk. `is_bulk`: the user didn't name the jobs,
+    so one that has changed meanwhile isn't an error.
     """
     code = 0
     left = iter(dict.fromkeys(ids))
     while True:
         acted, refused, is_over = _batch(store, left, act)
         for id in acted:
-            print_id(id)
+            done.add(id)
         for refusal in () if is_bulk else refused:
             complain(f"queuectl: {refusal}")
             code = refusal.exit_code

@@ -7,9 +7,9 @@ import time
 
 from .. import values
 from ..errors import Refused
-from .bulk import each, selected_ids
+from .bulk import Acknowledgements, each, selected_ids
 from .queue_file import open_store, own_job
-from .terminal import complain, print_id, tell
+from .terminal import complain, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,15 +36,16 @@ def cancel(args: Namespace) -> int:
             ids = [*(id for id in ids if id != own.id), own.id]  # Last: that ends this command.
         ending: list[Job] = []
         is_bulk = not args.ids
-        code = each(store, ids, lambda id: _cancel(store, id, ending), is_bulk)
-        # Request every cancellation before waiting for the first, so that the jobs stop in parallel.
-        for job in ending:
-            try:
-                print_id(_wait_for_end(store, job.id))
-            except Refused as refusal:  # It finished on its own first.
-                if not is_bulk:
-                    complain(f"queuectl: {refusal}")
-                    code = refusal.exit_code
+        with Acknowledgements("cancelled", is_bulk) as done:
+            code = each(store, ids, lambda id: _cancel(store, id, ending), done, is_bulk)
+            # Request every cancellation before waiting for the first, so that the jobs stop in parallel.
+            for job in ending:
+                try:
+                    done.add(_wait_for_end(store, job.id))
+                except Refused as refusal:  # It finished on its own first.
+                    if not is_bulk:
+                        complain(f"queuectl: {refusal}")
+                        code = refusal.exit_code
         return code
 
 

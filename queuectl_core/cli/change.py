@@ -7,7 +7,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from .. import jobspec
 from ..errors import BadInput
-from .bulk import each
+from .bulk import Acknowledgements, each
 from .enqueue import FIELDS, OPTIONS, directory
 from .queue_file import open_client
 
@@ -17,8 +17,8 @@ def retry_arguments(parser: ArgumentParser) -> None:
 
 
 def retry(args: Namespace) -> int:
-    with open_client(args) as store:
-        return each(store, args.ids, store.revive)
+    with open_client(args) as store, Acknowledgements("retrying", is_bulk=False) as done:
+        return each(store, args.ids, store.revive, done)
 
 
 # The options of enqueue that edit also accepts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from .bulk import each, selected_ids
+from .bulk import Acknowledgements, each, selected_ids
 from .jobs import list_jobs
 from .prune import shrink
 from .queue_file import open_client
@@ -32,7 +32,8 @@ def dlq_retry_arguments(parser: ArgumentParser) -> None:
 def dlq_retry(args: Namespace) -> int:
     with open_client(args) as store:
         ids = selected_ids(args, "dead jobs", store.dead_ids)
-        return each(store, ids, lambda id: store.revive(id, only_dead=True))
+        with Acknowledgements("retrying", not args.ids) as done:
+            return each(store, ids, lambda id: store.revive(id, only_dead=True), done)
 
 
 def dlq_purge_arguments(parser: ArgumentParser) -> None:
@@ -43,7 +44,8 @@ def dlq_purge_arguments(parser: ArgumentParser) -> None:
 def dlq_purge(args: Namespace) -> int:
     with open_client(args) as store:
         ids = selected_ids(args, "dead jobs", store.dead_ids)
-        code = each(store, ids, lambda id: store.purge(id, args.dry_run))
+        with Acknowledgements("deleted", not args.ids and not args.dry_run) as done:
+            code = each(store, ids, lambda id: store.purge(id, args.dry_run), done)
         if not args.dry_run:
             shrink(store)
     return code
