@@ -20,9 +20,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterable, Mapping
 
 from . import values
-from .errors import Refused, WaitTimedOut
+from .errors import BadInput, Refused, WaitTimedOut
 from .jobspec import new_job
 from .lifecycle import FINISHED, Job
 from .store.client import Client
@@ -30,7 +31,7 @@ from .store.database import default_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Union
 
     Path = Union[str, os.PathLike[str]]
@@ -52,7 +53,7 @@ class Queue:
 
         The default is the file that the command line uses ($QUEUECTL_DB and so on). A `connection` must be to a file
         that already has the queue's tables; to create them once, use `Queue(path)` or any command with `--db`.
-        Raises DatabaseUnusable, or TypeError if given both.
+        Raises DatabaseUnusable, or TypeError if given both or something that isn't a path.
         """
         if connection is not None:
             if path is not None:
@@ -62,7 +63,7 @@ class Queue:
             borrowed = BorrowedConnection(connection)
             self._store = Client(borrowed.path, connection=borrowed)
         else:
-            self._store = Client(default_path(dict(os.environ)) if path is None else os.fspath(path))
+            self._store = Client(default_path(dict(os.environ)) if path is None else os.fsdecode(path))
         self._connection = connection
 
     def close(self) -> None:
@@ -77,7 +78,7 @@ class Queue:
 
     def enqueue(
         self,
-        command: str | Sequence[str],
+        command: str | Sequence[str | os.PathLike[str]],
         *,
         id: str | None = None,
         queue: str = "default",
@@ -97,28 +98,29 @@ class Queue:
     ) -> str:
         """Add a job and return its id.
 
-        `command` is a shell command line, or a sequence of words to run as they are. The other arguments work like the
-        options of `queuectl enqueue`: durations are seconds or text such as "5m", `run_at` is epoch seconds or ISO
-        8601, `after` lists the ids of jobs that must complete first, and exit codes are written "2,64-78". `cwd`
-        defaults to the current directory, settings to the queue's configuration. If an unfinished job has the same
-        `unique` key, nothing is added, and the id is that job's.
+        `command` is a shell command line, or a sequence of words (text or paths) to run as they are. The other
+        arguments work like the options of `queuectl enqueue`: durations are seconds or text such as "5m", `run_at` is
+        epoch seconds or ISO 8601, `after` lists the ids of jobs that must complete first, and exit codes are written
+        "2,64-78". `cwd` defaults to the current directory, settings to the queue's configuration. If an unfinished job
+        has the same `unique` key, nothing is added, and the id is that job's.
 
         The job is on disk when this returns or, on an application's connection, when its transaction commits.
-        Raises BadInput, and Refused (DuplicateId if the id already exists).
+        Raises BadInput, and Refused (DuplicateId if the id already exists). Raises DatabaseBusy too if an application's
+        transaction has read something before another program wrote: roll it back and start over. BEGIN IMMEDIATE
+        rules that out.
         """
-        words = [command] if isinstance(command, str) else list(command)
         fields: dict[str, object] = {
-            "command": words[0] if len(words) == 1 else _join(words),
+            "command": command if isinstance(command, str) else _shell_line(command),
             "id": id,
             "queue": queue,
             "priority": priority,
             "delay": delay,
             "run_at": run_at,
-            "after": after,
+            "after": tuple(after) if isinstance(after, Iterable) and not isinstance(after, str) else after,
             "unique_key": unique,
             "stdin": stdin,
-            "env": None if env is None else dict(env),
-            "cwd": os.path.abspath(os.getcwd() if cwd is None else cwd),
+            "env": dict(env) if isinstance(env, Mapping) else env,
+            "cwd": _directory(cwd),
             "max_retries": max_retries,
             "backoff_base": backoff_base,
             "timeout": timeout,
@@ -130,20 +132,23 @@ class Queue:
 
     def get(self, id: str) -> Job:
         """The job as it is now, with times in epoch seconds. Raises Refused if there is no such job."""
-        job = self._store.find(id)
+        job = self._store.find(id) if isinstance(id, str) else None
         if job is None:
             raise Refused(f"no such job: {values.quote(id)}")
         return job
 
-    def wait(self, id: str, timeout: float | None = None) -> Job:
+    def wait(self, id: str, timeout: float | str | None = None) -> Job:
         """Wait until a job is finished, or can never run because a job it depends on failed.
 
-        Returns the job; check its `state`. Raises WaitTimedOut after `timeout` seconds, and Refused inside a
-        transaction or if there is no such job.
+        Returns the job; check its `state`. Raises WaitTimedOut after `timeout` (seconds, or text such as "5m"), and
+        Refused inside a transaction or if there is no such job. (A connection with `autocommit=False` is always in a
+        transaction: wait with `Queue(path)`.)
         """
         if self._connection is not None and self._connection.in_transaction:
             raise Refused("cannot wait inside a transaction: workers can't see the job until it commits")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        if isinstance(timeout, (int, float)):
+            timeout = max(0, timeout)  # What is left of a deadline may be negative.
+        deadline = None if timeout is None else time.monotonic() + values.duration(timeout, "timeout")
         while True:
             version = self._store.data_version()
             job = self.get(id)
@@ -162,7 +167,41 @@ class Queue:
         return self._store.cancel(self.get(id).id)
 
 
-def _join(words: list[str]) -> str:
+# Quoted, a first word that is one of these names a program, as it does in exec.
+RESERVED_WORDS = frozenset("case do done elif else esac fi for function if in select then time until while".split())
+
+
+def _shell_line(words: object) -> str:
+    """A shell line that runs `words` as they are. Raises BadInput."""
+    if not isinstance(words, Iterable) or isinstance(words, (bytes, bytearray)):
+        raise BadInput(f"command: must be a shell line or a list of words, not {values.quote(words)}")
     import shlex
 
-    return shlex.join(words)
+    texts = [_text(word, "command") for word in words]
+    if not texts:
+        raise BadInput("command: no words")
+    first = texts[0]
+    if first in RESERVED_WORDS or "=" in first:  # To the shell, a=b is an assignment.
+        quoted = "'" + first.replace("'", "'\"'\"'") + "'"
+    else:
+        quoted = shlex.quote(first)
+    return " ".join([quoted, *map(shlex.quote, texts[1:])])
+
+
+def _directory(path: object) -> str:
+    try:
+        here = values.decode(os.getcwdb())
+    except OSError as error:
+        if path is None:
+            raise BadInput(f"cwd: cannot read the working directory ({error.strerror}); give an absolute one") from None
+        here = "/"
+    return here if path is None else os.path.normpath(os.path.join(here, _text(path, "cwd")))
+
+
+def _text(word: object, place: str) -> str:
+    """Text, or a path as text. Raises BadInput."""
+    if isinstance(word, os.PathLike):
+        word = os.fspath(word)
+    if not isinstance(word, (str, bytes)):
+        raise BadInput(f"{place}: must be text, not {values.quote(word)}")
+    return os.fsdecode(word)

@@ -159,7 +159,7 @@ def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
 
 _NUMBERS = (
     *("priority", "max_retries", "backoff_base", "backoff_max", "timeout", "kill_grace", "output_limit", "defer_limit"),
-    *("deferrals", "attempts", "last_attempt", "run_at", "created_at", "updated_at"),
+    *("deferrals", "attempts", "last_attempt", "run_at", "created_at", "updated_at", "waits_for"),
 )
 _MAYBE_NUMBERS = ("started_at", "finished_at", "exit_code", "stdin")
 _TEXTS = ("cwd", "env", "bury_on", "retry_only_on", "unique_key", "error")

@@ -66,7 +66,18 @@ class Worker(NamedTuple):
 def worker_from(row: Sequence[Any]) -> Worker:
     """A Worker from a row of sql.WORKER_COLUMNS."""
     id, role, supervisor, pid, boot, birth, *rest = row
-    return Worker(id, role, supervisor, Identity(pid, boot, birth), *rest)
+    queues, wanted, idle, version, started_at = rest
+    identity = Identity(_number(pid), _text(boot), _text(birth))
+    return Worker(id, role, supervisor, identity, _text(queues), wanted, idle, _text(version), _number(started_at))
+
+
+def _number(value: Any) -> Any:
+    """The number, or 0 for what another program stored in its place. None stays None."""
+    return value if value is None or (isinstance(value, (int, float)) and abs(value) <= 1e11) else 0
+
+
+def _text(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 class Attempt(NamedTuple):
@@ -80,6 +91,21 @@ class Attempt(NamedTuple):
     exit_code: int | None
     error: str | None
     dropped: int
+
+
+def attempt_from(row: Sequence[Any]) -> Attempt:
+    """An Attempt from its columns, whatever another program stored in them."""
+    attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped = row
+    return Attempt(
+        _number(attempt),
+        _number(worker),
+        _number(started_at) or 0,
+        _number(finished_at),
+        _text(outcome),
+        _number(exit_code),
+        _text(error),
+        _number(dropped) or 0,
+    )
 
 
 class NewOutput(NamedTuple):

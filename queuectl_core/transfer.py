@@ -17,7 +17,7 @@ import tempfile
 from . import jobspec, settings, values
 from .errors import BadInput, QueueError
 from .jobjson import attempts_json, job_json, json_object
-from .lifecycle import FINISHED, STATES, Job
+from .lifecycle import FINISHED, STATES, Job, presentable
 from .records import Attempt
 from .typed import NamedTuple
 
@@ -62,7 +62,7 @@ def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
             del fields["worker"], fields["reason"], fields["stdin"], fields["next_retry_at"], fields["last_error"]
             attempts = store.attempts(job)
             if fields["env"] is None:
-                fields["env"] = job.env  # None, or what another program stored that isn't an object of strings.
+                fields["env"] = presentable(job).env  # What another program stored, or None.
             fields["after"] = [id for id, _, _ in store.needs(job)]
             fields["history"] = [
                 dict(entry, output=_output(store, job, attempt.attempt))
@@ -314,7 +314,7 @@ FIELDS: Table = {
 }
 ATTEMPT_FIELDS: Table = {
     "attempt": _of(values.whole, 1, _MANY),
-    "worker": _of(values.whole, 0, 2**63 - 1),
+    "worker": _of(values.whole, -(2**63), 2**63 - 1),
     "started_at": _moment,
     "finished_at": _moment,
     "outcome": _of(_text),

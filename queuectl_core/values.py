@@ -145,7 +145,7 @@ def rate(value: object, place: str) -> str:
 
 def exit_codes(value: object, place: str) -> str:
     """A set of exit codes, such as "2,64-78" or 2. It can't contain 0, which means success."""
-    parts = [part.strip() for part in str(value).split(",")]
+    parts = [part.strip() for part in (value if isinstance(value, str) else quote(value)).split(",")]
     for part in parts:
         first, dash, last = part.partition("-")
         ends = (first, last) if dash else (first, first)
@@ -237,7 +237,10 @@ def decode(raw: bytes) -> str:
 
 def quote(value: object, longest: int = 60) -> str:
     """`value` for an error message: printable, on one line, at most `longest` characters."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except ValueError:  # Python 3.11 refuses to print more than 4300 digits.
+        text = "a number with too many digits"
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -265,7 +268,8 @@ def iso(seconds: float | None) -> str | None:
         return None
     from time import gmtime, strftime
 
-    whole_seconds, milliseconds = divmod(int(seconds * 1000 + 0.5), 1000)
+    last = 253402300799999  # Before the year 10000, which no program reads.
+    whole_seconds, milliseconds = divmod(min(int(seconds * 1000 + 0.5), last), 1000)
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole_seconds))}.{milliseconds:03d}Z"
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sqlite3
 import subprocess
 import sys
 import time
+import unittest
 
 import queuectl_core
 from queuectl_core import Queue
-from queuectl_core.errors import BadInput, DatabaseFull, DatabaseUnusable, DuplicateId, Refused, WaitTimedOut
+from queuectl_core.errors import (
+    BadInput,
+    DatabaseFull,
+    DatabaseUnusable,
+    DuplicateId,
+    QueueError,
+    Refused,
+    WaitTimedOut,
+)
 from tests.harness import ROOT, QueueTestCase, wait_until
 
 
@@ -34,6 +44,37 @@ class QueueTest(QueueTestCase):
         id = self.queue.enqueue(["printf", "%s|", "My File", "it's", "$HOME"])
         self.queue.wait(id, timeout=20)
         self.assertEqual(self.run_cli("logs", id).stdout, "My File|it's|$HOME|")
+
+    def test_one_word_with_spaces_an_assignment_or_a_keyword_is_a_program_like_any_other(self):
+        names = ("my program", "A=b", "if")
+        for name in names:
+            path = self.write(f"home/{name}", "#!/bin/sh\necho \"$0:$*\"\n")
+            os.chmod(path, 0o755)
+        path = f"{self.home}:{os.environ['PATH']}"
+        ids = [self.queue.enqueue([name, *more], env={"PATH": path}) for name, more in zip(names, ([], ["x y"], []))]
+        self.run_cli("worker", "start", "--drain", "--foreground")
+        printed = [self.run_cli("logs", id).stdout for id in ids]
+        self.assertEqual(printed, [f"{self.home}/my program:\n", f"{self.home}/A=b:x y\n", f"{self.home}/if:\n"])
+
+    def test_no_argument_raises_anything_but_a_queue_error(self):
+        strange = (
+            *(10**5000, -(10**400), float("nan"), float("inf"), b"\xff", [], {}, object()),
+            *("\ud800", "", "\0", [1], [b"x"]),
+            *([None], {"a": 1}, {1: 2}, True, "9" * 5000, "/" + "x" * 6000),
+        )
+        keywords = [word for word in inspect.signature(Queue.enqueue).parameters if word not in ("self", "command")]
+        calls = [lambda value, word=word: self.queue.enqueue("true", **{word: value}) for word in keywords]
+        calls += [self.queue.enqueue, self.queue.get, self.queue.cancel]
+        calls.append(lambda value: self.queue.wait(value, timeout=0))
+        for call in calls:
+            for value in strange:
+                try:
+                    call(value)
+                except QueueError:
+                    pass
+        for value in ("\0", "\ud800", "/" + "x/" * 3000):
+            with self.assertRaises(DatabaseUnusable):
+                Queue(value)
 
     def test_every_keyword_of_enqueue_takes_effect(self):
         first = self.queue.enqueue("true")
@@ -144,6 +185,46 @@ class ConnectionTest(QueueTestCase):
                 end()
             self.assertEqual(self.committed(), (before[0] + 1, before[1] + 1))
         self.audit()
+
+    @unittest.skipUnless(sys.version_info >= (3, 12), "autocommit is new in Python 3.12")
+    def test_autocommit_decides_who_commits(self):
+        connection = self.connect(autocommit=True)
+        id = Queue(connection=connection).enqueue("true")
+        self.assertEqual((self.committed(), connection.in_transaction), ((0, 1), False))
+        with self.assertRaises(WaitTimedOut):
+            Queue(connection=connection).wait(id, timeout=0)
+        connection = self.connect(autocommit=False)
+        queue = Queue(connection=connection)
+        queue.enqueue("true")
+        self.assertEqual(self.committed(), (0, 1))
+        with self.assertRaises(Refused):
+            queue.wait(id)
+        connection.rollback()
+        queue.enqueue("true")
+        connection.commit()
+        self.assertEqual(self.committed(), (0, 2))
+
+    def test_an_open_transaction_that_has_read_nothing_waits_for_other_writers(self):
+        connection = self.connect(isolation_level=None)
+        queue = Queue(connection=connection)
+        connection.execute("BEGIN")
+        # Another program writes between our first read and our first write, if we let it.
+        connection.set_trace_callback(self.write_once)
+        queue.enqueue("true")
+        connection.set_trace_callback(None)
+        connection.execute("COMMIT")
+        self.assertEqual(self.committed()[1], 1)
+
+    def write_once(self, statement: str) -> None:
+        if "FROM queuectl_config" in statement and not self.committed()[0]:
+            other = sqlite3.connect(self.db, timeout=0)
+            try:
+                other.execute("INSERT INTO orders VALUES ('between')")
+                other.commit()
+            except sqlite3.OperationalError:
+                pass  # Locked: we have the write lock.
+            finally:
+                other.close()
 
     def test_outside_a_transaction_the_connection_decides_when_to_commit(self):
         connection = self.connect()

@@ -29,8 +29,13 @@ COLUMNS = {
     "retry_only_on": ["x'31'", GARBAGE],
     "unique_key": [GARBAGE, "x'ff'"],
     "stdin": ["5", "'x'"],
-    "deferrals": ["'x'"],
-    "attempts": ["'x'"],
+    "deferrals": ["'x'", "-1"],
+    "attempts": ["'x'", "5", "-7", "9223372036854775807"],
+    "last_attempt": ["'x'", "-1"],
+    "waits_for": ["-1", "'x'"],
+    "worker": ["7"],
+    "cancel": ["7"],
+    "finished_at": ["5", "'x'"],
     "created_at": ["'x'", "-1e300", "9e999"],
     "updated_at": ["'x'", "9e999"],
     "started_at": ["'x'", "x'00'"],
@@ -100,6 +105,42 @@ class MalformedRowsTest(WorkersTestCase):
         self.run_cli("cancel", "--all")
         self.run_cli("prune", "-s", "cancelled")
         self.run_cli("worker", "stop", "--now")
+
+    def test_a_job_whose_result_another_program_rejects_is_buried_and_its_worker_lives(self):
+        for id, condition in (("picky", "NEW.state = 'completed'"), ("stubborn", "OLD.state = 'processing'")):
+            self.rows(
+                f"CREATE TRIGGER {id} BEFORE UPDATE OF state ON queuectl_jobs WHEN NEW.id = '{id}' AND {condition}"
+                " BEGIN SELECT RAISE(ABORT, 'not today'); END"
+            )
+        self.start_workers()
+        self.enqueue("--id", "picky", "true")
+        self.wait_for_state("picky", "dead")
+        self.assertEqual(self.job("picky")["error"], "cannot be run: rejected by the database: not today")
+        self.assertEqual(self.rows("SELECT max(id) FROM queuectl_workers"), [(1,)])
+        # This one can't even be buried. Its worker has to leave it behind; the supervisor and its other worker go on.
+        supervisors = self.supervisors()
+        self.enqueue("--id", "stubborn", "true")
+        wait_until(lambda: self.rows("SELECT max(id) FROM queuectl_workers") > [(1,)])
+        self.enqueue("--id", "other", "true")
+        self.wait_for_state("other", "completed")
+        self.assertEqual(self.supervisors(), supervisors)
+        self.check_readers()
+        self.rows("DROP TRIGGER stubborn")
+        wait_until(lambda: self.state("stubborn") in ("completed", "failed", "processing"))
+        self.run_cli("worker", "stop", "--now")
+
+    def test_a_job_completes_even_if_one_that_waits_for_it_was_miscounted(self):
+        self.run_cli("enqueue", "-", input="true\ntrue\n")
+        self.rows("INSERT INTO queuectl_dependencies (job, needs) VALUES (2, 1)")  # Without waits_for.
+        self.run_cli("worker", "start", "--drain", "--foreground")
+        self.assertEqual(self.states(), {"completed": 2})
+
+    def test_rows_left_by_a_replaced_job_do_not_harm_one_that_reuses_its_number(self):
+        self.rows("INSERT INTO queuectl_attempts (job, attempt, worker, started_at) VALUES (1, 1, 1, 1)")
+        self.rows("INSERT INTO queuectl_output VALUES (1, 1, 0, 1, 'old')")
+        self.enqueue("--id", "new", "echo new")
+        self.run_cli("worker", "start", "--drain", "--foreground")
+        self.assertEqual((self.state("new"), self.run_cli("logs", "new").stdout), ("completed", "new\n"))
 
     def test_malformed_jobs_of_a_killed_worker_are_buried(self):
         self.start_workers("-q", "none")

@@ -87,6 +87,27 @@ class RoundTripTest(TransferTestCase):
         self.assertEqual(self.run_cli("logs", "stdin").stdout_bytes, b"\x00\xff in\n")
         self.audit(ids)
 
+    def test_whatever_the_schema_accepts_is_transferred(self):
+        self.run_cli("status")
+        for number, (column, value) in enumerate((
+            ("priority", 2**63 - 1), ("priority", -(2**63)), ("unique_key", "a\nb"), ("unique_key", ""),
+            ("cwd", "relative"), ("cwd", b"\xff"), ("cwd", ""), ("command", "\n"), ("command", b"\xff\0"),
+            ("env", "nonsense"), ("env", "[]"), ("env", '{"A": 1}'), ("bury_on", "x-y"), ("retry_only_on", ""),
+            ("backoff_base", 1e10), ("timeout", 1e10), ("kill_grace", 1e-9), ("created_at", 253402300799.9999),
+            ("run_at", 0), ("queue", "a, b\n"),
+        )):  # fmt: skip
+            insert = f"INSERT INTO queuectl_jobs (id, command, {column}) VALUES (?, 'true', ?)"
+            if column == "command":
+                insert = "INSERT INTO queuectl_jobs (id, command) VALUES (?, ?)"
+            self.rows(insert, f"{column} {number}", value)
+        columns = "id, queue, priority, cwd, env, bury_on, retry_only_on, unique_key, backoff_base, timeout, kill_grace"
+        query = f"SELECT {columns}, CAST(command AS BLOB) FROM queuectl_jobs ORDER BY seq"
+        before, lines = self.rows(query), self.export()
+        self.switch_to_other_queue()
+        self.run_cli("import", input=lines)
+        self.assertEqual(self.rows(query), before)
+        self.assertEqual(self.export(), lines)
+
     def test_a_second_import_adds_only_the_new_jobs_and_leaves_the_rest_alone(self):
         ids = self.enqueue_lines(["true"] * 3)
         lines = self.export()

@@ -133,7 +133,7 @@ class _Waiting:
             # Finish times increase from commit to commit: they are read under the write lock.
             self._since = ended[-1].finished_at or self._since
         # A job that did not complete may have left others stuck, and a new one may be.
-        has_failed = any(job.state != "completed" for job in ended if (job.finished_at or 0) > self._checked_at)
+        has_failed = any(job.state != "completed" for job in ended if _end_of(job) > self._checked_at)
         if has_failed or self._new:
             self._recheck_at = min(self._recheck_at, self._earliest_recheck)
         if time.monotonic() >= self._recheck_at:
@@ -141,7 +141,7 @@ class _Waiting:
         else:
             candidates, self._stuck = [*ended, *self._store.get_many(self._new)], set()
         self._new = []
-        for job in sorted(candidates, key=lambda job: job.finished_at or 0):
+        for job in sorted(candidates, key=_end_of):
             if job.id in self._left and (job.state in FINISHED or job.seq in self._stuck):
                 del self._left[job.id]
                 self._end(job)
@@ -253,3 +253,8 @@ class _Bar:
             sys.stderr.flush()
             self._is_drawn = False
             self._next = 0.0
+
+
+def _end_of(job: Job) -> float:
+    # Another program can store anything there.
+    return job.finished_at if isinstance(job.finished_at, (int, float)) else 0

@@ -10,6 +10,7 @@ import sqlite3
 
 from .. import values
 from ..errors import DatabaseUnusable
+from . import sql
 from .connection import PATIENCE, Connection, Transaction
 
 TYPE_CHECKING = False
@@ -65,6 +66,9 @@ class _Savepoint(Transaction):
         self._began = not self._connection.db.in_transaction
         if self._began:
             super().__enter__()
+        elif self._kind == "IMMEDIATE":
+            # We read before we write; another program's write in between would make ours fail.
+            self._connection.execute(sql.LOCK)
         self._connection.execute("SAVEPOINT queuectl")
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job
+from ..errors import Refused
+from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job, Outcome, judge
 from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
 from . import queries, sql
@@ -16,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..lifecycle import Outcome, Verdict
+    from ..lifecycle import Verdict
     from ..records import NewOutput, Worker
     from ..settings import Config
 
@@ -162,6 +163,14 @@ class Claims(Roster):
             chosen = self._choose_others(job, verdict, None, self.config()) if settled else []
         self._ring(chosen)
         return settled
+
+    def settle_or_bury(self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput = NO_OUTPUT) -> bool:
+        """Settle; if the database rejects the result (another program has a trigger on the table), bury the job."""
+        try:
+            return self.settle(job, outcome, verdict, output)
+        except Refused as error:
+            outcome = Outcome("unrunnable", detail=str(error))
+            return self.settle(job, outcome, judge(job, outcome, self._clock()), output)
 
     def settle_and_claim(
         self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput, queues: str | None

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 
+from .. import values
 from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable
 from . import sql
 from .connection import PATIENCE, Connection, Transaction
@@ -71,7 +72,10 @@ class Database:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise DatabaseUnusable(f"needs SQLite 3.31 or later; this Python has {sqlite3.sqlite_version}")
         # Resolve symbolic links: SQLite keeps the WAL next to the target, and we keep the bells there.
-        self.path = os.path.realpath(path)
+        try:
+            self.path = os.path.realpath(path)
+        except ValueError as error:  # A NUL, or half of a surrogate pair.
+            raise DatabaseUnusable(f"{values.quote(path)}: not a file name: {error}") from None
         if not must_exist and not os.path.exists(self.path):
             from .filesystem import create  # Deferred: most commands create no file.
 

@@ -91,7 +91,7 @@ def create(path: str) -> None:
         sync_folder(os.path.dirname(path))
     except FileExistsError:
         pass  # Another process created it first.
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # The last: a path of a thousand folders.
         reason = getattr(error, "strerror", None) or error
         raise DatabaseUnusable(f"{path}: cannot be created: {reason}") from None
 

@@ -40,7 +40,7 @@ JOBS_BY_PREFIX = """
 JOBS_BY_IDS = "SELECT %s FROM queuectl_jobs WHERE id IN (%%s)" % JOB_COLUMNS
 # `%s` is a WHERE clause built from the conditions below, and an order.
 LIST = """
-    SELECT %s, %s FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
+    SELECT %s, %s FROM queuectl_jobs AS job LEFT JOIN queuectl_queues AS queue ON queue.name = job.queue
     %%s LIMIT :limit
 """ % (", ".join("job." + name for name in Job._fields), REASON)
 LIST_STATES = "job.state IN (%s)"
@@ -101,7 +101,9 @@ DEPENDENTS = """
     SELECT job.id FROM waiter JOIN queuectl_jobs AS job ON job.seq = waiter.seq WHERE job.state = 'pending'
 """
 OLDEST_FIRST = "SELECT %s FROM queuectl_jobs ORDER BY seq" % JOB_COLUMNS
-COUNTS = "SELECT name, %s FROM queuectl_queues ORDER BY name" % ", ".join(STATES)
+COUNTS = "SELECT CAST(name AS TEXT), %s FROM queuectl_queues ORDER BY name" % ", ".join(
+    "CAST(%s AS INTEGER)" % state for state in STATES
+)
 RUNNING = """
     SELECT worker, id, started_at FROM queuectl_jobs
     WHERE state = 'processing' AND state <> 'pending'
@@ -111,7 +113,7 @@ ATTEMPTS = """
     FROM queuectl_attempts WHERE job = :job ORDER BY attempt
 """
 OUTPUT = """
-    SELECT position, stream, data FROM queuectl_output
+    SELECT CAST(position AS INTEGER), CAST(stream AS INTEGER), CAST(data AS BLOB) FROM queuectl_output
     WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
 """
 # Jobs that wait for one that won't complete unless a user revives it.

@@ -169,9 +169,9 @@ class Reader(Database):
 
     def attempts(self, job: Job) -> Sequence[Attempt]:
         """The history of a job, oldest attempt first."""
-        from ..records import Attempt  # Deferred: enqueue doesn't need records.
+        from ..records import attempt_from  # Deferred: enqueue doesn't need records.
 
-        return [Attempt(*row) for row in self._rows(queries.ATTEMPTS, {"job": job.seq})]
+        return [attempt_from(row) for row in self._rows(queries.ATTEMPTS, {"job": job.seq})]
 
     def output(self, job: Job, attempt: int, position: int = 0) -> Iterator[Chunk]:
         """The chunks (position, stream, data) of an attempt's output, starting at `position`."""

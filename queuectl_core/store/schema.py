@@ -241,8 +241,8 @@ SCHEMA = (
     CREATE TRIGGER queuectl_completed AFTER UPDATE OF state ON queuectl_jobs
     WHEN NEW.state = 'completed' AND EXISTS
         (SELECT 1 FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0) BEGIN
-        UPDATE queuectl_jobs SET waits_for = waits_for - 1,
-            ready = CASE WHEN waits_for = 1 AND state IN %s THEN run_at <= %s END
+        UPDATE queuectl_jobs SET waits_for = waits_for - (waits_for > 0),
+            ready = CASE WHEN waits_for <= 1 AND state IN %s THEN run_at <= %s END
         WHERE seq IN (SELECT job FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0);
         UPDATE queuectl_dependencies SET met = 1 WHERE needs = NEW.seq AND met = 0;
     END

@@ -105,10 +105,11 @@ HOLDER_OF_KEY = """
 DROP_INPUT = "DELETE FROM queuectl_inputs WHERE job = :job"
 ADD_INPUT = "INSERT INTO queuectl_inputs (job, data) VALUES (:job, :data)"
 SET_INPUT_SIZE = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"
-INPUT = "SELECT data FROM queuectl_inputs WHERE job = :job"
+# Other programs can store text where a BLOB belongs.
+INPUT = "SELECT CAST(data AS BLOB) FROM queuectl_inputs WHERE job = :job"
 # One id of `--after`, met if that job has already completed.
 ADD_DEPENDENCY = """
-    INSERT INTO queuectl_dependencies (job, needs, met)
+    INSERT OR REPLACE INTO queuectl_dependencies (job, needs, met)
     SELECT :job, seq, state = 'completed' FROM queuectl_jobs WHERE seq = :needs
 """
 _UNMET = "(SELECT count(*) FROM queuectl_dependencies WHERE job = :job AND met = 0)"
@@ -190,18 +191,20 @@ NEXT_START = """
 COUNT_START = """
     UPDATE queuectl_queues AS queue SET next_start = :now + coalesce(%s, 0) WHERE name = :queue
 """ % _INTERVAL
+# With max() and a NULL that the CHECKs imply: a malformed row must be claimable, to be buried, or it blocks its queue.
 _CLAIM = """
-    UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = attempts + 1,
-        last_attempt = last_attempt + 1, started_at = :now, updated_at = :now,
-        exit_code = NULL, error = NULL
+    UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = max(attempts, 0) + 1,
+        last_attempt = max(last_attempt, attempts, 0) + 1, started_at = :now, updated_at = :now,
+        finished_at = NULL, exit_code = NULL, error = NULL
     WHERE seq = %%s AND %s
 """ % (target("claim"), guard("claim"))
 CLAIM_RETURNING = _CLAIM % ("(%s)" % CLAIMABLE) + "RETURNING " + JOB_COLUMNS
 # The same before SQLite 3.35, after CLAIMABLE in the same BEGIN IMMEDIATE.
 CLAIM_SEQ = _CLAIM % ":seq"
 
+# OR REPLACE, here and below: a row of a job that another program's REPLACE deleted may still be there.
 BEGIN_ATTEMPT = """
-    INSERT INTO queuectl_attempts (job, attempt, worker, started_at, token)
+    INSERT OR REPLACE INTO queuectl_attempts (job, attempt, worker, started_at, token)
     VALUES (:job, :attempt, :worker, :now, :token)
 """
 TOKEN = "SELECT token FROM queuectl_attempts WHERE job = :job AND attempt = :attempt"
@@ -216,7 +219,7 @@ SETTLE = f"""
         finished_at = CASE WHEN {_CANCELS} THEN :now ELSE :finished_at END,
         error = CASE WHEN {_CANCELS} THEN 'cancelled' ELSE :error END,
         worker = NULL, cancel = 0, run_at = coalesce(:run_at, run_at), updated_at = :now,
-        attempts = attempts - :refund, deferrals = deferrals + :deferral, exit_code = :exit_code
+        attempts = max(attempts - :refund, 0), deferrals = max(deferrals, 0) + :deferral, exit_code = :exit_code
     WHERE seq = :job AND {guard("succeed")} AND worker = :worker AND last_attempt = :attempt
 """
 END_ATTEMPT = """
@@ -235,7 +238,7 @@ IDENTIFY_ATTEMPT = """
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
 """
 ADD_OUTPUT = """
-    INSERT INTO queuectl_output (job, attempt, position, stream, data) VALUES (?, ?, ?, ?, ?)
+    INSERT OR REPLACE INTO queuectl_output (job, attempt, position, stream, data) VALUES (?, ?, ?, ?, ?)
 """
 DROP_OUTPUT = "DELETE FROM queuectl_output WHERE job = ? AND attempt = ? AND position = ?"
 HOLDS = """
@@ -443,6 +446,8 @@ REPAIRS = {
 
 # --- configuration ------------------------------------------------------------------------------
 
-CONFIG = "SELECT key, value FROM queuectl_config ORDER BY key"
+CONFIG = "SELECT CAST(key AS TEXT), value FROM queuectl_config ORDER BY key"
 CONFIG_SET = "INSERT OR REPLACE INTO queuectl_config (key, value) VALUES (:key, :value)"
+# Changes nothing, but takes the write lock.
+LOCK = "UPDATE queuectl_meta SET value = value WHERE key IS NULL"
 CONFIG_UNSET = "DELETE FROM queuectl_config WHERE key = :key"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from ..errors import Refused
 from ..lifecycle import Outcome, judge, malformed
 from ..store import bell
 from . import lifeline
@@ -49,8 +50,11 @@ def rescue_workers(
             continue
         fault = malformed(job)
         outcome = Outcome("unrunnable", detail=fault) if fault else Outcome("lost")
-        if store.settle(job, outcome, judge(job, outcome, time.time())):
-            rescued.append(job.id)
+        try:
+            if store.settle_or_bury(job, outcome, judge(job, outcome, time.time())):
+                rescued.append(job.id)
+        except Refused:
+            kept.add(job.worker)  # Another program's trigger forbids even that. Others must be rescued nevertheless.
     for worker in workers:
         if worker not in kept:
             store.unregister(worker)

@@ -85,6 +85,8 @@ class Supervisor:
         It is 1 if `plan.drain` is set and a job was buried. Raises DatabaseGone at the end if the file is gone.
         """
         alarm = self._listen()
+        events = select.poll()  # Unlike select, it takes a descriptor above 1023.
+        events.register(alarm, select.POLLIN)
         gc.freeze()  # Otherwise garbage collection in each worker would copy the shared pages.
         with self._store() as store:
             if self._id is None:
@@ -98,7 +100,8 @@ class Supervisor:
             if all(slot.is_done for slot in self._slots):
                 break
             is_told = self._notify(f"READY=1\nSTATUS={self._status()}")
-            if select.select([alarm], [], [], self._pause() if is_usable and is_told else RETRY)[0]:
+            pause = self._pause() if is_usable and is_told else RETRY
+            if events.poll(None if pause is None else int(pause * 1000 + 0.999)):
                 os.read(alarm, 4096)
         if self._gone:
             bell.remove(self._plan.path, self._id)

@@ -11,7 +11,7 @@ import tempfile
 import time
 
 from .. import settings
-from ..errors import DatabaseBusy, DatabaseFull, QueueError
+from ..errors import DatabaseBusy, DatabaseFull, QueueError, Refused
 from ..lifecycle import Outcome, judge, malformed
 from ..records import Identity
 from ..store.claims import Claim
@@ -149,16 +149,16 @@ class Worker:
         verdict = judge(job, outcome, self._clock())
         claim: Claim | None = None
         is_machine_busy = outcome.kind == "released" and outcome.detail is not None
-        if self._inbox.wanted == "run" and not is_machine_busy:
-            settled, claim = self._persist(
-                self._store.settle_and_claim, job, outcome, verdict, output.pending(), self._orders.queues
-            )
-        else:
-            settled = self._persist(self._store.settle, job, outcome, verdict, output.pending())
-        if settled:
-            self._orders.log(f"{verdict.move} {job.id}: {verdict.error or 'exit 0'}")
-        else:
-            self._orders.log(f"{job.id} was taken from this worker; its result is discarded")
+        result = (job, outcome, verdict, output.pending())
+        try:
+            if self._inbox.wanted == "run" and not is_machine_busy:
+                settled, claim = self._persist(self._store.settle_and_claim, *result, self._orders.queues)
+            else:
+                settled = self._persist(self._store.settle, *result)
+        except Refused:
+            settled = self._persist(self._store.settle_or_bury, *result)
+        taken = f"{job.id} was taken from this worker; its result is discarded"
+        self._orders.log(f"{verdict.move} {job.id}: {verdict.error or 'exit 0'}" if settled else taken)
         self._back_off(is_machine_busy)
         return claim or self._claim()
 
