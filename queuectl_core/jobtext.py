@@ -40,8 +40,16 @@ class JsonText:
 
     def objects(self, line: str) -> list[dict[str, object]] | None:
         """The objects that this line completes; None if it is a shell line. Raises BadInput."""
-        if not self.is_open and not is_json(line):
-            return None
+        if self.is_open:
+            if "}" not in line and "]" not in line:  # Nothing ends here. Decoding each time would be quadratic.
+                self._text += line + "\n"
+                return []
+        else:
+            whole = _object(line)
+            if whole is not None:
+                return [whole]
+            if not is_json(line):
+                return None
         self._text += line
         found: list[dict[str, object]] = []
         while self._skip():
@@ -80,6 +88,15 @@ class JsonText:
             else:
                 return bool(first)
             self._text = self._text[1:]
+
+
+def _object(line: str) -> dict[str, object] | None:
+    """The only object on a line, which is what most lines are; None for anything else."""
+    try:
+        given = DECODER.decode(line)
+    except (ValueError, RecursionError):
+        return None
+    return given if isinstance(given, dict) else None
 
 
 def is_json(text: str) -> bool:

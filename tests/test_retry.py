@@ -313,7 +313,7 @@ class ConfigTest(QueueTestCase):
             ["set", "backoff-base", "-1"], ["set", "timeout", "-5s"], ["set", "timeout", "soon"],
             ["set", "output-limit", "-1"], ["set", "output-limit", "1.5m"], ["set", "output-limit", "²"],
             ["set", "kill-grace", "1e999"], ["set", "a,b.timeout", "1"], ["set", ".timeout", "1"],
-            ["set", "timeout"], ["set"], ["get", "zzz"], ["get"], ["unset", "zzz"], [],
+            ["set", "timeout"], ["set"], ["get", "zzz"], ["unset", "zzz"], [],
         ):  # fmt: skip
             with self.subTest(args=args):
                 result = self.run_cli("config", *args, code=2)

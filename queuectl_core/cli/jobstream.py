@@ -58,7 +58,7 @@ class JobParser:
         self._places = places
         self._template = template
         self._json: JsonText | None = None
-        self._began = 0  # The line on which the JSON began that isn't complete.
+        self._began = 0  # The line on which the JSON began that isn't complete, or 0.
 
     def parse(
         self, records: list[tuple[int, str]] | None
@@ -80,36 +80,40 @@ class JobParser:
             try:
                 if self._template is not None:
                     jobs.append(_from_line(pattern, self._template, text, number))
-                elif (self._json or text.lstrip().startswith(("{", "["))) and self._add_json(text, number, jobs, now):
-                    pass
+                elif (self._began or text.lstrip().startswith(("{", "["))) and self._add_json(text, number, jobs, now):
+                    lines += [number] * (len(jobs) - len(lines))
+                    continue
                 else:
                     jobs.append(NewJob._make((*before, values.command(text, "command"), *after)))
+                lines.append(number)
             except BadInput as error:
-                began = f" (it began on line {self._began})" if self._json else ""
+                began = f" (it began on line {self._began})" if self._began else ""
                 return jobs, lines, BadInput(f"line {number}: {error}{began}")
-            lines += [number] * (len(jobs) - len(lines))
         return jobs, lines, None
 
     def _add_json(self, text: str, number: int, jobs: list[NewJob], now: float) -> bool:
         """Add the jobs whose JSON this line completes; False if it is a shell line."""
-        from ..jobjson import from_object  # Deferred: shell lines never need json.
-        from ..jobtext import JsonText
+        if self._json is None:
+            # Deferred: shell lines never need json.
+            from ..jobjson import from_object
+            from ..jobtext import JsonText
 
-        reading = self._json or JsonText()
-        objects = reading.objects(text)
+            self._json, self._from_object = JsonText(), from_object
+        objects = self._json.objects(text)
         if objects is None:
             return False
         for given in objects:
-            jobs.append(from_object(given, self._fields, now, self._places))
-        if reading.size > LONGEST_LINE:
+            jobs.append(self._from_object(given, self._fields, now, self._places))
+        if not self._json.is_open:
+            self._began = 0
+        elif self._json.size > LONGEST_LINE:
             raise BadInput("a JSON object longer than 16 MiB")
-        if reading.is_open and not self._json:
-            self._began = number
-        self._json = reading if reading.is_open else None
+        else:
+            self._began = self._began or number
         return True
 
     def _end(self) -> BadInput | None:
-        if not self._json:
+        if not self._began:
             return None
         return BadInput(f"line {self._began}: not valid JSON: what begins here has no end")
 
