@@ -48,6 +48,15 @@ def json_object(text: str) -> dict[str, object]:
     return given
 
 
+def whole_object(text: str) -> dict[str, object] | None:
+    """The JSON object that is all of the text, as most jobs are; None for anything else. Raises BadInput."""
+    try:
+        given = DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return given if isinstance(given, dict) else None
+
+
 def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     unique = dict(pairs)
     if len(unique) < len(pairs):

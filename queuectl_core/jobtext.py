@@ -12,7 +12,7 @@ import re
 
 from . import values
 from .errors import BadInput
-from .jobjson import DECODER
+from .jobjson import DECODER, whole_object
 
 # A JSON object or an array of them, or the start of one.
 _LOOKS_LIKE_JSON = re.compile(r'\{\s*("(?:[^"\\]|\\.)*"\s*:|\}|$)|\[\s*(\{|\]|$)', re.DOTALL)
@@ -45,7 +45,7 @@ class JsonText:
                 self._text += line + "\n"
                 return []
         else:
-            whole = _object(line)
+            whole = whole_object(line)
             if whole is not None:
                 return [whole]
             if not is_json(line):
@@ -88,15 +88,6 @@ class JsonText:
             else:
                 return bool(first)
             self._text = self._text[1:]
-
-
-def _object(line: str) -> dict[str, object] | None:
-    """The only object on a line, which is what most lines are; None for anything else."""
-    try:
-        given = DECODER.decode(line)
-    except (ValueError, RecursionError):
-        return None
-    return given if isinstance(given, dict) else None
 
 
 def is_json(text: str) -> bool:

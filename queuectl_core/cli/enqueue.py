@@ -198,16 +198,23 @@ def _jobs(words: list[str], fields: dict[str, object]) -> list[jobspec.NewJob]:
 
 def _from_brackets(text: str, fields: dict[str, object]) -> list[jobspec.NewJob] | None:
     """The jobs of an argument that starts with "{" or "["; None if it is a shell line."""
-    from ..jobjson import from_object  # Deferred: plain commands never need json.
-    from ..jobtext import JsonText
+    from ..jobjson import from_object, whole_object  # Deferred: plain commands never need json.
 
-    given = JsonText()
-    objects = given.objects(text)
-    if given.is_open:
-        raise BadInput(f"not valid JSON: it has no end: {values.quote(text)}")
+    whole = whole_object(text)
+    objects: list[dict[str, object]] | None = [whole] if whole is not None else _objects(text)
     if objects is None:
         return None
     return [from_object(found, fields, time.time(), OPTIONS) for found in objects]
+
+
+def _objects(text: str) -> list[dict[str, object]] | None:
+    from ..jobtext import JsonText
+
+    reading = JsonText()
+    objects = reading.objects(text)
+    if reading.is_open:
+        raise BadInput(f"not valid JSON: it has no end: {values.quote(text)}")
+    return objects
 
 
 def _joined(words: list[str]) -> str:
