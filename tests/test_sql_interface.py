@@ -126,6 +126,13 @@ class InsertTest(QueueTestCase):
         self.run_cli("show", "job0")
         self.audit(ids)
 
+    def test_an_id_that_begins_with_a_dash_can_be_named_after_two_dashes(self):
+        self.rows("INSERT INTO queuectl_jobs (id, command, run_at) VALUES ('-n', 'true', 4e9)")
+        for command in ("show", "cancel", "retry"):
+            self.assertIn("-n", self.run_cli(command, "--", "-n").stdout)
+        self.run_cli("wait", "--", "-n")
+        self.run_cli("worker", "start", "--", "-n", code=2)
+
     def test_values_that_could_not_be_read_back_are_rejected(self):
         for column, value in (
             ("id", b"blob"), ("queue", b"blob"), ("env", b"{}"), ("bury_on", b"1"),

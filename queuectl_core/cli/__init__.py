@@ -21,6 +21,9 @@ class Command(NamedTuple):
     help: str
 
 
+# Commands for which the words behind "--" are a command line of their own.
+TAKES_WORDS = ("enqueue", "completion")
+
 COMMANDS = {
     command.name: command
     for command in (

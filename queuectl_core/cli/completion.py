@@ -94,7 +94,6 @@ STATES_FOR = {
 
 def completion_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", help=", ".join(SCRIPTS))
-    parser.set_defaults(takes_rest=True)
 
 
 def completion(args: Namespace) -> int:

@@ -61,7 +61,6 @@ examples:
 def enqueue_arguments(parser: ArgumentParser) -> None:
     parser.usage = "queuectl enqueue [options] JSON | COMMAND | -- WORD ... | - | --file FILE"
     parser.epilog = EXAMPLES
-    parser.set_defaults(takes_rest=True)
     parser.add_argument(
         "words",
         nargs="*",

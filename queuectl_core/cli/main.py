@@ -34,8 +34,6 @@ def run(words: list[str]) -> int:
     if args.noun is None:
         parser_for([]).print_help(sys.stderr)
         return 2
-    if rest is not None and not getattr(args, "takes_rest", False):
-        raise BadInput(f"'--' cannot be used here (see '{args.parser.prog} --help')")
     args.rest = rest
     terminal.quiet, terminal.color = args.quiet, args.color
     gc.enable()
