@@ -243,6 +243,8 @@ class Command:
         if self._reap_orphans() and now < self._kill_at:
             self._check_group_at = now + GROUP_POLL
             return True
+        if not self._signal_group(0):
+            return False  # It had only zombies. Most groups end here, without a look through /proc.
         # killpg counts zombies too, and PID 1 of a container may never reap them.
         remaining = members(self.pid)
         if not remaining and not has_hidden_members(self.pid):
