@@ -70,6 +70,16 @@ def moment(value: object, place: str, now: float, any_epoch: bool = False) -> fl
     return seconds
 
 
+def past(value: str, place: str, now: float) -> float:
+    """Epoch seconds from a duration before `now` ("90", "7d") or from a time, as `moment` takes it."""
+    for parse in (moment, lambda value, place, now: now - duration(value, place)):
+        try:
+            return parse(value, place, now)
+        except BadInput:
+            pass
+    raise BadInput(f"{place}: not a duration or a time: {quote(value)} (write 90m, 7d, 2030-01-31 or 2030-01-31 08:00)")
+
+
 def _epoch(seconds: float, place: str, any_epoch: bool) -> float:
     if FIRST_EPOCH <= seconds < LAST_EPOCH or (any_epoch and abs(seconds) < 1e15):
         return seconds

@@ -39,7 +39,7 @@ CORRECTED = {
     "kill x": "cancel x",
     "remove x": "cancel x",
     "requeue x": "retry x",
-    "history": "list --limit 0",
+    "history": "list --since 7d",
     "logs": "list",
     "init": "enqueue 'echo hello'",
     """'{"cmd":"x"}'""": """enqueue '{"command": "x"}'""",

@@ -37,7 +37,7 @@ ORDER = {
         "database",
         "copies",
         "reader",
-        "roster",
+        "roster search",
         "client claims",
         "store",
     ),
@@ -56,7 +56,8 @@ ORDER = {
         "__init__ terminal queue_file",
         "hints",
         "parser",
-        "tables bulk jobstream",
+        "tables bulk jobstream output",
+        "columns",
         "enqueue jobs status logs wait cancel queues prune workers config doctor backup transfer install"
         " completion manual",
         "change dlq",

@@ -61,11 +61,12 @@ class SampleJobsTestCase(QueueTestCase):
 
 
 class ListTest(SampleJobsTestCase):
-    def test_list_shows_jobs_in_every_state_newest_first(self):
+    def test_list_shows_jobs_in_every_state_running_ones_first_then_the_newest_first(self):
         self.enqueue_one_in_each_state()
         lines = self.run_cli("list").lines
-        self.assertEqual([line.split()[0] for line in lines[1:]], ["is-" + s for s in reversed(STATES)])
-        self.assertEqual([line.split()[1] for line in lines[1:]], list(reversed(STATES)))
+        states = ["processing", *(state for state in reversed(STATES) if state != "processing")]
+        self.assertEqual([line.split()[0] for line in lines[1:]], ["is-" + state for state in states])
+        self.assertEqual([line.split()[1] for line in lines[1:]], states)
         self.assertIn("exit 2", "\n".join(lines))
 
     def test_list_filters_by_state_and_queue(self):
@@ -98,16 +99,24 @@ class ListTest(SampleJobsTestCase):
         self.assertEqual((by_state["dead"]["exit_code"], by_state["dead"]["error"]), (2, "exit 2"))
         self.assertEqual((by_state["completed"]["exit_code"], by_state["completed"]["error"]), (0, None))
 
-    def test_a_table_shows_20_jobs_and_stderr_counts_the_rest(self):
+    def test_a_table_on_a_terminal_shows_20_jobs_and_counts_the_rest_and_a_pipe_gets_all(self):
+        import pty
+
         self.enqueue_copies(25)
+        controller, terminal = pty.openpty()
+        process = self.start_cli("list", stdout=terminal, stderr=terminal)
+        os.close(terminal)
+        shown = shown_on(controller).decode()
+        self.assertEqual((process.wait(20), len(shown.splitlines())), (0, 1 + 20 + 1), shown)
+        self.assertIn("… and 5 more; use --limit 0 to show all", shown)
         result = self.run_cli("list")
-        self.assertEqual(len(result.lines), 1 + 20)
-        self.assertIn("5 more", result.stderr)
-        self.assertEqual(len(self.run_cli("list", "--limit", "7").lines), 1 + 7)
-        result = self.run_cli("list", "--limit", "0")
         self.assertEqual((len(result.lines), result.stderr), (1 + 25, ""))
-        result = self.run_cli("list", "--limit", "25")
-        self.assertEqual((len(result.lines), result.stderr), (1 + 25, ""))
+        result = self.run_cli("list", "--limit", "7")
+        self.assertEqual(len(result.lines), 1 + 7)
+        self.assertIn("18 more", result.stderr)
+        for limit in ("0", "25"):
+            result = self.run_cli("list", "--limit", limit)
+            self.assertEqual((len(result.lines), result.stderr), (1 + 25, ""))
         self.assertEqual(len(self.run_cli("list", "--json").json), 25)
         self.assertEqual(len(self.run_cli("list", "--json", "-n", "3").json), 3)
 

@@ -249,7 +249,7 @@ class SchemaTest(StoreTestCase):
             "INSERT INTO queuectl_jobs (id, command, cwd) VALUES"
             " (CAST(x'61ff' AS TEXT), CAST(x'747275ff65' AS TEXT), CAST(x'2fff' AS TEXT))"
         )
-        self.assertEqual(len(list(store.jobs())), 1)  # However it decodes them.
+        self.assertEqual(len(list(store.oldest_first())), 1)  # However it decodes them.
         for command in (["list"], ["list", "--json"], ["status"], ["worker", "list"]):
             self.run_cli(*command)
 
@@ -710,5 +710,5 @@ class LockTest(StoreTestCase):
         store = self.store()
         with self.assertRaises(BadInput):
             new_job(timeout=-1)
-        self.assertEqual(list(store.jobs()), [])
+        self.assertEqual(list(store.oldest_first()), [])
         self.assertEqual(json.loads(self.run_cli("list", "--json").stdout), [])

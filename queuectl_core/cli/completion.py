@@ -228,10 +228,12 @@ def _open(database: str) -> Reader:
 def _ids(name: str, database: str) -> list[Candidate]:
     if not os.path.exists(database):  # Don't create it.
         return []
+    from ..store.search import Search, find
+
     with _open(database) as store:
         if name.startswith("worker "):
             return [(str(row.id), f"pid {row.pid}") for row in store.workers() if row.role == "worker"]
-        jobs = store.jobs(STATES_FOR.get(name, ()), limit=MAX_IDS)
+        jobs, _ = find(store, Search(STATES_FOR.get(name, ())), MAX_IDS, is_bounded=True)
         return [(job.id, f"{job.state}: {job.command[:60]}") for job, _ in jobs]
 
 

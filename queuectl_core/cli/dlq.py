@@ -5,17 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from .bulk import Acknowledgements, each, selected_ids
-from .jobs import list_jobs
+from .jobs import list_jobs, search_arguments
 from .prune import shrink
 from .queue_file import open_client
 
 
 def dlq_list_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
-    parser.add_argument(
-        "-n", "--limit", metavar="N", help="at most N jobs; 0 means all (default: 20 in a table, all in JSON)"
-    )
-    parser.add_argument("--json", action="store_true", help="print a JSON array")
+    search_arguments(parser)
 
 
 def dlq_list(args: Namespace) -> int:

@@ -32,7 +32,7 @@ COMMAND_WORDS = {
     **dict.fromkeys("check repair fsck".split(), "doctor"),
     **dict.fromkeys("update modify change".split(), "edit"),
     "tail": "logs -f",
-    "history": "list --limit 0",
+    "history": "list --since 7d",
     "jobs": "list",
     "workers": "worker list",
     "dead": "dlq list",

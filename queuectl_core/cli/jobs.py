@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, values
 from ..errors import BadInput
+from ..store.search import MOST, SORTS, Search, find, is_filtered, matching
+from .columns import COLUMNS, columns_table
+from .output import OutputReader, last_lines
 from .queue_file import open_reader
 from .tables import attempts_table, job_sheet, jobs_table
 from .terminal import print_json, print_json_array, tell
@@ -14,8 +18,10 @@ from .terminal import print_json, print_json_array, tell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..store.reader import Reader
+    from ..store.search import Listed
 
 TABLE_LIMIT = 20
+LAST_LINES = 10  # Of output, in `show`.
 
 
 # --- list ----------------------------------------------------------------------------------------
@@ -30,25 +36,93 @@ def list_jobs_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help=f"only jobs in this state; may be repeated: {', '.join(lifecycle.STATES)}",
     )
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
-    parser.add_argument(
+    search_arguments(parser)
+
+
+def search_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments that `list` and `dlq list` share."""
+    add = parser.add_argument
+    add("-q", "--queue", action="append", default=[], metavar="QUEUE", help="only jobs in this queue; may be repeated")
+    add(
+        "--since",
+        metavar="WHEN",
+        help="only jobs that finished, or if unfinished were enqueued, at this time or later: 7d (ago), or a time",
+    )
+    add("--until", metavar="WHEN", help="the same, at this time or earlier")
+    add("--grep", metavar="TEXT", help="only jobs with this text in the command, id or error, in any case")
+    add("--exit", metavar="CODES", help="only jobs whose last attempt exited with one of these, such as 2,64-78")
+    add("--attempted", action="store_true", help="only jobs that have failed at least once")
+    add("--sort", metavar="FIELD", help=f"sort by this, smallest first: {', '.join(SORTS)}")
+    add("--reverse", action="store_true", help="reverse the order")
+    add("--columns", metavar="NAMES", help=f"show these columns, such as id,took,command: {', '.join(COLUMNS)}")
+    add(
         "-n",
         "--limit",
         metavar="N",
-        help=f"at most N jobs; 0 means all (default: {TABLE_LIMIT} in a table, all in JSON)",
+        help=f"at most N jobs; 0 means all (default: {TABLE_LIMIT} on a terminal). Without 0, a table covers the newest"
+        f" {MOST:,} jobs if there are more",
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON array")
+    add("--json", action="store_true", help="print a JSON array")
 
 
 def list_jobs(args: Namespace) -> int:
-    states = [_state(word) for word in args.state]
-    queue = None if args.queue is None else values.name(args.queue, "--queue")
-    limit = None if args.json else TABLE_LIMIT
+    search = _search(args)
+    columns = None if args.columns is None else _columns(args)
+    limit = TABLE_LIMIT if not args.json and sys.stdout is not None and sys.stdout.isatty() else None
     if args.limit is not None:
         limit = values.whole(args.limit, "--limit", 0) or None
-    with open_reader(args) as store:
-        print_jobs(store, states, queue, limit, args.json)
+    with open_reader(args) as store, store.snapshot():
+        if args.json:
+            from ..jobjson import job_json
+
+            jobs, _ = find(store, search, limit)
+            print_json_array(job_json(job, reason) for job, reason in jobs)
+            return 0
+        is_all = args.limit is not None and limit is None
+        shown, searched = _running_first(store, search, None if limit is None else limit + 1, not is_all)
+        number = None if is_filtered(search) else matching(store, search)
+    left_out = limit is not None and len(shown) > limit
+    shown = shown[:limit]
+    if columns:
+        columns_table(shown, columns, time.time())
+    elif shown:
+        jobs_table(shown, time.time())
+    else:
+        tell(_nothing(search))
+    if left_out:
+        more = "more" if number is None else f"{number - len(shown)} more"
+        tell(f"… and {more}; use --limit 0 to show all")
+    elif searched:
+        tell(f"only the newest {searched:,} jobs were searched; to search all, add --limit 0")
     return 0
+
+
+def _search(args: Namespace) -> Search:
+    """What the options ask for."""
+    now = time.time()
+    if args.sort is not None and args.sort not in SORTS:
+        raise BadInput(f"--sort: no such field: {values.quote(args.sort)} ({values.nearest(args.sort, list(SORTS))})")
+    return Search(
+        states=tuple(dict.fromkeys(_state(word) for word in args.state)),
+        queues=tuple(dict.fromkeys(values.name(queue, "--queue") for queue in args.queue)),
+        since=None if args.since is None else values.past(args.since, "--since", now),
+        until=None if args.until is None else values.past(args.until, "--until", now),
+        text=args.grep or None,
+        codes=None if args.exit is None else values.exit_codes(args.exit, "--exit"),
+        attempted=args.attempted,
+        sort=args.sort,
+        reverse=args.reverse,
+    )
+
+
+def _columns(args: Namespace) -> list[str]:
+    if args.json:
+        raise BadInput("--columns: cannot be used together with --json")
+    names = [name.strip().lower() for name in args.columns.split(",")]
+    for name in names:
+        if name not in COLUMNS:
+            raise BadInput(f"--columns: no such column: {values.quote(name)} ({values.nearest(name, list(COLUMNS))})")
+    return names
 
 
 def _state(word: str) -> str:
@@ -64,29 +138,25 @@ def _state(word: str) -> str:
     return meant
 
 
-def print_jobs(store: Reader, states: list[str], queue: str | None, limit: int | None, json: bool) -> None:
-    """Print jobs as a table or as JSON. With a table, stderr says how many the limit left out."""
-    with store.snapshot():
-        jobs = store.jobs(states, queue, limit)
-        if json:
-            from ..jobjson import job_json
+def _running_first(
+    store: Reader, search: Search, limit: int | None, is_bounded: bool
+) -> tuple[list[Listed], int | None]:
+    """The jobs found, and how many were searched if not all. Unless an order is asked for, running jobs come first."""
+    first: list[Listed] = []
+    if search.sort is None and not search.reverse and (not search.states or "processing" in search.states):
+        first = list(find(store, search._replace(states=("processing",)), limit, is_bounded)[0])
+        if search.states == ("processing",):
+            return first, None
+        search = search._replace(but_running=True)
+        limit = None if limit is None else limit - len(first)
+    rest, searched = find(store, search, limit, is_bounded)
+    return first + list(rest), searched
 
-            print_json_array(job_json(job, reason) for job, reason in jobs)
-            return
-        shown = list(jobs)
-        counts = store.counts()
-    matching = sum(
-        number
-        for name, by_state in counts.items()
-        for state, number in by_state.items()
-        if queue in (None, name) and (not states or state in states)
-    )
-    if not shown:
-        tell("no jobs" + (" in this state" if states else "") + (" in this queue" if queue else ""))
-        return
-    jobs_table(shown, time.time())
-    if matching > len(shown):
-        tell(f"… and {matching - len(shown)} more; use --limit 0 to show all")
+
+def _nothing(search: Search) -> str:
+    if is_filtered(search):
+        return "no jobs match"
+    return "no jobs" + (" in this state" if search.states else "") + (" in this queue" if search.queues else "")
 
 
 # --- show ----------------------------------------------------------------------------------------
@@ -101,6 +171,8 @@ def show(args: Namespace) -> int:
     with open_reader(args) as store, store.snapshot():
         job = store.get(args.id)
         reason, needs, attempts = store.reason(job), store.needs(job), store.attempts(job)
+        reader = OutputReader(store, job, job.last_attempt, (1, 2))
+        output = b"" if args.json else last_lines(reader.read(), LAST_LINES)
     if args.json:
         from ..jobjson import attempts_json, job_json
 
@@ -111,4 +183,8 @@ def show(args: Namespace) -> int:
     if attempts:
         print()
         attempts_table(attempts)
+    if output:
+        print()
+        for line in output.rstrip(b"\n").split(b"\n"):
+            print(values.escape(values.decode(line)))
     return 0

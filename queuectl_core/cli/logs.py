@@ -9,8 +9,10 @@ from argparse import ArgumentParser, Namespace
 from .. import values
 from ..errors import BadInput, Refused
 from ..lifecycle import FINISHED, Job
+from .output import OutputReader, last_lines
 from .queue_file import open_reader
-from .terminal import counted, tell
+from .tables import attempt_title
+from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ def logs_arguments(parser: ArgumentParser) -> None:
         help="keep printing until the job finishes, including its retries",
     )
     parser.add_argument("-n", "--lines", metavar="N", help="start with the last N lines (default: all)")
-    parser.add_argument("--attempt", metavar="N", help="the output of attempt N (default: the latest)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--attempt", metavar="N", help="the output of attempt N (default: the latest)")
+    which.add_argument("--all-attempts", action="store_true", help="all attempts, each under a header line")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--stdout", action="store_true", help="only standard output")
     only.add_argument("--stderr", action="store_true", help="only standard error")
@@ -38,9 +42,11 @@ def logs(args: Namespace) -> int:
     streams = (1,) if args.stdout else (2,) if args.stderr else (1, 2)
     number = None if args.attempt is None else values.whole(args.attempt, "--attempt", 1)
     lines = None if args.lines is None else values.whole(args.lines, "--lines", 0)
+    if args.all_attempts and args.follow:
+        raise BadInput("--all-attempts: cannot be used together with --follow")
     if args.id is None:
-        if number is not None:
-            raise BadInput("--attempt: needs the id of a job")
+        if number is not None or args.all_attempts:
+            raise BadInput(f"{'--attempt' if number else '--all-attempts'}: needs the id of a job")
         if not args.follow:
             raise BadInput(
                 "logs needs the id of a job; to find it, run: queuectl list; to follow running jobs: queuectl logs -f"
@@ -52,8 +58,11 @@ def logs(args: Namespace) -> int:
         if number is not None and number > job.last_attempt:
             latest = f"its latest is {job.last_attempt}" if job.last_attempt else "it has not run yet"
             raise Refused(f"job {job.id} has no attempt {number}; {latest}")
-        reader = _Reader(store, job, number or max(job.last_attempt, 1), streams)
-        _write(_last_lines(reader.read(), lines))
+        if args.all_attempts:
+            _write_all_attempts(store, job, streams, lines)
+            return 0
+        reader = OutputReader(store, job, number or max(job.last_attempt, 1), streams)
+        _write(last_lines(reader.read(), lines))
         if args.follow:
             _follow(store, job, reader, one_attempt=number is not None)
         elif job.last_attempt == 0:
@@ -61,40 +70,16 @@ def logs(args: Namespace) -> int:
     return 0
 
 
-class _Reader:
-    """Reads the output of one attempt as it grows."""
-
-    def __init__(self, store: Reader, job: Job, attempt: int, streams: tuple[int, ...]) -> None:
-        self._store = store
-        self._job = job
-        self._streams = streams
-        self._position = 0
-        self._attempt = attempt
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self._job.id
-
-    def read(self) -> bytes:
-        """The output since the last call. Gaps, where output was dropped, are reported on stderr."""
-        pieces = []
-        for start, stream, data in self._store.output(self._job, self._attempt, self._position):
-            if start > self._position:
-                tell(f"[{counted(start - self._position, 'byte')} dropped: see output-limit]")
-            self._position = start + len(data)
-            if stream in self._streams:
-                pieces.append(data)
-        return b"".join(pieces)
-
-    def is_behind(self, job: Job) -> bool:
-        """Whether the job has started a later attempt."""
-        return job.last_attempt > self._attempt
-
-    def next_attempt(self) -> None:
-        """Move on to the next attempt."""
-        self._attempt += 1
-        self._position = 0
+def _write_all_attempts(store: Reader, job: Job, streams: tuple[int, ...], lines: int | None) -> None:
+    """Write a header line and the output of each attempt."""
+    attempts = store.attempts(job)
+    for attempt in attempts:
+        _write(f"==> {values.escape(attempt_title(attempt))} <==\n".encode())
+        data = last_lines(OutputReader(store, job, attempt.attempt, streams).read(), lines)
+        # The next header starts a line, whatever the attempt ended with.
+        _write(data if data.endswith(b"\n") or not data else data + b"\n")
+    if not attempts:
+        tell(f"job {job.id} has not run yet")
 
 
 def _write(data: bytes) -> None:
@@ -103,19 +88,7 @@ def _write(data: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
-def _last_lines(data: bytes, count: int | None) -> bytes:
-    if count is None:
-        return data
-    if count == 0:
-        return b""
-    at = len(data) - 1  # A final newline ends the last line; it does not start another.
-    while count and at >= 0:
-        at = data.rfind(b"\n", 0, at)
-        count -= 1
-    return data[at + 1 :]
-
-
-def _follow(store: Reader, job: Job, reader: _Reader, one_attempt: bool) -> None:
+def _follow(store: Reader, job: Job, reader: OutputReader, one_attempt: bool) -> None:
     """Write output until the job finishes or, with `one_attempt`, until the attempt ends."""
     while True:
         version = store.data_version()
@@ -144,7 +117,7 @@ class _FollowAll:
         self._lines = lines
         self._began = time.time()
         self._seen: dict[int, int] = {}  # By seq: the latest attempt handled so far.
-        self._open: dict[int, tuple[_Reader, bytes]] = {}  # By seq, with the start of an unfinished line.
+        self._open: dict[int, tuple[OutputReader, bytes]] = {}  # By seq, with the start of an unfinished line.
 
     def run(self) -> None:
         """Write until interrupted."""
@@ -169,7 +142,7 @@ class _FollowAll:
             first += sum(1 for end in ends if end is not None and end < self._began)
         for attempt in range(first, job.last_attempt + 1):
             self._write_rest(job.seq)
-            self._open[job.seq] = _Reader(self._store, job, attempt, self._streams), b""
+            self._open[job.seq] = OutputReader(self._store, job, attempt, self._streams), b""
         self._seen[job.seq] = job.last_attempt
         if job.seq in self._open:
             self._write_new(job.seq)
@@ -178,7 +151,7 @@ class _FollowAll:
 
     def _write_new(self, seq: int) -> None:
         reader, rest = self._open[seq]
-        *lines, rest = (rest + _last_lines(reader.read(), self._lines)).split(b"\n")
+        *lines, rest = (rest + last_lines(reader.read(), self._lines)).split(b"\n")
         self._open[seq] = reader, rest
         prefix = values.escape(reader.id).encode() + b" | "
         _write(b"".join(prefix + line + b"\n" for line in lines))

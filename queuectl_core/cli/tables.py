@@ -29,6 +29,9 @@ COLORS = {
 }
 
 
+MOST_NEEDS = 5  # Of the jobs that a job waits for, in `show`.
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on stdout. On a terminal, the widest columns are truncated until it fits.
 
@@ -132,7 +135,7 @@ def job_sheet(job: Job, reason: str | None, needs: Needs, now: float) -> None:
         "state": f"{job.state} ({when(job, now)})",
         "reason": reason,
         "error": job.error,
-        "after": ", ".join(f"{id} ({state})" for id, state, _ in needs) or None,
+        "after": _after(needs),
         "command": job.command,
         "queue": job.queue,
         "priority": job.priority,
@@ -155,6 +158,19 @@ def job_sheet(job: Job, reason: str | None, needs: Needs, now: float) -> None:
     for name, value in lines.items():
         if value is not None:
             print(f"{name:<13} {escape(value)}")
+
+
+def _after(needs: Needs) -> str | None:
+    """The first jobs that a job waits for, those that it still waits for before the others; None if there are none."""
+    first = sorted(needs, key=lambda need: (need[2], need[1] not in ("dead", "cancelled")))[:MOST_NEEDS]
+    more = f" and {len(needs) - len(first):,} more" if len(needs) > len(first) else ""
+    return ", ".join(f"{id} ({state})" for id, state, _ in first) + more or None
+
+
+def attempt_title(attempt: Attempt) -> str:
+    """An attempt in a few words, such as "attempt 1, 2026-11-24 15:04:05, 4s: exit 1"."""
+    took = "" if attempt.finished_at is None else f", {span(attempt.finished_at - attempt.started_at)}"
+    return f"attempt {attempt.attempt}, {local(attempt.started_at)}{took}: {_outcome(attempt)}"
 
 
 def attempts_table(attempts: Sequence[Attempt]) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING, Job
 from .sql import JOB_COLUMNS, NOW, listed, takes
 
-# Why a waiting job isn't running. `job` and `queue` are the tables' aliases.
+# Why a waiting job isn't running. It names three of the jobs that it waits for, and looks at a hundred: it may wait
+# for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
 REASON = """
     CASE WHEN job.state NOT IN %s THEN NULL
     WHEN job.waits_for > 0 THEN 'waits for ' || (
-        SELECT group_concat(needed.id || CASE WHEN needed.state IN ('dead', 'cancelled')
-            THEN ' (' || needed.state || ')' ELSE '' END, ', ')
-        FROM queuectl_dependencies AS link JOIN queuectl_jobs AS needed ON needed.seq = link.needs
-        WHERE link.job = job.seq AND link.met = 0)
+        SELECT group_concat(id || CASE WHEN stuck THEN ' (' || state || ')' ELSE '' END, ', ') FROM (
+            SELECT id, state, stuck FROM (
+                SELECT needed.id AS id, needed.state AS state, needed.state IN ('dead', 'cancelled') AS stuck
+                FROM queuectl_dependencies AS link JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+                WHERE link.job = job.seq AND link.met = 0 LIMIT 100)
+            ORDER BY stuck DESC LIMIT 3)
+        ) || CASE WHEN job.waits_for > 3 THEN ' and ' || (job.waits_for - 3) || ' more' ELSE '' END
     WHEN job.ready = 0 AND job.state = 'failed' THEN 'waits for its retry'
     WHEN job.ready = 0 THEN 'waits for its time'
     WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all queues are paused'
@@ -49,7 +53,44 @@ LIST_INDEXED = "job.state <> 'pending'"
 LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
     UNION ALL SELECT seq FROM queuectl_jobs WHERE ready = 0
     UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0)"""
-LIST_QUEUE = "job.queue = :queue"
+LIST_QUEUES = "job.queue IN (%s)"
+LIST_NOT_RUNNING = "job.state <> 'processing'"
+LIST_FROM = "job.seq >= :floor"
+LIST_FINISHED_FROM = "job.finished_at >= :floor"
+FINISHED_AT = "job.finished_at"
+ENDED_OR_CREATED = "coalesce(job.finished_at, job.created_at)"
+LIST_EXIT = "job.exit_code BETWEEN %d AND %d"
+# lower() knows only ASCII; `queuectl_holds` is Reader.search_text's.
+LIST_TEXT = """(instr(lower(CAST(job.command AS TEXT)), :text) > 0 OR instr(lower(job.id), :text) > 0
+    OR instr(lower(job.error), :text) > 0)"""
+LIST_ANY_TEXT = """(queuectl_holds(CAST(job.command AS BLOB)) OR queuectl_holds(CAST(job.id AS BLOB))
+    OR queuectl_holds(CAST(job.error AS BLOB)))"""
+# The first two spare most jobs the lookup: those that completed at once.
+LIST_ATTEMPTED = """job.last_attempt > 0 AND (job.error IS NOT NULL OR job.last_attempt > 1) AND EXISTS (
+    SELECT 1 FROM queuectl_attempts AS attempt WHERE attempt.job = job.seq
+    AND (attempt.outcome IN ('signal', 'timeout', 'lost', 'unstarted', 'unrunnable')
+        OR (attempt.outcome = 'exit' AND attempt.exit_code <> 0)))"""
+# A WHERE clause and twice an order. Sorts numbers, not whole rows.
+LIST_SORTED = "WHERE job.seq IN (SELECT job.seq FROM queuectl_jobs AS job %s %s LIMIT :limit) %s"
+SORTS = {
+    "id": "job.id",
+    "queue": "job.queue",
+    "state": "job.state",
+    "command": "job.command",
+    "priority": "job.priority",
+    "tries": "job.attempts",
+    "exit": "job.exit_code",
+    "took": "(CASE job.state WHEN 'processing' THEN %s ELSE job.finished_at END - job.started_at)" % NOW,
+    "created": "job.created_at",
+    "started": "job.started_at",
+    "finished": "job.finished_at",
+}
+NTH_NEWEST = "SELECT seq FROM queuectl_jobs ORDER BY seq DESC LIMIT 1 OFFSET :count - 1"
+NTH_FINISHED = """
+    SELECT finished_at FROM queuectl_jobs
+    WHERE state = :state AND state <> 'pending' AND finished_at <= :until
+    ORDER BY finished_at DESC LIMIT 1 OFFSET :count
+"""
 LIST_SEQ = "job.seq = :seq"
 LIST_BY_SEQ = "ORDER BY job.seq DESC"
 LIST_BY_END = "ORDER BY job.finished_at DESC, job.seq DESC"

@@ -6,19 +6,19 @@ import time
 
 from .. import values
 from ..errors import Refused
-from ..lifecycle import FINISHED, STATES, WAITING, Job
+from ..lifecycle import STATES, Job
 from . import queries, sql
 from .database import Database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from ..records import Attempt, Chunk, Counts, Needs, Running, Worker
     from ..settings import Config
 
-FEW = 10_000  # Up to this many waiting jobs are looked up one by one; if there are more, a scan soon finds the newest.
+LAST_TIME = 253402300800.0  # The year 10000, which no job reaches.
 
 
 class Reader(Database):
@@ -74,32 +74,30 @@ class Reader(Database):
         rows = self._rows(statement, (key,))
         return job_from(rows[0]) if rows else None
 
-    def jobs(
-        self, states: Sequence[str] = (), queue: str | None = None, limit: int | None = None
-    ) -> Iterator[tuple[Job, str | None]]:
-        """(job, why it waits or None), newest first. By default, of all states and queues.
+    def listed(self, clause: str, parameters: Mapping[str, object]) -> Iterator[tuple[Job, str | None]]:
+        """(job, why it waits or None) for the jobs that a clause of search.py finds."""
+        return ((job_from(row[:-1]), row[-1]) for row in self._connection.each(queries.LIST % clause, parameters))
 
-        Jobs in a single finished state are ordered by when they finished, others by when they were enqueued.
+    def nth_newest(self, count: int) -> int | None:
+        """The `seq` of the count-th newest job; None if there aren't so many."""
+        seq: int | None = self._one(queries.NTH_NEWEST, {"count": count})
+        return seq
+
+    def nth_finished(self, state: str, count: int, until: float | None) -> float | None:
+        """When the latest job in a finished state ended that `count` others ended after; None if there aren't so many.
+
+        Only jobs that ended at `until` (epoch seconds) or before count.
         """
-        conditions = []
-        parameters: dict[str, object] = {"limit": -1 if limit is None else limit, "queue": queue}
-        if states:
-            names = {f"state{number}": state for number, state in enumerate(states)}
-            parameters.update(names)
-            conditions.append(queries.LIST_STATES % ", ".join(":" + name for name in names))
-            if "pending" not in states:
-                conditions.append(queries.LIST_INDEXED)
-            elif len(states) == 1 and self._number_waiting() <= FEW:
-                conditions.append(queries.LIST_WAITING)
-        if queue is not None:
-            conditions.append(queries.LIST_QUEUE)
-        where = "WHERE " + " AND ".join(conditions) if conditions else ""
-        by_end = len(states) == 1 and states[0] in FINISHED
-        where += " " + (queries.LIST_BY_END if by_end else queries.LIST_BY_SEQ)
-        return ((job_from(row[:-1]), row[-1]) for row in self._connection.each(queries.LIST % where, parameters))
+        latest = LAST_TIME if until is None else until
+        moment: float | None = self._one(queries.NTH_FINISHED, {"state": state, "count": count, "until": latest})
+        return moment
 
-    def _number_waiting(self) -> int:
-        return sum(queue[state] for queue in self.counts().values() for state in WAITING)
+    def search_text(self, text: str) -> None:
+        """Define what queries.LIST_ANY_TEXT calls: whether UTF-8 contains `text`, in upper or lower case."""
+        lower = text.lower()
+        self._connection.db.create_function(
+            "queuectl_holds", 1, lambda raw: raw is not None and lower in values.decode(raw).lower()
+        )
 
     def reason(self, job: Job) -> str | None:
         """Why a waiting job isn't running; None if it isn't waiting."""

@@ -1,0 +1,137 @@
+"""Searches the jobs of a queue, newest first, by what users remember of them.
+
+Only finished and running jobs are indexed by state, and nothing by its text. So a bounded search looks at the newest
+MOST jobs that it would have to read, and says so.
+"""
+
+from __future__ import annotations
+
+from ..lifecycle import FINISHED, WAITING
+from ..typed import NamedTuple
+from . import queries
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Tuple
+
+    from ..lifecycle import Job
+    from .reader import Reader
+
+    # A job, and why it waits or None.
+    Listed = Tuple[Job, "str | None"]
+
+FEW = 10_000  # Up to this many jobs are looked up one by one.
+SORTS = tuple(queries.SORTS)
+MOST = 100_000  # How many jobs a bounded search reads.
+
+
+class Search(NamedTuple):
+    """What to look for. Empty or None means any.
+
+    `since` and `until` (epoch seconds) are compared with when a finished job finished, and with when an unfinished one
+    was enqueued. `text` is in the command, id or error, whatever the case. `codes` is a set of exit codes such as
+    "2,64-78". `attempted`: at least one attempt failed. `sort` is one of SORTS, ascending; by default, jobs in a
+    single finished state are ordered by when they finished, others by when they were enqueued, latest first.
+    `reverse` reverses either order. `but_running` leaves out running jobs.
+    """
+
+    states: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    text: str | None = None
+    codes: str | None = None
+    attempted: bool = False
+    sort: str | None = None
+    reverse: bool = False
+    but_running: bool = False
+
+
+def is_filtered(search: Search) -> bool:
+    """Whether a search asks for more than states and queues, so that the number of matches isn't known."""
+    return (search.since, search.until, search.text, search.codes, search.attempted) != (None, None, None, None, False)
+
+
+def matching(store: Reader, search: Search) -> int:
+    """How many jobs are in the states and queues of a search. Reads no jobs."""
+    return sum(
+        number
+        for queue, by_state in store.counts().items()
+        for state, number in by_state.items()
+        if (not search.queues or queue in search.queues) and (not search.states or state in search.states)
+    )
+
+
+def find(
+    store: Reader, search: Search, limit: int | None = None, is_bounded: bool = False
+) -> tuple[Iterator[Listed], int | None]:
+    """The jobs found, at most `limit`; and, if not all jobs that could match are read, how many are."""
+    conditions, parameters = _conditions(store, search)
+    by_end = len(search.states) == 1 and search.states[0] in FINISHED
+    floor = None
+    if search.states:
+        if "pending" not in search.states and (by_end or _number(store, search.states) <= FEW):
+            conditions.append(queries.LIST_INDEXED)
+        elif search.states == ("pending",) and _number(store, WAITING) <= FEW:
+            conditions.append(queries.LIST_WAITING)
+    is_narrow = bool(search.states or search.queues or search.sort or is_filtered(search))
+    if is_bounded and (limit is None or is_narrow) and queries.LIST_WAITING not in conditions:
+        if by_end and (limit is None or search.queues or search.sort or is_filtered(search)):
+            floor = store.nth_finished(search.states[0], MOST, search.until)
+            conditions += [] if floor is None else [queries.LIST_FINISHED_FROM]
+        elif queries.LIST_INDEXED not in conditions and _number(store) > MOST:
+            floor = store.nth_newest(MOST)
+            conditions += [] if floor is None else [queries.LIST_FROM]
+    parameters.update(limit=-1 if limit is None else limit, floor=floor)
+    where = "WHERE " + " AND ".join(conditions) if conditions else ""
+    order = _order(search, by_end)
+    clause = f"{where} {order}" if search.sort is None else queries.LIST_SORTED % (where, order, order)
+    return store.listed(clause, parameters), None if floor is None else MOST
+
+
+def _number(store: Reader, states: tuple[str, ...] = ()) -> int:
+    return matching(store, Search(states=states))
+
+
+def _order(search: Search, by_end: bool) -> str:
+    if search.sort is not None:
+        column = queries.SORTS[search.sort]
+        direction = "DESC" if search.reverse else "ASC"
+        return f"ORDER BY {column} IS NULL, {column} {direction}, job.seq {direction}"
+    order = queries.LIST_BY_END if by_end else queries.LIST_BY_SEQ
+    return order.replace("DESC", "ASC") if search.reverse else order
+
+
+def _conditions(store: Reader, search: Search) -> tuple[list[str], dict[str, object]]:
+    """What a job must satisfy, and its parameters."""
+    conditions: list[str] = []
+    parameters: dict[str, object] = {}
+    for name, words, condition in (
+        ("state", search.states, queries.LIST_STATES),
+        ("queue", search.queues, queries.LIST_QUEUES),
+    ):
+        if words:
+            parameters.update((f"{name}{number}", word) for number, word in enumerate(words))
+            conditions.append(condition % ", ".join(f":{name}{number}" for number in range(len(words))))
+    if search.but_running:
+        conditions.append(queries.LIST_NOT_RUNNING)
+    # Only the bare column lets SQLite use the index.
+    at = queries.FINISHED_AT if search.states and set(search.states) <= set(FINISHED) else queries.ENDED_OR_CREATED
+    for name, moment, sign in (("since", search.since, ">="), ("until", search.until, "<=")):
+        if moment is not None:
+            conditions.append(f"{at} {sign} :{name}")
+            parameters[name] = moment
+    if search.codes is not None:
+        ranges = []
+        for part in search.codes.split(","):
+            first, _, last = part.partition("-")
+            ranges.append(queries.LIST_EXIT % (int(first), int(last or first)))
+        conditions.append(f"({' OR '.join(ranges)})")
+    if search.text is not None:
+        store.search_text(search.text)
+        conditions.append(queries.LIST_TEXT if search.text.isascii() else queries.LIST_ANY_TEXT)
+        parameters["text"] = search.text.lower()
+    if search.attempted:
+        conditions.append(queries.LIST_ATTEMPTED)
+    return conditions, parameters
