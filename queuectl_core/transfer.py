@@ -287,7 +287,7 @@ _MANY = values.LARGEST_INTEGER
 # What the schema accepts may be more than what enqueue does: those jobs must move too.
 FIELDS: Table = {
     **{name: _of(jobspec.FIELDS[name]) for name in jobspec.FIELDS if name not in ("replace", "stdin")},
-    "command": _of(_text),
+    "command": lambda value, place, now: _text(value, place) or values.command(value, place),
     "priority": _of(values.whole, -(2**63), 2**63 - 1),
     "cwd": _of(_text),
     "env": _of(_env),
