@@ -260,8 +260,17 @@ def escape(text: object) -> str:
     if line.isprintable():
         return line
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line
+        letter if letter.isprintable() or _joins(line, at) else letter.encode("unicode_escape").decode()
+        for at, letter in enumerate(line)
     )
+
+
+def _joins(line: str, at: int) -> bool:
+    """Whether a character joins two emoji into one. Anywhere else, what is invisible could hide something."""
+    if line[at] != "\u200d" or not 0 < at < len(line) - 1:
+        return False
+    before, after = line[at - 1], line[at + 1]
+    return all("\u2190" <= end <= "\u2bff" or end >= "\U0001f000" or end == "\ufe0f" for end in (before, after))
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -284,7 +293,7 @@ def iso(seconds: float | None) -> str | None:
 
 
 def span(seconds: float) -> str:
-    """Seconds as a short duration for tables: 350ms, 4s, 2m05s, 3h12m, 5d02h. Negative durations become 0ms."""
+    """Seconds as a short duration for tables: 350ms, 4s, 2m05s, 3h12m, 1d02h, 8d. Negative durations become 0ms."""
     if seconds < 0.9995:
         return f"{max(0, int(seconds * 1000))}ms"
     whole_seconds = int(seconds + 0.5)
@@ -294,4 +303,5 @@ def span(seconds: float) -> str:
         return f"{whole_seconds // 60}m{whole_seconds % 60:02d}s"
     if whole_seconds < 86400:
         return f"{whole_seconds // 3600}h{whole_seconds // 60 % 60:02d}m"
-    return f"{whole_seconds // 86400}d{whole_seconds // 3600 % 24:02d}h"
+    hours = (whole_seconds + 1800) // 3600
+    return f"{hours // 24}d{hours % 24:02d}h" if hours < 48 else f"{(hours + 12) // 24}d"

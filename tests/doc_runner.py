@@ -66,7 +66,7 @@ _PIECE = re.compile(
 
 # Output that differs from run to run, and what may replace it.
 _ID = r"[0-9a-hjkmnp-tv-z]{8}"
-_DURATION = r"(?:\d+ms|\d+s|\d+m\d\ds|\d+h\d\dm|\d+d\d\dh)"
+_DURATION = r"(?:\d+ms|\d+s|\d+m\d\ds|\d+h\d\dm|\d+d(?:\d\dh)?)"
 _VOLATILE = re.compile(
     r"(?P<moment>\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+Z)?)"
     r"|(?P<clock>\b\d\d:\d\d:\d\d\b)"

@@ -53,7 +53,7 @@ ORDER = {
         "launch",
     ),
     "cli": (
-        "__init__ terminal queue_file",
+        "__init__ terminal queue_file cells",
         "hints",
         "parser",
         "tables bulk jobstream output",

@@ -90,7 +90,7 @@ class DisplayTest(ShellTestCase):
     def test_the_widest_columns_are_truncated_first(self):
         self.enqueue_samples()
         shown = self.on_terminal("NO_COLOR=1 queuectl list")
-        for piece in ("waits for", "\nd   ", "no worker", "in 100d00h", "exit 3", "convert", "a-rather-l"):
+        for piece in ("after ", "of-a-job", "\nd   ", "no worker", "in 100d", "exit 3", "convert", "a-rather-l"):
             self.assertIn(piece, shown)
 
     def test_no_color_and_the_color_option_control_colors(self):
@@ -117,5 +117,5 @@ class DisplayTest(ShellTestCase):
         self.enqueue_samples()
         job = self.job("d")
         self.assertRegex(job["run_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-        self.assertRegex(self.run_cli("list").stdout, r"\bin 100d00h\b|\bin 99d23h\b")
+        self.assertIn("starts in 100d ", self.run_cli("list").stdout)
         self.assertEqual(self.run_cli("show", "c", "--json").json["history"][0]["exit_code"], 3)

@@ -242,7 +242,7 @@ class ExitCodesTest(ShellTestCase):
         self.enqueue("--id", "a", "--backoff-base", "3600", "--", "exit 75")
         wait_until(lambda: self.job("a")["deferrals"] == 1)
         job = self.job("a")
-        self.assertEqual((job["state"], job["attempts"], job["reason"]), ("pending", 0, "waits for its time"))
+        self.assertEqual((job["state"], job["attempts"], job["reason"]), ("pending", 0, "delayed"))
 
 
 class InterruptTest(ShellTestCase):

@@ -87,7 +87,7 @@ class InsertTest(QueueTestCase):
         job = self.job("a")
         self.assertEqual((job["timeout"], job["max_retries"], job["attempts"]), (7, 5, 1))
         self.assertEqual(self.run_cli("logs", "a").stdout, "/\n1\n")
-        self.assertEqual(self.job("later")["reason"], "waits for its time")
+        self.assertEqual(self.job("later")["reason"], "delayed")
 
     def test_insert_or_ignore_adds_one_job_per_unique_key(self):
         insert = "INSERT OR IGNORE INTO queuectl_jobs (command, unique_key, run_at) VALUES ('true', ?, 9e9)"

@@ -591,7 +591,7 @@ class ClaimTest(StoreTestCase):
         self.assertEqual(self.claim_all(store, worker), ["needed"])
         later = store.get("later")
         self.assertEqual((later.state, later.waits_for), ("pending", 0))
-        self.assertEqual(store.reason(later), "waits for its time")
+        self.assertEqual(store.reason(later), "delayed")
         self.audit(["needed", "later"])
         clock[0] += 3601
         self.assertEqual(self.claim_all(store, worker), ["later"])

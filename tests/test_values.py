@@ -207,7 +207,7 @@ class FormatTest(unittest.TestCase):
     def test_spans_are_readable_at_any_length(self):
         shown = {
             0: "0ms", -5: "0ms", 0.35: "350ms", 4: "4s", 59.4: "59s", 59.7: "1m00s", 125: "2m05s",
-            11520: "3h12m", 5 * 86400 + 7200: "5d02h",
+            11520: "3h12m", 86399: "23h59m", 86400: "1d00h", 131000: "1d12h", 5 * 86400 + 7200: "5d", 8639999: "100d",
         }  # fmt: skip
         for seconds, text in shown.items():
             self.assertEqual(values.span(seconds), text)

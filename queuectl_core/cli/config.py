@@ -7,8 +7,12 @@ from argparse import ArgumentParser, Namespace
 from .. import settings
 from ..errors import BadInput
 from .queue_file import open_client, open_reader
-from .tables import table
+from .tables import Column, table
 from .terminal import print_json, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Config
 
 KEY_HELP = "a key from 'config list', or QUEUE.KEY for one queue"
 
@@ -69,17 +73,25 @@ def config_list_arguments(parser: ArgumentParser) -> None:
 def config_list(args: Namespace) -> int:
     with open_reader(args) as store:
         config = store.config()
-    defaults = {key: setting.default for key, setting in settings.SETTINGS.items()}
     if args.json:
-        print_json({**defaults, **config})
-        return 0
+        print_json({**_defaults(), **config})
+    else:
+        print_config(config)
+    return 0
+
+
+def _defaults() -> Config:
+    return {key: setting.default for key, setting in settings.SETTINGS.items()}
+
+
+def print_config(config: Config) -> None:
+    """Print all settings; `config` has those that were set."""
     rows = []
-    for key, value in {**defaults, **config}.items():
+    for key, value in {**_defaults(), **config}.items():
         origin = "set" if key in config else "default"
         setting = settings.SETTINGS.get(key.rpartition(".")[2])
         rows.append((key, value, origin, setting.help if setting else "no such key"))
-    table(("KEY", ">VALUE", "FROM", "MEANING"), rows)
-    return 0
+    table((Column("KEY", least=20), ">VALUE", Column("FROM", drop=1), Column("MEANING", least=36)), rows)
 
 
 def config_unset_arguments(parser: ArgumentParser) -> None:

@@ -81,12 +81,13 @@ def list_jobs(args: Namespace) -> int:
         is_all = args.limit is not None and limit is None
         shown, searched = _running_first(store, search, None if limit is None else limit + 1, not is_all)
         number = None if is_filtered(search) else matching(store, search)
+        last = store.last_attempts([job for job, _ in shown])
     left_out = limit is not None and len(shown) > limit
     shown = shown[:limit]
     if columns:
-        columns_table(shown, columns, time.time())
+        columns_table(shown, last, columns, time.time())
     elif shown:
-        jobs_table(shown, time.time())
+        jobs_table(shown, last, time.time())
     else:
         tell(_nothing(search))
     if left_out:
@@ -179,7 +180,7 @@ def show(args: Namespace) -> int:
         after, history = [id for id, _, _ in needs], attempts_json(attempts)
         print_json(dict(job_json(job, reason), after=after, history=history))
         return 0
-    job_sheet(job, reason, needs, time.time())
+    job_sheet(job, reason, needs, attempts[-1] if attempts else None, time.time())
     if attempts:
         print()
         attempts_table(attempts)

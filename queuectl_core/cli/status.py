@@ -9,7 +9,7 @@ from .. import lifecycle, values
 from ..store.database import LARGE_WAL, SMALL_WAL
 from ..workers import fleet
 from .queue_file import open_reader
-from .tables import table, workers_table
+from .tables import Column, table, workers_table
 from .terminal import counted, print_json, size, tell
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ def status(args: Namespace) -> int:
     log = f", and its log {size(space['wal_bytes'])}" if space["wal_bytes"] > SMALL_WAL else ""
     print(f"\nFile: {values.escape(store.path)} ({size(space['database_bytes'])}{log})")
     if totals["dead"]:
-        print(f"\nDead letter queue: {counted(totals['dead'], 'job')} (to list them, run: queuectl dlq list)")
+        print(f"\nDead letter queue: {counted(totals['dead'], 'job')}; run: queuectl dlq list")
     if space["wal_bytes"] > LARGE_WAL:
         tell("the write-ahead log is large; to find out why, run: queuectl doctor")
     orphaned = totals["processing"] - len(running.keys() & {row.id for row in rows})
@@ -89,7 +89,8 @@ def _print_counts(counts: Counts, totals: dict[str, int]) -> None:
     if not counts:
         print("No jobs yet.")
         return
-    headers = ["QUEUE"] + [">" + state.upper() for state in lifecycle.STATES]
+    headers = [Column("QUEUE", least=8)]
+    headers += [Column(state.upper(), right=True, drop=int(not totals[state])) for state in lifecycle.STATES]
     rows = [[queue, *by_state.values()] for queue, by_state in counts.items()]
     if len(rows) > 1:
         rows.append(["(all)", *totals.values()])

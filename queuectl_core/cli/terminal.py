@@ -53,6 +53,16 @@ class Terminal:
         except (OSError, ValueError):
             return None
 
+    def shows_unicode(self) -> bool:
+        """Whether symbols are shown: not if the locale names another encoding than UTF-8."""
+        names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+        encoding = next(filter(None, names), "utf-8").lower()
+        return "utf-8" in encoding or "utf8" in encoding
+
+    def ellipsis(self) -> str:
+        """What stands for text that was cut off."""
+        return "…" if self.shows_unicode() else "..."
+
 
 terminal = Terminal()
 tell = terminal.tell

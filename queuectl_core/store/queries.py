@@ -12,7 +12,7 @@ from .sql import JOB_COLUMNS, NOW, listed, takes
 # for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
 REASON = """
     CASE WHEN job.state NOT IN %s THEN NULL
-    WHEN job.waits_for > 0 THEN 'waits for ' || (
+    WHEN job.waits_for > 0 THEN 'after ' || (
         SELECT group_concat(id || CASE WHEN stuck THEN ' (' || state || ')' ELSE '' END, ', ') FROM (
             SELECT id, state, stuck FROM (
                 SELECT needed.id AS id, needed.state AS state, needed.state IN ('dead', 'cancelled') AS stuck
@@ -20,19 +20,19 @@ REASON = """
                 WHERE link.job = job.seq AND link.met = 0 LIMIT 100)
             ORDER BY stuck DESC LIMIT 3)
         ) || CASE WHEN job.waits_for > 3 THEN ' and ' || (job.waits_for - 3) || ' more' ELSE '' END
-    WHEN job.ready = 0 AND job.state = 'failed' THEN 'waits for its retry'
-    WHEN job.ready = 0 THEN 'waits for its time'
-    WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all queues are paused'
-    WHEN queue.paused THEN 'its queue is paused'
+    WHEN job.ready = 0 AND job.state = 'failed' THEN 'retrying'
+    WHEN job.ready = 0 THEN 'delayed'
+    WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all paused'
+    WHEN queue.paused THEN 'paused'
     WHEN queue.processing >= (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit')
-        THEN 'its queue is at its limit'
+        THEN (SELECT 'limit ' || value FROM queuectl_config WHERE key = queue.name || '.limit')
     WHEN NOT EXISTS (SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND wanted = 'run'
         AND %s)
-        THEN 'no worker for its queue'
+        THEN 'no worker'
     WHEN queue.next_start > %s
         AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = queue.name || '.rate')
-        THEN 'its queue is at its rate'
-    ELSE 'waits for a free worker' END
+        THEN (SELECT 'rate ' || value FROM queuectl_config WHERE key = queue.name || '.rate')
+    ELSE 'workers busy' END
 """ % (listed(WAITING), takes("queues", "job.queue"), NOW)
 
 JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
@@ -152,6 +152,13 @@ RUNNING = """
 ATTEMPTS = """
     SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped
     FROM queuectl_attempts WHERE job = :job ORDER BY attempt
+"""
+LAST_ATTEMPTS = """
+    SELECT job.seq, attempt.attempt, attempt.worker, attempt.started_at, attempt.finished_at, attempt.outcome,
+        attempt.exit_code, attempt.error, attempt.dropped
+    FROM queuectl_jobs AS job
+    JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
+    WHERE job.seq IN (%s)
 """
 OUTPUT = """
     SELECT CAST(position AS INTEGER), CAST(stream AS INTEGER), CAST(data AS BLOB) FROM queuectl_output

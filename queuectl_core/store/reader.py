@@ -171,6 +171,16 @@ class Reader(Database):
 
         return [attempt_from(row) for row in self._rows(queries.ATTEMPTS, {"job": job.seq})]
 
+    def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
+        """The last attempt of each job that has run, by the job's seq."""
+        from ..records import attempt_from
+
+        rows: list[Any] = []
+        for start in range(0, len(jobs), 500):
+            part = [job.seq for job in jobs[start : start + 500]]
+            rows += self._rows(queries.LAST_ATTEMPTS % ", ".join("?" * len(part)), part)
+        return {seq: attempt_from(row) for seq, *row in rows}
+
     def output(self, job: Job, attempt: int, position: int = 0) -> Iterator[Chunk]:
         """The chunks (position, stream, data) of an attempt's output, starting at `position`."""
         at = {"job": job.seq, "attempt": attempt, "position": position}
