@@ -45,7 +45,7 @@ LAST = {3: attempt(1, 130, None), 4: attempt(1, 4000, 3905), 5: attempt(4, 7e5, 
         8: attempt(2, 200, 125)}  # fmt: skip
 JOBS = [
     (job(1, "4k7rm2xp", "pending", "make report"), "no worker"),
-    (job(2, "later", "pending", "convert -resize 128x128 'My Pictures/one.jpg' 1.jpg", run_at=NOW + 8640000), "delayed"),
+    (job(2, "later", "pending", "convert -resize 128x128 'My Pictures/1.jpg' 1.jpg", run_at=NOW + 8640000), "delayed"),
     (job(3, DEPLOY, "processing", "sleep 600", started_at=NOW - 130, attempts=1), None),
     (job(4, "作业-一", "completed", "echo 完成", finished_at=NOW - 95, attempts=1), None),
     (job(5, "thumbnails-of-november-2026", "dead", "exit 3", finished_at=NOW - 7e5, error="exit 3", attempts=4), None),
