@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
+import signal
+import struct
+import termios
 import time
 import unittest
 
 from queuectl_core.store.search import MOST, SORTS
-from tests.harness import QueueTestCase
+from tests.harness import QueueTestCase, shown_on
 
 DAY = 86400
 # Columns of a row that a worker would have left: a finished job.
@@ -142,6 +148,50 @@ class OutputTest(SearchTestCase):
             self.assertLess(len(text), 2000)
             self.assertRegex(text, rf"{ids[50]} \(cancelled\), .* and 2,?99\d more")
         self.assertEqual(sorted(self.job("last")["after"]), sorted(ids))
+
+
+class StatusTest(SearchTestCase):
+    def test_status_shows_what_runs_what_is_limited_and_what_failed_and_hides_unused_queues(self):
+        self.run_cli("enqueue", "--id", "x", "-q", "used-up", "true")
+        self.run_cli("cancel", "x")
+        self.run_cli("prune", "-s", "cancelled")
+        self.run_cli("config", "set", "slow.limit", "2")
+        self.run_cli("config", "set", "slow.rate", "10/min")
+        self.run_cli("pause", "held")
+        self.run_cli("enqueue", "--id", "bad", "--max-retries", "0", "--", "exit 1")
+        self.run_cli("enqueue", "--id", "again", "--backoff-base", "9999", "--", "exit 1")
+        self.run_cli("enqueue", "--id", "long", "sleep 60")
+        self.start_workers()
+        self.wait_for_state("long", "processing")
+        text = self.run_cli("status").stdout
+        for pattern in (
+            r"\nheld .* paused\n", r"\nslow .* limit 2, rate 10/min\n", r"\nlong +\d+m?s  sleep 60\n",
+            "Failures in the last hour: 1 dead, 1 to be retried",
+        ):  # fmt: skip
+            self.assertRegex(text, pattern)
+        self.assertNotIn("used-up", text)
+        self.assertIn("used-up", self.run_cli("status", "--json").json["queues"])
+
+    def test_watch_redraws_one_screen_and_leaves_the_terminal_as_it_was(self):
+        import pty
+
+        self.assertIn("needs a terminal", self.run_cli("status", "--watch", code=2).stderr)
+        self.store().close()
+        controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 60, 0, 0))
+        process = self.start_cli("status", "--watch", stdout=terminal, stderr=terminal, env={"TERM": "xterm"})
+        os.close(terminal)
+        shown = os.read(controller, 65536)
+        self.enqueue_lines(["true"] * 5)
+        while not re.search(rb"default +5", shown):  # Drawn again; a read blocks until there is more.
+            shown += os.read(controller, 65536)
+        process.send_signal(signal.SIGINT)
+        shown += shown_on(controller)
+        self.assertEqual(process.wait(20), 130)
+        self.assertTrue(shown.startswith(b"\x1b[?1049h"), shown)
+        self.assertTrue(shown.endswith(b"\x1b[?7h\x1b[?25h\x1b[?1049l"), shown[-100:])
+        for screen in shown.split(b"\x1b[H")[1:]:
+            self.assertLess(screen.count(b"\n"), 10)
 
 
 if __name__ == "__main__":

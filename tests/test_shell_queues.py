@@ -177,7 +177,7 @@ class QueueTest(ShellTestCase):
         self.sh("queuectl pause a; queuectl pause a")
         self.sh("queuectl enqueue --id a -q a true; queuectl enqueue --id b -q b true; queuectl wait b")
         self.assertEqual(self.state("a"), "pending")
-        self.assertIn("Paused: queue a", self.run_cli("status").stdout)
+        self.assertRegex(self.run_cli("status").stdout, r"\na .* paused\n")
         self.sh("queuectl pause; queuectl resume a")
         self.enqueue("--id", "c", "true")
         self.assertEqual((self.state("a"), self.state("c")), ("pending", "pending"))

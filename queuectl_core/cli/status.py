@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, values
+from ..errors import BadInput
 from ..store.database import LARGE_WAL, SMALL_WAL
+from ..store.search import Search, find
+from ..typed import NamedTuple
 from ..workers import fleet
 from .queue_file import open_reader
 from .tables import Column, table, workers_table
@@ -14,66 +20,170 @@ from .terminal import counted, print_json, size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..records import Counts, Worker
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from ..lifecycle import Job
+    from ..records import Counts, Running, Worker
+    from ..store.reader import Reader
+
+
+MOST_RUNNING = 10  # Jobs that are shown.
+HOUR = 3600
+REFRESH = 1.0  # Seconds.
 
 
 def status_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="redraw every second until Ctrl-C, on a terminal")
+    how.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def status(args: Namespace) -> int:
-    with open_reader(args) as store, store.snapshot():
-        counts, paused = store.counts(), store.paused()
-        rows, running = fleet.live_workers(store), store.running()
-        space = {
+    if args.watch and (sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"):
+        raise BadInput("--watch: needs a terminal; in a script, run: queuectl status --json")
+    with open_reader(args) as store:
+        if args.watch:
+            _watch(store)
+        with store.snapshot():
+            facts = _facts(store, time.time())
+    if args.json:
+        _print_json(facts)
+    else:
+        _print(facts, time.time())
+    return 0
+
+
+class _Facts(NamedTuple):
+    """What `status` shows: the first `running` jobs, and how many died and how many failed in the last hour."""
+
+    path: str
+    counts: Counts
+    paused: Sequence[str | None]
+    limits: dict[str, str]
+    workers: list[Worker]
+    holders: Running
+    running: list[Job]
+    failed: tuple[int, int]
+    space: dict[str, int]
+
+    def totals(self) -> dict[str, int]:
+        """The number of jobs in each state."""
+        return {state: sum(queue[state] for queue in self.counts.values()) for state in lifecycle.STATES}
+
+
+def _facts(store: Reader, now: float) -> _Facts:
+    config = store.config()
+    return _Facts(
+        path=store.path,
+        counts=store.counts(),
+        paused=store.paused(),
+        limits={key: str(value) for key, value in config.items() if key.endswith((".limit", ".rate"))},
+        workers=fleet.live_workers(store),
+        holders=store.running(),
+        running=[job for job, _ in find(store, Search(states=("processing",)), MOST_RUNNING)[0]],
+        failed=store.failed_since(now - HOUR),
+        space={
             "database_bytes": store.file_size(),
             "wal_bytes": store.wal_size(),
             "free_bytes": store.free_size(),
-        }
-    totals = {state: sum(queue[state] for queue in counts.values()) for state in lifecycle.STATES}
-    if args.json:
-        from ..jobjson import worker_json
-        from ..program import sources
+        },
+    )
 
-        print_json(
-            {
-                "database": store.path,
-                "version": sources.version(),
-                **space,
-                "jobs": totals,
-                "queues": counts,
-                "workers": [worker_json(row, running) for row in rows],
-                "dlq": totals["dead"],
-                "paused": None in paused,
-                "paused_queues": [queue for queue in paused if queue is not None],
-            }
-        )
-        return 0
-    _print_counts(counts, totals)
-    for queue in paused:
-        name = "all queues" if queue is None else f"queue {values.escape(queue)}"
-        print(f"Paused: {name}")
+
+def _print_json(facts: _Facts) -> None:
+    from ..jobjson import worker_json
+    from ..program import sources
+
+    totals = facts.totals()
+    print_json(
+        {
+            "database": facts.path,
+            "version": sources.version(),
+            **facts.space,
+            "jobs": totals,
+            "queues": facts.counts,
+            "workers": [worker_json(row, facts.holders) for row in facts.workers],
+            "dlq": totals["dead"],
+            "paused": None in facts.paused,
+            "paused_queues": [queue for queue in facts.paused if queue is not None],
+        }
+    )
+
+
+def _print(facts: _Facts, now: float) -> None:
+    totals, space, rows = facts.totals(), facts.space, facts.workers
+    _print_counts(facts, totals)
+    if None in facts.paused:
+        print("Paused: all queues")
+    if facts.running:
+        print(f"\nRunning: {counted(totals['processing'], 'job')}")
+        jobs = sorted(facts.running, key=lambda job: job.seq)
+        table(("ID", ">FOR", "COMMAND"), [(job.id, _duration(job, now), job.command) for job in jobs])
+        if totals["processing"] > len(jobs):
+            print(f"… and {totals['processing'] - len(jobs)} more (to list them, run: queuectl list -s processing)")
     print(f"\nActive workers: {sum(row.role == 'worker' for row in rows)}")
     if rows:
-        workers_table(rows, running, time.time())
+        workers_table(rows, facts.holders, now)
         _print_versions(rows)
     else:
         print("No workers are running.")
     log = f", and its log {size(space['wal_bytes'])}" if space["wal_bytes"] > SMALL_WAL else ""
-    print(f"\nFile: {values.escape(store.path)} ({size(space['database_bytes'])}{log})")
+    print(f"\nFile: {values.escape(facts.path)} ({size(space['database_bytes'])}{log})")
+    died, failed = facts.failed
+    if died or failed:
+        search = "queuectl list --attempted --since 1h"
+        print(f"\nFailures in the last hour: {died} dead, {failed} to be retried; run: {search}")
     if totals["dead"]:
         print(f"\nDead letter queue: {counted(totals['dead'], 'job')}; run: queuectl dlq list")
-    if space["wal_bytes"] > LARGE_WAL:
+    _warn(facts, totals)
+
+
+def _duration(job: Job, now: float) -> str | None:
+    return values.span(now - job.started_at) if isinstance(job.started_at, (int, float)) else None
+
+
+def _warn(facts: _Facts, totals: dict[str, int]) -> None:
+    """Say on stderr what needs attention."""
+    if facts.space["wal_bytes"] > LARGE_WAL:
         tell("the write-ahead log is large; to find out why, run: queuectl doctor")
-    orphaned = totals["processing"] - len(running.keys() & {row.id for row in rows})
+    orphaned = totals["processing"] - len(facts.holders.keys() & {row.id for row in facts.workers})
     if orphaned:
         verb = "was" if orphaned == 1 else "were"
         tell(f"{counted(orphaned, 'job')} {verb} left behind by dead workers; run: queuectl worker start")
     waiting = totals["pending"] + totals["failed"]
-    if waiting and not rows:
+    if waiting and not facts.workers:
         verb = "is" if waiting == 1 else "are"
         tell(f"{counted(waiting, 'job')} {verb} waiting for a worker; run: queuectl worker start")
-    return 0
+
+
+def _watch(store: Reader) -> NoReturn:
+    """Redraw the status on one screen of the terminal until interrupted, and leave the terminal as it was."""
+    from contextlib import redirect_stderr, redirect_stdout
+
+    sys.stdout.write("\033[?1049h\033[?25l\033[?7l")  # The alternate screen, without a cursor or wrapped lines.
+    try:
+        while True:
+            store.check_file()
+            with store.snapshot():
+                facts = _facts(store, time.time())
+            screen = _Screen()
+            with redirect_stdout(screen), redirect_stderr(screen):
+                _print(facts, time.time())
+            lines = screen.getvalue().splitlines()[: max(1, os.get_terminal_size(1).lines - 1)]
+            sys.stdout.write("\033[H" + "".join(line + "\033[K\r\n" for line in lines) + "\033[J")
+            sys.stdout.flush()
+            time.sleep(REFRESH)
+    finally:
+        sys.stdout.write("\033[?7h\033[?25h\033[?1049l")
+        sys.stdout.flush()
+
+
+class _Screen(io.StringIO):
+    """Collects what is printed, which is meant for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def _print_versions(rows: list[Worker]) -> None:
@@ -85,13 +195,25 @@ def _print_versions(rows: list[Worker]) -> None:
         print(f"\nWorkers run {', '.join(others)}, but this is {version}; to update them, run: queuectl worker restart")
 
 
-def _print_counts(counts: Counts, totals: dict[str, int]) -> None:
-    if not counts:
-        print("No jobs yet.")
+def _print_counts(facts: _Facts, totals: dict[str, int]) -> None:
+    """A row for each queue that has jobs, or a limit, a rate or a pause."""
+    rows: list[list[object]] = []
+    notes = {queue: ["paused"] for queue in facts.paused if queue is not None}
+    for key, value in sorted(facts.limits.items()):
+        queue, _, name = key.rpartition(".")
+        notes.setdefault(queue, []).append(f"{name} {value}")
+    for queue in sorted({*facts.counts, *notes}):
+        by_state = facts.counts.get(queue) or dict.fromkeys(lifecycle.STATES, 0)
+        if queue in notes or any(by_state.values()):
+            rows.append([queue, *by_state.values(), ", ".join(notes.get(queue, ()))])
+    if not rows:
+        print("No jobs." if facts.counts else "No jobs yet.")
         return
+    if len(rows) > 1:
+        rows.append(["(all)", *totals.values(), ""])
     headers = [Column("QUEUE", least=8)]
     headers += [Column(state.upper(), right=True, drop=int(not totals[state])) for state in lifecycle.STATES]
-    rows = [[queue, *by_state.values()] for queue, by_state in counts.items()]
-    if len(rows) > 1:
-        rows.append(["(all)", *totals.values()])
+    headers.append(Column("LIMITS"))
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
     table(headers, rows)

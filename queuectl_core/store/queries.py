@@ -149,6 +149,13 @@ RUNNING = """
     SELECT worker, id, started_at FROM queuectl_jobs
     WHERE state = 'processing' AND state <> 'pending'
 """
+# Jobs that died since a moment, and jobs that wait for a retry after failing since then; of thousands, the first ones.
+FAILED_SINCE = """
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM queuectl_jobs
+            WHERE state = 'dead' AND state <> 'pending' AND finished_at >= :since LIMIT 10000)),
+        (SELECT count(*) FROM (SELECT updated_at FROM queuectl_jobs
+            WHERE state = 'failed' AND state <> 'pending' LIMIT 10000) WHERE updated_at >= :since)
+"""
 ATTEMPTS = """
     SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped
     FROM queuectl_attempts WHERE job = :job ORDER BY attempt

@@ -125,6 +125,14 @@ class Reader(Database):
         """The jobs that are running, or had an attempt end at `moment` (epoch seconds) or later."""
         return [job_from(row) for row in self._rows(queries.TRIED_SINCE, {"since": moment})]
 
+    def failed_since(self, moment: float) -> tuple[int, int]:
+        """How many jobs died since `moment` (epoch seconds), and how many failed then and wait for their retry.
+
+        Reads at most 10,000 of each.
+        """
+        (row,) = self._rows(queries.FAILED_SINCE, {"since": moment})
+        return row[0], row[1]
+
     def has_buried_since(self, moment: float, queues: str | None) -> bool:
         """Whether a job of `queues` (None: any) entered the DLQ since `moment` (epoch seconds)."""
         return self._one(sql.DIED_SINCE, {"since": moment, "queues": queues}) is not None

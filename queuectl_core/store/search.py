@@ -67,6 +67,8 @@ def find(
     store: Reader, search: Search, limit: int | None = None, is_bounded: bool = False
 ) -> tuple[Iterator[Listed], int | None]:
     """The jobs found, at most `limit`; and, if not all jobs that could match are read, how many are."""
+    if not matching(store, search):
+        return iter(()), None
     conditions, parameters = _conditions(store, search)
     by_end = len(search.states) == 1 and search.states[0] in FINISHED
     floor = None
