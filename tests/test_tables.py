@@ -76,7 +76,7 @@ def everything() -> str:
         "dlq list": lambda: tables.jobs_table(JOBS[4:5], LAST, NOW),
         "show": lambda: tables.job_sheet(*RETRIED_SHEET),
         "attempts": lambda: tables.attempts_table(HISTORY),
-        "status": lambda: status._print_counts(COUNTS, {s: sum(c[s] for c in COUNTS.values()) for s in STATES}),
+        "status": lambda: status._print_counts(COUNTS, {s: sum(c[s] for c in COUNTS.values()) for s in STATES}, {}),
         "worker list": lambda: tables.workers_table(WORKERS, {1: (DEPLOY, NOW - 130), 3: ("m3", NOW - 1)}, NOW),
         "config list": lambda: config.print_config({"backoff-base": 300, "mail.limit": 2}),
     }

@@ -20,7 +20,7 @@ from .terminal import counted, print_json, size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
     from ..lifecycle import Job
@@ -113,7 +113,7 @@ def _print_json(facts: _Facts) -> None:
 
 def _print(facts: _Facts, now: float) -> None:
     totals, space, rows = facts.totals(), facts.space, facts.workers
-    _print_counts(facts, totals)
+    _print_counts(facts.counts, totals, _notes(facts))
     if None in facts.paused:
         print("Paused: all queues")
     if facts.running:
@@ -195,19 +195,24 @@ def _print_versions(rows: list[Worker]) -> None:
         print(f"\nWorkers run {', '.join(others)}, but this is {version}; to update them, run: queuectl worker restart")
 
 
-def _print_counts(facts: _Facts, totals: dict[str, int]) -> None:
-    """A row for each queue that has jobs, or a limit, a rate or a pause."""
-    rows: list[list[object]] = []
+def _notes(facts: _Facts) -> dict[str, list[str]]:
+    """By queue: its pause, limit and rate."""
     notes = {queue: ["paused"] for queue in facts.paused if queue is not None}
     for key, value in sorted(facts.limits.items()):
         queue, _, name = key.rpartition(".")
         notes.setdefault(queue, []).append(f"{name} {value}")
-    for queue in sorted({*facts.counts, *notes}):
-        by_state = facts.counts.get(queue) or dict.fromkeys(lifecycle.STATES, 0)
+    return notes
+
+
+def _print_counts(counts: Counts, totals: dict[str, int], notes: Mapping[str, Sequence[str]]) -> None:
+    """A row for each queue that has jobs, or a limit, a rate or a pause."""
+    rows: list[list[object]] = []
+    for queue in {**counts, **notes}:
+        by_state = counts.get(queue) or dict.fromkeys(lifecycle.STATES, 0)
         if queue in notes or any(by_state.values()):
             rows.append([queue, *by_state.values(), ", ".join(notes.get(queue, ()))])
     if not rows:
-        print("No jobs." if facts.counts else "No jobs yet.")
+        print("No jobs." if counts else "No jobs yet.")
         return
     if len(rows) > 1:
         rows.append(["(all)", *totals.values(), ""])
