@@ -132,8 +132,8 @@ def _print(facts: _Facts, now: float) -> None:
     print(f"\nFile: {values.escape(facts.path)} ({size(space['database_bytes'])}{log})")
     died, failed = facts.failed
     if died or failed:
-        search = "queuectl list --attempted --since 1h"
-        print(f"\nFailures in the last hour: {died} dead, {failed} to be retried; run: {search}")
+        print(f"\nFailures in the last hour: {died} dead, {failed} to be retried")
+        print("To list them, run: queuectl list --attempted --since 1h")
     if totals["dead"]:
         print(f"\nDead letter queue: {counted(totals['dead'], 'job')}; run: queuectl dlq list")
     _warn(facts, totals)
