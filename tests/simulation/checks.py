@@ -15,6 +15,12 @@ OPEN_ATTEMPTS = """
 """
 
 
+def require(kept: bool, broken: str) -> None:
+    """Raise AssertionError unless a promise is kept. Unlike `assert`, also under -O."""
+    if not kept:
+        raise AssertionError(broken)
+
+
 def check(world: World, thoroughly: bool = True) -> None:
     """Raise AssertionError if a promise is broken in the world's present state."""
     state = world.state
@@ -22,23 +28,24 @@ def check(world: World, thoroughly: bool = True) -> None:
     by_id = {row[1]: row for row in rows}
     by_seq = {row[0]: row for row in rows}
     lost = state.acknowledged - by_id.keys()
-    assert not lost, f"acknowledged jobs are lost: {sorted(lost)}"
+    require(not lost, f"acknowledged jobs are lost: {sorted(lost)}")
     attempts = {(job, attempt) for job, attempt, _ in state.processes}
-    assert len(attempts) == len({job for job, _ in attempts}), f"attempts overlap: {sorted(attempts)}"
+    require(len(attempts) == len({job for job, _ in attempts}), f"attempts overlap: {sorted(attempts)}")
     for seq, attempt in attempts:
         _, id, job_state, _, last_attempt, _ = by_seq[seq]
-        assert (job_state, last_attempt) == ("processing", attempt), (
-            f"attempt {attempt} of {id} still runs, but the job is {job_state} after attempt {last_attempt}"
+        require(
+            (job_state, last_attempt) == ("processing", attempt),
+            f"attempt {attempt} of {id} still runs, but the job is {job_state} after attempt {last_attempt}",
         )
     for id, last_attempt in state.cancelled:
-        assert by_id[id][4] <= last_attempt, f"{id} started again after its cancel was acknowledged"
-        assert by_id[id][2] not in ("pending", "failed"), f"{id} can run again though its cancel was acknowledged"
+        require(by_id[id][4] <= last_attempt, f"{id} started again after its cancel was acknowledged")
+        require(by_id[id][2] not in ("pending", "failed"), f"{id} can run again though its cancel was acknowledged")
     for _, id, _, tries, _, max_retries in rows:
-        assert tries <= max_retries + 1, f"{id} is in attempt {tries}, with {max_retries} retries"
+        require(tries <= max_retries + 1, f"{id} is in attempt {tries}, with {max_retries} retries")
     live = {worker.id for worker in state.workers if worker.place in ("claimed", "running", "ended")}
     rowless = [id for id, row in world.store.holders() if row is None and id in live]
-    assert not rowless, f"worker without a row holds a job: {rowless}"
-    assert not world.store._rows(OPEN_ATTEMPTS), "an attempt that its job is no longer in has no outcome"
+    require(not rowless, f"worker without a row holds a job: {rowless}")
+    require(not world.store._rows(OPEN_ATTEMPTS), "an attempt that its job is no longer in has no outcome")
     if thoroughly:
         audit(world)
 
@@ -76,7 +83,7 @@ def finish(world: World) -> None:
         SELECT id FROM queuectl_jobs AS job WHERE state IN ('pending', 'failed') AND NOT EXISTS
             (SELECT 1 FROM queuectl_dependencies WHERE job = seq AND met = 0)
     """)
-    assert not waiting, f"jobs remain that nothing holds up: {waiting}"
+    require(not waiting, f"jobs remain that nothing holds up: {waiting}")
     check(world)
 
 
