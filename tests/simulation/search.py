@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+from contextlib import closing
 from typing import Any
 
 from queuectl_core.errors import Refused
@@ -43,10 +44,10 @@ def explore(path: str, client: tuple[str, ...], left: dict[str, int], phases: tu
     world.rescue_phases = phases or world.rescue_phases
     world.enqueue("job", max_retries=1, backoff_base=0)
     seen: set[Any] = set()
-    # A transaction around everything: the store's own become savepoints in it.
-    world.db.execute("BEGIN")
-    _visit(world, client, seen, [])
-    world.db.execute("ROLLBACK")
+    with closing(world.db):
+        # A transaction around everything: the store's own become savepoints in it.
+        world.db.execute("BEGIN")
+        _visit(world, client, seen, [])
     return len(seen)
 
 
@@ -121,6 +122,8 @@ def wander(path: str, seed: int, phases: tuple[str, ...] = ()) -> None:
         finish(world)
     except Exception as problem:
         raise Broken(f"seed {seed}: {problem!r}", steps) from problem
+    finally:
+        world.db.close()
 
 
 def _choose(world: World, chance: random.Random, number: int) -> Step:
