@@ -39,10 +39,19 @@ def json_object(text: str) -> dict[str, object]:
         given = DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BadInput(f"not valid JSON: {error.msg} at character {error.pos + 1}") from None
-    except ValueError:
-        raise BadInput("not valid JSON: a number with too many digits") from None
-    except RecursionError:
-        raise BadInput("not valid JSON: nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise excessive(error) from None
+    return object_from(given)
+
+
+def excessive(error: ValueError | RecursionError) -> BadInput:
+    """What to say about JSON whose syntax is right, but that Python refuses to decode."""
+    excess = "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
+    return BadInput(f"not valid JSON: {excess}")
+
+
+def object_from(given: object) -> dict[str, object]:
+    """Decoded JSON that is to be a job. Raises BadInput if it isn't an object."""
     if not isinstance(given, dict):
         raise BadInput(f"a job is a JSON object, not {values.quote(given)}")
     return given
@@ -74,8 +83,8 @@ def _reject_constant(word: str) -> float:
 DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
 
 
-def from_json(
-    text: str, defaults: dict[str, object], now: float, places: dict[str, str] | None = None
+def from_object(
+    given: dict[str, object], defaults: dict[str, object], now: float, places: dict[str, str] | None = None
 ) -> jobspec.NewJob:
     """A NewJob from a JSON object; `defaults` supply the fields that it leaves out.
 
@@ -83,13 +92,6 @@ def from_json(
     queuectl sets (state, attempts, results) are accepted if a new job has that value anyway; timestamps are ignored.
     Raises BadInput; for an unknown field, it names the most similar known one.
     """
-    return from_object(json_object(text), defaults, now, places)
-
-
-def from_object(
-    given: dict[str, object], defaults: dict[str, object], now: float, places: dict[str, str] | None = None
-) -> jobspec.NewJob:
-    """The same from an object that has been parsed."""
     fields = dict(defaults)
     for key, value in given.items():
         field = SYNONYMS.get(key, key)

@@ -12,7 +12,7 @@ import re
 
 from . import values
 from .errors import BadInput
-from .jobjson import DECODER, whole_object
+from .jobjson import DECODER, excessive, object_from, whole_object
 
 # A JSON object or an array of them, or the start of one.
 _LOOKS_LIKE_JSON = re.compile(r'\{\s*("(?:[^"\\]|\\.)*"\s*:|\}|$)|\[\s*(\{|\]|$)', re.DOTALL)
@@ -61,13 +61,9 @@ class JsonText:
                     break  # It goes on in the next line.
                 fault = error.msg.replace(" starting at", "").lower()
                 raise BadInput(f"not valid JSON: {fault}, at {values.quote(self._text[error.pos :], 30)}") from None
-            except ValueError:
-                raise BadInput("not valid JSON: a number with too many digits") from None
-            except RecursionError:
-                raise BadInput("not valid JSON: nested too deeply") from None
-            if not isinstance(given, dict):
-                raise BadInput(f"a job is a JSON object, not {values.quote(given)}")
-            found.append(given)
+            except (ValueError, RecursionError) as error:
+                raise excessive(error) from None
+            found.append(object_from(given))
             self._text = self._text[end:]
             self._needs_comma = self._is_array
         return found

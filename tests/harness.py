@@ -120,6 +120,15 @@ def shown_on(terminal: int) -> bytes:
 RUNS = "ps -o stat= -p $pid | grep -q '^[^Z]'"
 
 
+def children(pid: int) -> list[int]:
+    """The children of a process, including zombies."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
 def process_is_gone(pid: int) -> bool:
     """Whether no process has this PID; zombies don't count."""
     return birth(pid) is None

@@ -17,7 +17,7 @@ NOW = 1_800_000_000.0
 def parse(job: object, **defaults: object) -> NewJob:
     """Parse a job from a text, or from the JSON of any other value."""
     text = job if isinstance(job, str) else json.dumps(job)
-    return jobjson.from_json(text, {"cwd": "/here", **defaults}, NOW)
+    return jobjson.from_object(jobjson.json_object(text), {"cwd": "/here", **defaults}, NOW)
 
 
 class AcceptedTest(unittest.TestCase):
@@ -170,9 +170,9 @@ class RefusedTest(unittest.TestCase):
     def test_replace_and_after_are_refused_together(self):
         fields = {"command": "true", "unique_key": "k", "replace": True, "after": ["a"]}
         self.assertRaisesRegex(BadInput, "after: cannot be used together with --replace", jobspec.new_job, fields, NOW)
-        text = '{"command": "true", "after": ["a"]}'
+        given = {"command": "true", "after": ["a"]}
         defaults = {"unique_key": "k", "replace": True}
-        self.assertRaisesRegex(BadInput, "--replace", jobjson.from_json, text, defaults, NOW)
+        self.assertRaisesRegex(BadInput, "--replace", jobjson.from_object, given, defaults, NOW)
 
     def test_fields_that_queuectl_sets_cannot_be_given(self):
         for field, value in (

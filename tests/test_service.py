@@ -13,7 +13,7 @@ import sys
 import unittest
 
 from queuectl_core.program.service import crontab, unit
-from tests.harness import IS_ROOT, LONGEST_RUN, PROGRAM, QueueTestCase, process_is_gone, wait_until
+from tests.harness import IS_ROOT, LONGEST_RUN, PROGRAM, QueueTestCase, children, process_is_gone, wait_until
 
 AWKWARD_WORDS = ["/opt/my tools/q", "100%", "$HOME", 'a"b', "back\\slash", "it's", ";", "plain"]
 
@@ -242,15 +242,6 @@ class ContainerTest(QueueTestCase):
         self.assertEqual(container.wait(LONGEST_RUN), 0)
         self.assertEqual(self.state(id), "completed")
         self.audit([id, "later"])
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process, including zombies."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections import namedtuple
 from queuectl_core.records import Worker
 from queuectl_core.store import Store
 from queuectl_core.workers.identity import birth
-from tests.harness import PROGRAM
+from tests.harness import PROGRAM, children
 
 from .world import World
 
@@ -188,12 +188,3 @@ def _can_unshare() -> bool:
         return subprocess.run([*_unshare(), "true"], capture_output=True, check=False).returncode == 0
     except OSError:
         return False
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process, including zombies."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
