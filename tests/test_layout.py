@@ -17,9 +17,9 @@ PACKAGE = os.path.join(ROOT, "queuectl_core")
 # its package. A package's __init__ is on top of it unless it is listed.
 ORDER = {
     "": (
-        "errors typed version",
-        "values lifecycle records template",
-        "settings jobspec",
+        "errors typed version cells",
+        "values lifecycle records template grid",
+        "settings jobspec phrases",
         "jobjson",
         "jobtext",
         "program",
@@ -53,7 +53,7 @@ ORDER = {
         "launch",
     ),
     "cli": (
-        "__init__ terminal queue_file cells",
+        "__init__ terminal queue_file",
         "hints",
         "parser",
         "tables bulk jobstream output",

@@ -11,8 +11,8 @@ import time
 import unittest
 from unittest import mock
 
-from queuectl_core import values
-from queuectl_core.cli import cells, config, status, tables
+from queuectl_core import cells, phrases, values
+from queuectl_core.cli import config, status, tables
 from queuectl_core.cli.terminal import terminal
 from queuectl_core.lifecycle import STATES, Job
 from queuectl_core.records import Attempt, Identity, Worker
@@ -157,7 +157,7 @@ class FitTest(unittest.TestCase):
         text = rendered(None, "C.UTF-8", "auto")
         for one, _ in JOBS:
             self.assertIn(values.escape(one.command), text)
-        for look in tables.LOOKS.values():
+        for look in phrases.LOOKS.values():
             self.assertNotIn(look.symbol, text)
         self.assertNotIn("\x1b", text)
 
@@ -170,10 +170,10 @@ class SymbolTest(unittest.TestCase):
     def test_every_state_has_a_symbol_of_its_own_one_column_wide_everywhere(self):
         import unicodedata
 
-        self.assertLessEqual(set(STATES), set(tables.LOOKS))
+        self.assertLessEqual(set(STATES), set(phrases.LOOKS))
         for kind in ("symbol", "ascii", "color"):
-            self.assertEqual(len({getattr(tables.LOOKS[state], kind) for state in STATES}), len(STATES))
-        for look in tables.LOOKS.values():
+            self.assertEqual(len({getattr(phrases.LOOKS[state], kind) for state in STATES}), len(STATES))
+        for look in phrases.LOOKS.values():
             self.assertIn(unicodedata.east_asian_width(look.symbol), ("N", "Na"))
             self.assertTrue(look.ascii.isascii())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..grid import Column
 from ..lifecycle import presentable
-from .tables import JOB_COLUMNS, Column, local, ran, table, when, why
+from ..phrases import JOB_COLUMNS, local, ran, when, why
+from .tables import table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from argparse import ArgumentParser, Namespace
 
 from .. import settings
 from ..errors import BadInput
+from ..grid import Column
 from .queue_file import open_client, open_reader
-from .tables import Column, table
+from .tables import table
 from .terminal import print_json, tell
 
 TYPE_CHECKING = False

@@ -10,12 +10,13 @@ from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, values
 from ..errors import BadInput
+from ..grid import Column
 from ..store.database import LARGE_WAL, SMALL_WAL
 from ..store.search import Search, find
 from ..typed import NamedTuple
 from ..workers import fleet
 from .queue_file import open_reader
-from .tables import Column, table, workers_table
+from .tables import table, workers_table
 from .terminal import counted, print_json, size, tell
 
 TYPE_CHECKING = False
