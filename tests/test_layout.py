@@ -43,6 +43,7 @@ ORDER = {
     ),
     "workers": (
         "log identity lifeline oom inbox",
+        "leftovers",
         "fleet process",
         "runner",
         "rescue orphans",

@@ -24,7 +24,7 @@ from ..records import NewOutput
 from ..typed import NamedTuple
 from ..values import escape
 from . import lifeline, oom
-from .identity import described, has_hidden_members, members
+from .leftovers import described, has_hidden_members, members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

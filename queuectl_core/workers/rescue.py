@@ -13,7 +13,8 @@ from ..lifecycle import Outcome, judge, malformed
 from ..store import bell
 from . import lifeline
 from .fleet import is_running, live_workers
-from .identity import boot, described, end_leftovers, is_same_boot, is_stopped, pulse
+from .identity import boot, is_same_boot, is_stopped, pulse
+from .leftovers import described, end_leftovers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

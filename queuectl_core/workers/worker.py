@@ -17,7 +17,8 @@ from ..records import Identity
 from ..store.claims import Claim
 from ..typed import NamedTuple
 from . import runner
-from .identity import described, end_leftovers, ended, identity_of
+from .identity import ended, identity_of
+from .leftovers import described, end_leftovers
 from .lifeline import Lifeline
 from .orphans import Orphans
 from .process import CannotStart, CannotStartNow, Command, Invocation, Output
