@@ -57,6 +57,10 @@ class DatabaseGone(DatabaseUnusable):
     """The file was removed, replaced, or migrated by a newer queuectl. Processes that have it open must exit."""
 
 
+class NoQueue(DatabaseGone):
+    """The file doesn't exist or has no queue in it, but should."""
+
+
 class WaitTimedOut(QueueError):
     """`wait` timed out."""
 

@@ -52,7 +52,7 @@ class Queue:
         """Open the queue file `path`, creating it if it is missing.
 
         The default is the file that the command line uses ($QUEUECTL_DB and so on). A `connection` must be to a file
-        that already has the queue's tables; to create them once, use `Queue(path)` or any command with `--db`.
+        that already has the queue's tables; to create them once, use `Queue(path)` or `enqueue` with `--db`.
         Raises DatabaseUnusable, or TypeError if given both or something that isn't a path.
         """
         if connection is not None:

@@ -273,6 +273,10 @@ class QueueTestCase(unittest.TestCase):
         """Run `worker stop`."""
         return self.run_cli("worker", "stop", *args, **options)
 
+    def create_queue(self) -> None:
+        """Create the file, with an empty queue."""
+        Store(self.db).close()
+
     # --- inspecting the queue ----------------------------------------------------------------------
 
     def jobs(self) -> dict[str, dict[str, Any]]:

@@ -151,7 +151,7 @@ class HelpTest(QueueTestCase):
                 self.assertTrue(action.help != SUPPRESS or action.dest in global_options, action.dest)
 
     def test_a_path_that_is_too_long_is_refused_before_a_folder_is_made(self):
-        result = self.run_cli("--db", self.path("x" + "/x" * 3000), "status", code=3)
+        result = self.run_cli("--db", self.path("x" + "/x" * 3000), "enqueue", "true", code=3)
         self.assertTrue(result.stderr.endswith("cannot be created: File name too long\n"))
         self.assertFalse(os.path.exists(self.path("x")))
 

@@ -29,7 +29,7 @@ class DoctorTest(WorkersTestCase):
         return found
 
     def test_a_healthy_queue_exits_0(self):
-        self.run_cli("status")
+        self.create_queue()
         self.assertEqual(self.problems(code=0), [])
         self.start_workers("-c", "2")
         self.enqueue("true")
@@ -52,7 +52,7 @@ class DoctorTest(WorkersTestCase):
         self.assertTrue(found, problems)
 
     def test_a_file_that_other_users_can_read_is_found(self):
-        self.run_cli("status")
+        self.create_queue()
         os.chmod(self.db, 0o644)
         (check, text, advice), *_ = self.problems()  # SQLite gives the WAL the same mode.
         self.assertEqual((check, advice), ("access", "chmod go= " + self.db))
@@ -80,7 +80,7 @@ class DoctorTest(WorkersTestCase):
         self.assertFalse(os.path.exists(self.db))
 
     def test_settings_that_queuectl_would_not_store_are_found(self):
-        self.run_cli("status")
+        self.create_queue()
         self.rows("INSERT INTO queuectl_config VALUES ('max-retries', 'many'), ('colour', 'red')")
         advice = [advice for check, _, advice in self.problems() if check == "config"]
         self.assertEqual(advice, ["queuectl config unset colour", "queuectl config unset max-retries"])

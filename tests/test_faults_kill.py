@@ -546,7 +546,7 @@ class SignalTest(WorkersTestCase):
 
     def test_a_signal_during_a_start_leaves_no_half_started_fleet(self):
         """Every worker that was started is registered, so `worker stop` finds it."""
-        self.run_cli("status")
+        self.create_queue()
         for delay in (0.03, 0.08, 0.12, 0.16, 0.2):
             process = self.start_cli(
                 "worker", "start", "-c", "2",
@@ -601,7 +601,7 @@ class NamespaceTest(WorkersTestCase):
         trial = subprocess.run([*self.UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False)
         if trial.returncode:
             self.skipTest("not allowed to create a PID namespace")
-        self.run_cli("status")
+        self.create_queue()
 
     def start_inside(self, *words: str) -> subprocess.Popen:
         """Run `worker start --foreground` in a new PID namespace, which ends with the returned process."""

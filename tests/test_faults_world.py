@@ -175,7 +175,7 @@ class SecretTest(WorkersTestCase):
 @unittest.skipUnless(shutil.which("strace"), "needs strace")
 class PowerLossTest(WorkersTestCase):
     def test_an_id_is_printed_only_after_its_job_is_on_disk(self):
-        self.run_cli("status")
+        self.create_queue()
         trace = self.path("trace")
         result = subprocess.run(
             ["strace", "-f", "-y", "-o", trace, "-e", "trace=write,pwrite64,fsync,fdatasync",
@@ -317,7 +317,7 @@ class MisbehavingJobTest(WorkersTestCase):
             "x" * 200,
             "ü作业",
         ]
-        self.run_cli("status")
+        self.create_queue()
         command = 'printf %s "$QUEUECTL_JOB_ID" # '
         for text in hostile:  # With SQL, because `enqueue` refuses most of these.
             self.rows("INSERT INTO queuectl_jobs (id, queue, command) VALUES (?, ?, ?)",

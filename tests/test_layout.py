@@ -37,7 +37,7 @@ ORDER = {
         "database",
         "copies",
         "reader",
-        "roster search",
+        "roster search unused",
         "client claims",
         "store",
     ),
@@ -54,7 +54,8 @@ ORDER = {
         "launch",
     ),
     "cli": (
-        "__init__ terminal queue_file",
+        "__init__ terminal",
+        "queue_file",
         "hints",
         "parser",
         "tables bulk jobstream output",
@@ -234,7 +235,7 @@ class LoadedTest(QueueTestCase):
             *(f"queuectl_core.store.{name}" for name in ("claims", "schema", "filesystem", "bell")),
             *(f"queuectl_core.{name}" for name in ("records", "library", "workers", "program", "cli.tables")),
         }  # fmt: skip
-        self.run_cli("status")  # Creates the file, which loads the schema.
+        self.create_queue()
         for words in (
             ["enqueue", "true"],
             ["enqueue", '{"command": "true"}'],

@@ -70,7 +70,7 @@ READERS = (
 class MalformedRowsTest(WorkersTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.run_cli("status")
+        self.create_queue()
         self.foreign = sqlite3.connect(self.db, timeout=20, isolation_level=None)
         self.addCleanup(self.foreign.close)
         self.foreign.execute("PRAGMA ignore_check_constraints = ON")

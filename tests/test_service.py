@@ -116,7 +116,7 @@ class NotifyTest(QueueTestCase):
                     sent += 1
             except BlockingIOError:
                 pass
-        self.run_cli("status")
+        self.create_queue()
         self.start_foreground(self.path("notify"))
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_workers WHERE role = 'worker'"))
         ((pid,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'worker'")

@@ -236,6 +236,7 @@ class ShowTest(SampleJobsTestCase):
         self.assertRegex(attempt["finished_at"], ISO)
 
     def test_showing_an_unknown_job_exits_1_with_one_line_on_stderr(self):
+        self.create_queue()
         result = self.run_cli("show", "no-such-job", code=1)
         self.assertEqual((result.stdout, len(result.stderr.splitlines())), ("", 1))
 
@@ -320,6 +321,7 @@ class WaitTest(SampleJobsTestCase):
         self.run_cli("wait", "--timeout", "x", code=2)
 
     def test_waiting_for_an_unknown_or_cancelled_job_exits_1(self):
+        self.create_queue()
         self.assertIn("no-such-job", self.run_cli("wait", "no-such-job", code=1).stderr)
         id = self.enqueue("true")
         self.run_cli("cancel", id)

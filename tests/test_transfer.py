@@ -42,7 +42,7 @@ class TransferTestCase(QueueTestCase):
 
 class RoundTripTest(TransferTestCase):
     def test_what_the_schema_accepts_but_enqueue_does_not_is_transferred_too(self):
-        self.run_cli("status")
+        self.create_queue()
         for column, value in (
             *(("priority", 2**63 - 1), ("priority", -(2**63)), ("unique_key", "a\nb"), ("unique_key", "x" * 5000)),
             *(("cwd", "relative"), ("cwd", ""), ("cwd", b"/\xff"), ("id", "a b\n,-"), ("queue", "a,b c\n")),
@@ -88,7 +88,7 @@ class RoundTripTest(TransferTestCase):
         self.audit(ids)
 
     def test_whatever_the_schema_accepts_is_transferred(self):
-        self.run_cli("status")
+        self.create_queue()
         for number, (column, value) in enumerate((
             ("priority", 2**63 - 1), ("priority", -(2**63)), ("unique_key", "a\nb"), ("unique_key", ""),
             ("cwd", "relative"), ("cwd", b"\xff"), ("cwd", ""), ("command", "\n"), ("command", b"\xff\0"),

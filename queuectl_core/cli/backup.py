@@ -74,7 +74,7 @@ def _examine(path: str) -> tuple[int, bool]:
 
     Raises Refused if workers are running, and DatabaseDamaged if the file is damaged.
     """
-    with Reader(path, must_exist=True) as store:
+    with Reader(path) as store:
         if store.faults():
             raise DatabaseDamaged(path)
         if any(fleet.is_running(store, row) for row in store.workers()):

@@ -28,7 +28,7 @@ def config_set(args: Namespace) -> int:
     if key is None:
         return 0
     value = settings.parse(key, args.value)
-    with open_client(args) as store:
+    with open_client(args, creates=True) as store:
         store.set_config(key, value)
     is_job_setting = settings.SETTINGS[key.rpartition(".")[2]].of_job
     tell(f"{key} = {value}, {'for jobs enqueued ' if is_job_setting else ''}from now on")
@@ -61,7 +61,7 @@ def config_get(args: Namespace) -> int:
     if key is None:
         return 0
     plain = key.rpartition(".")[2]
-    with open_reader(args) as store:
+    with open_reader(args, may_be_unused=True) as store:
         config = store.config()
     print(config.get(key, config.get(plain, settings.SETTINGS[plain].default)))
     return 0
@@ -72,7 +72,7 @@ def config_list_arguments(parser: ArgumentParser) -> None:
 
 
 def config_list(args: Namespace) -> int:
-    with open_reader(args) as store:
+    with open_reader(args, may_be_unused=True) as store:
         config = store.config()
     if args.json:
         print_json({**_defaults(), **config})

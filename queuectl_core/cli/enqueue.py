@@ -152,7 +152,7 @@ def enqueue(args: Namespace) -> int:
     jobs = _jobs(words, fields)
     if len(jobs) > 1 and "id" in fields:
         raise BadInput("--id: works with a single job only")
-    _enqueue_now(open_client(args), jobs)
+    _enqueue_now(open_client(args, creates=True), jobs)
     return 0
 
 
@@ -306,7 +306,7 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
     from .jobstream import JobParser, records  # Deferred: a single job doesn't need it.
 
     fd = _open(args.file)
-    with open_client(args) as store:
+    with open_client(args, creates=True) as store:
         store.expect_large_transactions()
         parser = JobParser(fields, OPTIONS, template)
         batches = records(fd, b"\0" if args.null else b"\n")

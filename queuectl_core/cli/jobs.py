@@ -71,7 +71,7 @@ def list_jobs(args: Namespace) -> int:
     limit = TABLE_LIMIT if not args.json and sys.stdout is not None and sys.stdout.isatty() else None
     if args.limit is not None:
         limit = values.whole(args.limit, "--limit", 0) or None
-    with open_reader(args) as store, store.snapshot():
+    with open_reader(args, may_be_unused=True) as store, store.snapshot():
         if args.json:
             from ..jobjson import job_json
 
@@ -88,7 +88,7 @@ def list_jobs(args: Namespace) -> int:
         columns_table(shown, last, columns, time.time())
     elif shown:
         jobs_table(shown, last, time.time())
-    else:
+    elif not store.is_unused:
         tell(_nothing(search))
     if left_out:
         more = "more" if number is None else f"{number - len(shown)} more"

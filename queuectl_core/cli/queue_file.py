@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 
-from ..errors import BadInput
+from ..errors import BadInput, DatabaseUnusable, NoQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
+    from typing import TypeVar
 
+    from ..errors import QueueError
     from ..lifecycle import Job
     from ..store import Store
     from ..store.client import Client
     from ..store.reader import Reader
+
+    Opened = TypeVar("Opened", bound=Reader)
 
 
 def queue_path(path: str | None) -> str:
@@ -25,25 +30,63 @@ def queue_path(path: str | None) -> str:
     return path or default_path(dict(os.environ))
 
 
-def open_reader(args: Namespace) -> Reader:
-    """Open the queue for reading."""
+def open_reader(args: Namespace, may_be_unused: bool = False) -> Reader:
+    """Open the queue for reading.
+
+    Raises NoQueue if there is none. With `may_be_unused`, that is only a message if nobody named the file with --db:
+    the default queue exists once it is used, and is empty until then.
+    """
     from ..store.reader import Reader
 
-    return Reader(queue_path(args.db))
+    try:
+        return _existing(Reader, args)
+    except NoQueue as problem:
+        if args.db or not may_be_unused:
+            raise
+        from ..store.unused import UnusedQueue
+        from .terminal import tell
+
+        tell(str(problem))
+        return UnusedQueue(queue_path(None))
 
 
-def open_client(args: Namespace) -> Client:
-    """Open the queue for adding and changing jobs."""
+def open_client(args: Namespace, creates: bool = False) -> Client:
+    """Open the queue for adding and changing jobs. Unless it `creates` the file if need be, raises NoQueue."""
     from ..store.client import Client
 
-    return Client(queue_path(args.db))
+    return Client(queue_path(args.db)) if creates else _existing(Client, args)
 
 
-def open_store(args: Namespace) -> Store:
-    """Open the queue with all operations, including those of workers."""
+def open_store(args: Namespace, creates: bool = False) -> Store:
+    """Open the queue with all operations, including those of workers; `creates` as in open_client."""
     from ..store import Store
 
-    return Store(queue_path(args.db))
+    return Store(queue_path(args.db)) if creates else _existing(Store, args)
+
+
+def _existing(kind: Callable[..., Opened], args: Namespace) -> Opened:
+    """Open a queue that exists. Raises NoQueue, with the command that creates it."""
+    path = queue_path(args.db)
+    try:
+        return kind(path, must_exist=True)
+    except NoQueue:
+        raise _no_queue(path, args.db) from None
+
+
+def _no_queue(path: str, option: str | None) -> QueueError:
+    """What to say of a file without a queue, which --db or the environment names."""
+    from shlex import quote
+
+    try:
+        os.stat(path)
+        problem = "is empty or another program's database"
+    except (FileNotFoundError, NotADirectoryError):
+        problem = "does not exist"
+    except OSError as error:
+        return DatabaseUnusable(f"{path}: cannot be opened: {error.strerror}")
+    origin = " ($QUEUECTL_DB)" if not option and os.environ.get("QUEUECTL_DB") else ""
+    command = f"queuectl{f' --db {quote(option)}' if option else ''} enqueue 'echo hello'"
+    return NoQueue(f"no queue yet: {path}{origin} {problem}; to create one there, run: {command}")
 
 
 def own_job(store: Reader) -> Job | None:

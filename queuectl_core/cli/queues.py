@@ -15,7 +15,7 @@ def pause_arguments(parser: ArgumentParser) -> None:
 
 def pause(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
-    with open_client(args) as store:
+    with open_client(args, creates=True) as store:
         if not store.pause(queue):
             tell("all queues are already paused" if queue is None else f"queue {queue} is already paused")
     return 0

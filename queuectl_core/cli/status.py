@@ -43,7 +43,7 @@ def status_arguments(parser: ArgumentParser) -> None:
 def status(args: Namespace) -> int:
     if args.watch and (sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"):
         raise BadInput("--watch: needs a terminal; in a script, run: queuectl status --json")
-    with open_reader(args) as store:
+    with open_reader(args, may_be_unused=not args.watch) as store:
         if args.watch:
             _watch(store)
         with store.snapshot():
@@ -130,7 +130,8 @@ def _print(facts: _Facts, now: float) -> None:
     else:
         print("No workers are running.")
     log = f", and its log {size(space['wal_bytes'])}" if space["wal_bytes"] > SMALL_WAL else ""
-    print(f"\nFile: {values.escape(facts.path)} ({size(space['database_bytes'])}{log})")
+    room = f"{size(space['database_bytes'])}{log}" if space["database_bytes"] else "does not exist yet"
+    print(f"\nFile: {values.escape(facts.path)} ({room})")
     died, failed = facts.failed
     if died or failed:
         print(f"\nFailures in the last hour: {died} dead, {failed} to be retried")

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput
-from .queue_file import open_client
+from .queue_file import open_client, open_reader
 from .terminal import counted, tell
 
 IMPORT = """\
@@ -27,7 +27,7 @@ def export_jobs(args: Namespace) -> int:
 
     from .. import transfer
 
-    with open_client(args) as store:
+    with open_reader(args) as store:
         for job in transfer.export_jobs(store):
             sys.stdout.write(json.dumps(job) + "\n")
     return 0
@@ -41,7 +41,7 @@ def import_jobs_arguments(parser: ArgumentParser) -> None:
 def import_jobs(args: Namespace) -> int:
     from .. import transfer
 
-    with open_client(args) as store:
+    with open_client(args, creates=True) as store:
         try:
             with open(0 if args.file in (None, "-") else args.file, "rb") as file:
                 added, skipped = transfer.import_jobs(store, file, time.time())

@@ -44,11 +44,16 @@ def wait(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "--queue")
     if args.ids and (args.all or queue):
         raise BadInput("give ids, or --all or --queue, not both")
-    with open_reader(args) as store:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    stream = _IdStream(0) if "-" in args.ids else None
+    given = [id for id in args.ids if id != "-"]
+    # The program at the other end of the pipe may be about to create the file.
+    if stream and not given and not stream.ready(timeout):
+        raise WaitTimedOut(_timeout_message(0, 0))
+    with open_reader(args, may_be_unused=not given) as store:
         waiting = _Waiting(store, args.json)
-        stream = _IdStream(0) if "-" in args.ids else None
-        waiting.add([id for id in args.ids if id != "-"] if args.ids else waiting.others(store.unfinished_ids(queue)))
-        return waiting.wait(stream, None if timeout is None else time.monotonic() + timeout)
+        waiting.add(given if args.ids else waiting.others(store.unfinished_ids(queue)))
+        return waiting.wait(stream, deadline)
 
 
 class _Waiting:
@@ -199,9 +204,9 @@ class _IdStream:
         self._poll.register(fd, select.POLLIN)
         self.at_end = False
 
-    def ready(self, seconds: float) -> bool:
-        """Wait up to `seconds`; returns whether `read` would not block."""
-        return bool(self._poll.poll(seconds * 1000))
+    def ready(self, seconds: float | None) -> bool:
+        """Wait up to `seconds` (None: for ever); returns whether `read` would not block."""
+        return bool(self._poll.poll(None if seconds is None else seconds * 1000))
 
     def read(self) -> list[str]:
         """Read once; returns the ids whose lines are now complete."""

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 
 from .. import values
-from ..errors import BadInput, Refused, WaitTimedOut
+from ..errors import BadInput, NoQueue, Refused, WaitTimedOut
 from ..program import sources
 from .queue_file import open_reader, open_store, own_job
 from .terminal import counted, print_json_array, tell
@@ -92,7 +92,7 @@ def start(args: Namespace) -> int:
     environment.pop(b"NOTIFY_SOCKET", None)  # For the supervisor, not for jobs.
     if args.env_file is not None:
         environment.update(_read_env_file(args.env_file))
-    with open_store(args) as store:
+    with open_store(args, creates=True) as store:
         path = store.path
         refuse_network(path)
         refuse_foreign(path)
@@ -182,7 +182,14 @@ def stop(args: Namespace) -> int:
 
     timeout = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     ids = [values.whole(id, "worker id", 1) for id in args.ids]
-    with open_store(args) as store:
+    try:
+        store = open_store(args)
+    except NoQueue as problem:
+        if args.db or ids:
+            raise
+        tell(f"no workers are running: {problem}")
+        return 0
+    with store:
         live = fleet.live_workers(store)
         targets = [row for row in live if not ids or row.id in ids]
         missing = sorted(set(ids) - {row.id for row in targets})
@@ -324,12 +331,12 @@ def list_workers(args: Namespace) -> int:
     from ..workers import fleet
     from .tables import workers_table
 
-    with open_reader(args) as store, store.snapshot():
+    with open_reader(args, may_be_unused=True) as store, store.snapshot():
         rows, running = fleet.live_workers(store), store.running()
     if args.json:
         print_json_array(worker_json(row, running) for row in rows)
     elif rows:
         workers_table(rows, running, time.time())
-    else:
+    elif not store.is_unused:
         tell("no workers are running; run: queuectl worker start")
     return 0

@@ -14,7 +14,7 @@ import sqlite3
 import time
 
 from .. import values
-from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable
+from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, NoQueue
 from . import sql
 from .connection import PATIENCE, Connection, Transaction
 
@@ -67,7 +67,8 @@ class Database:
 
         `durable`: commits survive a power cut. `patience`: seconds to wait for a lock. `connection`: an open
         connection to the file, used as it is. Raises DatabaseUnusable if the file can't be used; such a file is never
-        replaced. Raises DatabaseGone if it is from a newer queuectl, or if it `must_exist` and doesn't.
+        replaced. Raises DatabaseGone if it is from a newer queuectl, and NoQueue if it `must_exist` and doesn't, or has
+        no tables of ours.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise DatabaseUnusable(f"needs SQLite 3.31 or later; this Python has {sqlite3.sqlite_version}")
@@ -82,25 +83,30 @@ class Database:
             create(self.path)
         self._file = _device_and_inode(self.path)
         if self._file is None:
-            raise DatabaseGone(f"{self.path}: is gone")
+            raise NoQueue(f"{self.path}: is gone")
         if connection is None and _has_doubtful_log(self.path):
             from .wal import refuse_foreign_log  # Deferred: a log is nearly always younger than its file.
 
             refuse_foreign_log(self.path)
-        self._connection = connection or Connection(self.path, patience)
-        self._execute = self._connection.execute
-        self._rows = self._connection.rows
-        self._transaction = self._connection.transaction
+        self._use(connection or Connection(self.path, patience))
         if connection:
             self._require_schema()
             return
         try:
+            version = self._version()
+            if must_exist and not version:
+                raise NoQueue(f"{self.path}: has no queue")
             self._execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._use_wal()
-            self._migrate()
+            if version != sql.SCHEMA_VERSION:
+                self._migrate()
         except BaseException:
             self.close()
             raise
+
+    def _use(self, connection: Connection) -> None:
+        self._connection = connection
+        self._execute, self._rows, self._transaction = connection.execute, connection.rows, connection.transaction
 
     def check_file(self) -> None:
         """Raise DatabaseGone if the file was removed, replaced or migrated since it was opened."""
@@ -271,8 +277,6 @@ class Database:
         return version if isinstance(version, int) else 0
 
     def _migrate(self) -> None:
-        if self._version() == sql.SCHEMA_VERSION:
-            return
         self._refuse_newer()
         from .migrations import migrate
 

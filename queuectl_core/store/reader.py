@@ -24,6 +24,9 @@ LAST_TIME = 253402300800.0  # The year 10000, which no job reaches.
 class Reader(Database):
     """One open queue, read-only."""
 
+    # Whether the file doesn't exist: see unused.py.
+    is_unused = False
+
     def __init__(self, path: str, *, clock: Callable[[], float] = time.time, **options: Any) -> None:
         """Open the queue file as Database does, with its `options`. `clock` returns epoch seconds."""
         self._clock = clock
