@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Running = Dict[int, Tuple[str, float]]
     # The number of jobs, by queue and state.
     Counts = Dict[str, Dict[str, int]]
+    # An attempt in a worker's lane: worker, id, queue, attempt, started_at, finished_at, outcome, exit_code.
+    Lane = Tuple[int, str, str, int, float, "float | None", "str | None", "int | None"]
     # A job's dependencies: (id, state, whether it is satisfied).
     Needs = List[Tuple[str, str, int]]
 
@@ -106,6 +108,18 @@ def attempt_from(row: Sequence[Any]) -> Attempt:
         _text(error),
         _number(dropped) or 0,
     )
+
+
+class Failure(NamedTuple):
+    """An attempt that failed at `at` (epoch seconds): its job, and the end of its output."""
+
+    id: str
+    queue: str
+    exit_code: int | None
+    error: str | None
+    at: float
+    is_dead: bool
+    tail: bytes
 
 
 class NewOutput(NamedTuple):

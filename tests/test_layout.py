@@ -17,7 +17,7 @@ PACKAGE = os.path.join(ROOT, "queuectl_core")
 # its package. A package's __init__ is on top of it unless it is listed.
 ORDER = {
     "": (
-        "errors typed version cells",
+        "errors typed version cells histogram",
         "values lifecycle records template grid",
         "settings jobspec phrases",
         "jobjson",
@@ -25,7 +25,7 @@ ORDER = {
         "program",
         "store",
         "workers",
-        "library transfer",
+        "library transfer views",
         "cli",
     ),
     "program": ("sources service", "bundle"),
@@ -38,6 +38,7 @@ ORDER = {
         "copies",
         "reader",
         "roster search unused",
+        "intake",
         "client claims",
         "store",
     ),
@@ -53,6 +54,7 @@ ORDER = {
         "supervisor",
         "launch",
     ),
+    "views": ("__init__", "history", "facts failures"),
     "cli": (
         "__init__ terminal",
         "queue_file",

@@ -12,7 +12,9 @@ from tests.harness import ROOT
 from tests.patched import patched
 from tests.shell import ShellTestCase
 
-SCHEMA_1 = os.path.join(ROOT, "tests", "schema_1.sql")  # A dump of a file of schema version 1, with a few jobs.
+# Dumps of files of schema versions 1 and 2, with a few jobs.
+SCHEMA_1 = os.path.join(ROOT, "tests", "schema_1.sql")
+SCHEMA_2 = os.path.join(ROOT, "tests", "schema_2.sql")
 
 KILLED_IN_MIGRATION = """
 from queuectl_core.store import migrations
@@ -30,11 +32,13 @@ def objects(path: str) -> dict[str, list[str]]:
 
 
 class MigrationTest(ShellTestCase):
+    schema = SCHEMA_1
+
     def setUp(self) -> None:
         super().setUp()
         self.old = sqlite3.connect(self.db, isolation_level=None)
         self.addCleanup(self.old.close)
-        with open(SCHEMA_1, encoding="utf-8") as file:
+        with open(self.schema, encoding="utf-8") as file:
             self.old.executescript(file.read())
 
     def test_an_old_file_gets_the_schema_of_a_new_one_and_keeps_its_rows(self):
@@ -86,3 +90,7 @@ class MigrationTest(ShellTestCase):
         self.old.execute("PRAGMA ignore_check_constraints = ON")
         self.old.execute("UPDATE queuectl_jobs SET max_retries = -1 WHERE id = 'done2'")
         self.assertEqual(self.job("done2")["max_retries"], -1)
+
+
+class MigrationFrom2Test(MigrationTest):
+    schema = SCHEMA_2

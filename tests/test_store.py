@@ -306,7 +306,7 @@ class EnqueueTest(StoreTestCase):
         store = self.store()
         store.enqueue([new_job(id="taken")])
         batches = iter([["free", "taken"], ["first", "second"]])
-        with unittest.mock.patch("queuectl_core.store.client._new_ids", lambda count: next(batches)):
+        with unittest.mock.patch("queuectl_core.store.intake._new_ids", lambda count: next(batches)):
             ids = store.enqueue([new_job(), new_job()])
         self.assertEqual(ids, ["first", "second"])
         self.assertEqual([job.id for job in self.stored_jobs(store)], ["taken", "first", "second"])
@@ -322,7 +322,7 @@ class EnqueueTest(StoreTestCase):
                 self.fail("enqueue retries forever")
             return ["free", "taken"]
 
-        ids_collide = unittest.mock.patch("queuectl_core.store.client._new_ids", taken_ids)
+        ids_collide = unittest.mock.patch("queuectl_core.store.intake._new_ids", taken_ids)
         with ids_collide, self.assertRaises(QueueError) as caught:
             store.enqueue([new_job(), new_job()])
         self.assertIs(type(caught.exception), QueueError)  # Not DuplicateId: the caller gave no id.

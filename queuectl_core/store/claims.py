@@ -6,6 +6,7 @@ import os
 import sqlite3
 
 from ..errors import Refused
+from ..histogram import bucket
 from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job, Outcome, judge
 from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
     from ..lifecycle import Verdict
     from ..records import NewOutput, Worker
     from ..settings import Config
+
+
+# What the record calls an attempt, by what became of its job; or "lost", if its worker died and it is retried.
+ENDINGS = {
+    "succeed": "completed",
+    "fail": "failed",
+    "bury": "dead",
+    "cancel": "cancelled",
+    "defer": "deferred",
+    "release": "released",
+}
+MINUTES_KEPT, HOURS_KEPT = 2 * 86400, 90 * 86400  # Seconds that the record keeps minutes and hours.
 
 
 class Claim(NamedTuple):
@@ -209,8 +222,51 @@ class Claims(Roster):
             return False
         end = {**owner, **result, "outcome": outcome.kind, "dropped": output.dropped}
         self._execute(sql.END_ATTEMPT, end)
+        self._count(job, outcome, verdict, now)
         self._write_output(job, output)
         return True
+
+    def _count(self, job: Job, outcome: Outcome, verdict: Verdict, now: float) -> None:
+        """Add an attempt that ended to the record and, if it was the job's first, how long the job had waited."""
+        started = job.started_at or now
+        is_retried = verdict.move == "fail"
+        counted = {
+            "job": job.seq,
+            "queue": job.queue,
+            "minute": int(now) // sql.MINUTE * sql.MINUTE,
+            "kind": "lost" if is_retried and outcome.kind == "lost" else ENDINGS[verdict.move],
+            "bucket": bucket(now - started),
+            "seconds": now - started,
+        }
+        if job.last_attempt != 1 or outcome.kind == "unrunnable":  # Its times may be garbage.
+            self._execute(sql.COUNT_ATTEMPT, counted)
+            return
+        wait = max(started - max(job.run_at, job.created_at), 0.0)
+        self._execute(sql.COUNT_FIRST_ATTEMPT, {**counted, "wait": wait, "wait_bucket": bucket(wait)})
+
+    def roll_up(self) -> bool:
+        """Move a bounded part of what is old in the record to wider tiers: one period each, in one transaction.
+
+        Returns whether there was anything to move.
+        """
+        moved = False
+        for tier, wider, kept in ((sql.MINUTE, sql.HOUR, MINUTES_KEPT), (sql.HOUR, sql.DAY, HOURS_KEPT)):
+            if self._oldest_period(tier, wider, kept) is None:  # Look before taking the lock.
+                continue
+            with self._transaction():
+                # Read again: another worker may have moved it. Without a period, nothing matches.
+                period = {"tier": tier, "wider": wider, "start": self._oldest_period(tier, wider, kept)}
+                self._execute(sql.ROLL_UP, period)
+                self._execute(sql.DROP_ROLLED_UP, period)
+            moved = True
+        return moved
+
+    def _oldest_period(self, tier: int, wider: int, kept: float) -> int | None:
+        """The start of the oldest period of the tier `wider` that is to leave `tier`; None if there is none."""
+        oldest: int | None = self._one(sql.OLDEST_IN_TIER, {"tier": tier})
+        if oldest is None or oldest // wider * wider + wider > self._clock() - kept:
+            return None
+        return oldest // wider * wider
 
     def _write_output(self, job: Job, output: NewOutput) -> None:
         for position in output.stale:

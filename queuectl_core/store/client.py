@@ -1,206 +1,24 @@
-"""Operations for users and programs: enqueue, cancel, edit, revive, prune, pause, configure."""
+"""Operations for users and programs on jobs and queues that exist: cancel, edit, revive, prune, pause, configure."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import time
-from collections import Counter
 
-from .. import settings, values
-from ..errors import BadInput, DuplicateId, JobRefused, QueueError, Refused
-from ..jobspec import NewJob
-from ..lifecycle import FINISHED, UNFINISHED, WAITING
+from ..errors import Refused
+from ..lifecycle import FINISHED
 from . import sql
-from .roster import Roster
+from .intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any, Tuple
-
     from ..lifecycle import Job
-    from ..records import Attempt, Chunk
 
-    Row = Tuple[Any, ...]
-
-# What `edit` can change.
-EDITABLE = (
-    "queue priority command cwd env bury_on retry_only_on run_at max_retries backoff_base backoff_max"
-    " timeout kill_grace output_limit defer_limit"
-).split()
-
-# The parts of a NewJob: settings, which default to the configuration, and extras, which most jobs lack. Some extras
-# are columns; the rest go to other tables.
-_FIELDS = NewJob._fields
-_SETTINGS = slice(_FIELDS.index(settings.JOB_SETTINGS[0].column), _FIELDS.index(sql.EXTRA_COLUMNS[0]))
-_EXTRAS = slice(_SETTINGS.stop, len(_FIELDS))
-_EXTRA_COLUMNS = slice(_SETTINGS.stop, _SETTINGS.stop + len(sql.EXTRA_COLUMNS))
-_NO_SETTINGS = (None,) * len(_FIELDS[_SETTINGS])
-_NO_EXTRAS = (None,) * len(_FIELDS[_EXTRAS])
-
-# With a million jobs, one generated id in a million is taken. Ten in a row mean something else is wrong.
-MOST_TRIES = 10
 RETENTION_BITE = 1000  # The most jobs that retain() deletes in one transaction.
 PRUNE_HOLD = 0.05  # Seconds after which prune() ends its transaction, so that workers can write.
-ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 
 
-class Client(Roster):
+class Client(Intake):
     """One open queue, with the operations for users and programs."""
-
-    # --- enqueue --------------------------------------------------------------------------------
-
-    def enqueue(self, jobs: Sequence[NewJob]) -> list[str]:
-        """Add all `jobs` in one transaction, or none; returns their ids. They are on disk on return.
-
-        Fills in what a job leaves out (id, time, settings). A job with the unique key of an unfinished job isn't
-        added; that job's id is returned instead. Wakes idle workers of the jobs' queues. Raises DuplicateId for an
-        id that exists, JobRefused for one in `after` that doesn't, and BadInput for what the schema rejects.
-        """
-        for _ in range(MOST_TRIES):
-            try:
-                with self._transaction():
-                    ids = self._insert(jobs)
-                    chosen = self._choose_for(jobs)
-            except sqlite3.IntegrityError as error:
-                self._refuse(jobs, error)
-                continue  # A generated id was taken; generate others.
-            self.check_file()  # A job in a file that was replaced meanwhile would be lost.
-            self._ring(chosen)
-            return ids
-        raise QueueError("every generated id is taken; try again")
-
-    def _insert(self, jobs: Sequence[NewJob]) -> list[str]:
-        now = self._clock()
-        config = self.config()
-        settings_of: dict[str, Row] = {}
-        rows: list[Row] = []
-        are_plain = True
-        for job, new_id in zip(jobs, _new_ids(len(jobs))):
-            queue = job.queue
-            if queue not in settings_of:
-                settings_of[queue] = tuple(settings.resolve(config, queue).values())
-            rows.append(_row(job, new_id, settings_of[queue], now))
-            fields: Row = job
-            are_plain = are_plain and fields[_EXTRAS] == _NO_EXTRAS
-        if are_plain:
-            self._connection.insert_many(sql.ENQUEUE_PLAIN, rows)
-            return [row[0] for row in rows]
-        return [self._insert_one(index, job, row) for index, (job, row) in enumerate(zip(jobs, rows))]
-
-    def _insert_one(self, index: int, job: NewJob, row: Row) -> str:
-        """Insert a job that may have extras; returns its id. `row` is its row without them."""
-        id: str = row[0]
-        fields: Row = job
-        now = row[-1]
-        *extras, run_at = fields[_EXTRA_COLUMNS]
-        run_at = now if run_at is None else run_at
-        row = (*row[:-3], *extras, run_at, now, now, int(run_at <= now))
-        if job.unique_key:
-            holder = self._holder_of(job.unique_key)
-            if holder:
-                self._replace(job, row, *holder)
-                return holder[0]
-        seq = self._connection.insert(sql.ENQUEUE, row)
-        try:
-            self._add_dependencies(seq, job.after or ())
-        except Refused as refusal:
-            raise JobRefused(str(refusal), index) from None
-        if job.stdin is not None:
-            self._set_input(seq, job.stdin)
-        return id
-
-    def _holder_of(self, key: str) -> tuple[str, str] | None:
-        """(id, state) of the unfinished job with this unique key; None if there isn't one."""
-        rows = self._rows(sql.HOLDER_OF_KEY, {"key": key})
-        return rows[0] if rows else None
-
-    def _replace(self, job: NewJob, row: Row, id: str, state: str) -> None:
-        """If `job.replace` is set, give the waiting job `id` the fields of `job`."""
-        if not job.replace or state not in WAITING:
-            return
-        old = self.exact(id)
-        fields = dict(zip(_FIELDS, row))
-        self._edit(old, {name: fields[name] for name in EDITABLE})
-        self._set_input(old.seq, job.stdin)
-
-    def _add_dependencies(self, seq: int, ids: Sequence[str]) -> None:
-        for id in ids:
-            needed = self.exact(id)
-            if needed.seq == seq:
-                raise Refused(f"job {id} cannot wait for itself")
-            self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
-        if ids:
-            self._execute(sql.WAIT_FOR_DEPENDENCIES, {"job": seq})
-
-    def _set_input(self, seq: int, data: bytes | None) -> None:
-        self._execute(sql.DROP_INPUT, {"job": seq})
-        if data is not None:
-            self._execute(sql.ADD_INPUT, {"job": seq, "data": data})
-        self._execute(sql.SET_INPUT_SIZE, {"job": seq, "bytes": None if data is None else len(data)})
-
-    def _refuse(self, jobs: Sequence[NewJob], error: sqlite3.IntegrityError) -> None:
-        """Raise why the database rejected `jobs`. Returns only if a generated id was taken.
-
-        Raises DuplicateId for the first job whose given id is taken, in the file or in `jobs`; otherwise BadInput.
-        """
-        if "queuectl_jobs.id" not in str(error):
-            raise BadInput(f"rejected by the database: {error}") from None
-        seen = set()
-        for index, job in enumerate(jobs):
-            if job.id is None:
-                continue
-            if job.id in seen or self.find(job.id):
-                raise DuplicateId(f"job {job.id} already exists", index)
-            seen.add(job.id)
-
-    def _choose_for(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
-        """Choose idle workers for new jobs, one for each."""
-        counts = Counter([job.queue for job in jobs])
-        return [pair for queue, count in counts.items() for pair in self._choose(queue, count)]
-
-    # --- jobs from another file -----------------------------------------------------------------
-
-    def import_job(
-        self,
-        job: Job,
-        needs: Sequence[str],
-        attempts: Sequence[tuple[Attempt, Sequence[Chunk]]],
-        data: bytes | None,
-    ) -> bool:
-        """Add a job as it was in another file. If its id exists here, does nothing and returns False.
-
-        Call it inside a transaction. `needs` are the ids that the job waits for, `data` is its standard input. Raises
-        Refused if an id in `needs` doesn't exist or the unique key is taken, and BadInput for what the schema rejects.
-        """
-        if self.find(job.id):
-            return False
-        if job.unique_key and job.state in UNFINISHED:
-            holder = self._holder_of(job.unique_key)
-            if holder:
-                raise Refused(f"job {job.id}: job {holder[0]} has its unique key")
-        row = job._asdict()
-        row.update(
-            command=values.storable(job.command),
-            cwd=job.cwd and values.storable(job.cwd),
-            ready=int(job.run_at <= self._clock()) if job.state in WAITING else None,
-        )
-        try:
-            seq = self._connection.insert(sql.IMPORT_JOB, row)
-        except sqlite3.IntegrityError as error:
-            raise BadInput(f"rejected by the database: {error}") from None
-        for id in needs:
-            if not self.find(id):
-                raise Refused(f"after: no such job: {values.quote(id)}")
-        self._add_dependencies(seq, needs)
-        if data is not None:
-            self._set_input(seq, data)
-        for attempt, output in attempts:
-            self._execute(sql.IMPORT_ATTEMPT, {"job": seq, **attempt._asdict()})
-            for chunk in output:
-                self._execute(sql.ADD_OUTPUT, (seq, attempt.attempt, *chunk))
-        return True
 
     # --- changing jobs --------------------------------------------------------------------------
 
@@ -232,15 +50,6 @@ class Client(Roster):
             chosen = self._choose(self.exact(job.id).queue, 1)
         self._ring(chosen)
         return job.id
-
-    def _edit(self, job: Job, changes: dict[str, object]) -> bool:
-        fields = {**{name: getattr(job, name) for name in EDITABLE}, **changes}
-        for name in ("command", "cwd"):
-            text = fields[name]
-            if isinstance(text, str):
-                fields[name] = values.storable(text)
-        parameters = {**fields, "job": job.seq, "now": self._clock()}
-        return self._execute(sql.EDIT, parameters).rowcount > 0
 
     def revive(self, id: str, only_dead: bool = False) -> str:
         """Run a job again, starting over at its first attempt; returns its id. Raises Refused if it can't be run.
@@ -351,42 +160,3 @@ class Client(Roster):
         """Reset a canonical key to its default. False if it wasn't set."""
         with self._transaction():
             return self._execute(sql.CONFIG_UNSET, {"key": key}).rowcount > 0
-
-
-def _row(job: NewJob, new_id: str, defaults: Row, now: float) -> Row:
-    """The parameters of sql.ENQUEUE_PLAIN: the job's fields, with the gaps filled in, and its times."""
-    fields: Row = job
-    resolved = fields[_SETTINGS]
-    if resolved == _NO_SETTINGS:  # The fast path: true of most jobs.
-        resolved = defaults
-    else:
-        resolved = tuple(default if own is None else own for own, default in zip(resolved, defaults))
-    id, queue, priority, command, cwd = job[:5]
-    return (
-        id or new_id,
-        queue,
-        priority,
-        command if command.isascii() else values.storable(command),
-        cwd if cwd is None or cwd.isascii() else values.storable(cwd),
-        *resolved,
-        now,
-        now,
-        now,
-    )
-
-
-def _new_ids(count: int) -> Iterator[str]:
-    """Generate `count` consecutive ids, starting at a random one.
-
-    Random, so jobs from two machines can be merged. Consecutive within a batch, so the index of ids grows in one
-    place; with ten million jobs, inserting at random places is many times slower.
-    """
-    number = int.from_bytes(os.urandom(5), "big")
-    done = 0
-    while done < count:
-        # 1,024 consecutive ids differ only in their last two characters.
-        stem = "".join(ID_ALPHABET[number >> shift & 31] for shift in (35, 30, 25, 20, 15, 10))
-        for last in range(number & 1023, min(1024, (number & 1023) + count - done)):
-            yield stem + ID_ALPHABET[last >> 5] + ID_ALPHABET[last & 31]
-            done += 1
-        number = ((number | 1023) + 1) % 2**40

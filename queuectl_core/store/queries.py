@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING, Job
-from .sql import JOB_COLUMNS, NOW, listed, takes
+from .sql import DAY, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
 
 # Why a waiting job isn't running. It names three of the jobs that it waits for, and looks at a hundred: it may wait
 # for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
@@ -182,3 +182,86 @@ STUCK = """
 DEAD = """
     SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY finished_at, seq
 """
+
+# --- for views ------------------------------------------------------------------------------------
+
+# The record from `since` to `until`, summed up in steps. A row belongs to the time in which it starts.
+RECORD = """
+    SELECT CAST(start / :step AS INTEGER) * :step, CAST(queue AS TEXT), kind, bucket, sum(count), sum(seconds)
+    FROM (%s) GROUP BY 1, 2, 3, 4
+""" % " UNION ALL ".join(
+    f"""SELECT start, queue, kind, bucket, count, seconds FROM queuectl_record
+    WHERE tier = {tier} AND start > :since - {tier} AND start < :until"""
+    for tier in (MINUTE, HOUR, DAY)
+)
+# When the job of a queue became ready that has waited longest. The index is by priority: takes the oldest of each of
+# the first fifty.
+OLDEST_READY = """
+    WITH RECURSIVE level (priority) AS (
+        SELECT max(priority) FROM queuectl_jobs WHERE ready = 1 AND queue = :queue
+        UNION ALL
+        SELECT (SELECT max(priority) FROM queuectl_jobs
+            WHERE ready = 1 AND queue = :queue AND priority < level.priority)
+        FROM level WHERE level.priority IS NOT NULL LIMIT 50)
+    SELECT min(max(job.run_at, job.created_at)) FROM level JOIN queuectl_jobs AS job ON job.seq = (
+        SELECT seq FROM queuectl_jobs
+        WHERE ready = 1 AND queue = :queue AND priority = level.priority ORDER BY seq LIMIT 1)
+"""
+# How long the newest jobs that completed took in their last attempt.
+RUN_TIMES = """
+    SELECT command, finished_at - started_at FROM queuectl_jobs
+    WHERE state = 'completed' AND state <> 'pending' ORDER BY finished_at DESC LIMIT :limit
+"""
+PROGRESS = """
+    SELECT job.seq, attempt.progress, attempt.progress_text FROM queuectl_jobs AS job
+    JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
+    WHERE job.state = 'processing' AND job.state <> 'pending' AND attempt.progress IS NOT NULL
+"""
+# Attempts that ran between two moments, by worker: those of jobs that are running, wait for a retry, or finished
+# since; of each state, those of the newest jobs.
+LANES = """
+    SELECT attempt.worker, job.id, job.queue, attempt.attempt, attempt.started_at, attempt.finished_at,
+        attempt.outcome, attempt.exit_code
+    FROM (%s) AS recent JOIN queuectl_jobs AS job ON job.seq = recent.seq
+    JOIN queuectl_attempts AS attempt ON attempt.job = job.seq
+    WHERE attempt.started_at < :until AND (attempt.finished_at IS NULL OR attempt.finished_at >= :since)
+    ORDER BY attempt.worker, attempt.started_at
+""" % " UNION ALL ".join(
+    "SELECT seq FROM (SELECT seq FROM queuectl_jobs WHERE state = '%s' AND state <> 'pending' %s LIMIT :limit)"
+    % (state, "AND finished_at >= :since ORDER BY finished_at DESC" if state in FINISHED else "ORDER BY seq DESC")
+    for state in STATES
+    if state != "pending"
+)
+# The end of an attempt's output, from its last chunk that isn't blank.
+_TAIL = """(SELECT substr(CAST(data AS BLOB), -2000) FROM queuectl_output
+        WHERE job = attempt.job AND attempt = attempt.attempt
+          AND trim(CAST(data AS TEXT), char(9, 10, 13, 32)) <> '' ORDER BY position DESC LIMIT 1)"""
+_FAILURE = """CAST(job.id AS TEXT), CAST(job.queue AS TEXT), attempt.exit_code, attempt.error, attempt.finished_at,
+    job.state = 'dead', %s""" % _TAIL
+# A command that exits with 75 asks to be run later, unless its job ends by it.
+_HAS_FAILED = """(attempt.outcome IN ('signal', 'timeout', 'lost', 'unstarted', 'unrunnable')
+    OR (attempt.outcome = 'exit' AND attempt.exit_code <> 0 AND (attempt.exit_code <> 75
+        OR (job.state IN ('dead', 'failed') AND attempt.attempt = job.last_attempt))))"""
+# Attempts that failed since a moment, newest first. Of each state, looks at the newest jobs; most completed jobs never
+# failed.
+FAILED_ATTEMPTS = """
+    SELECT %s FROM (%s) AS recent JOIN queuectl_jobs AS job ON job.seq = recent.seq
+    JOIN queuectl_attempts AS attempt ON attempt.job = job.seq
+    WHERE attempt.finished_at >= :since AND %s AND %%s ORDER BY attempt.finished_at DESC LIMIT :limit
+""" % (
+    _FAILURE,
+    " UNION ALL ".join(
+        f"""SELECT seq FROM (SELECT seq, last_attempt FROM queuectl_jobs
+            WHERE state = '{state}' AND state <> 'pending' {
+                "AND finished_at >= :since ORDER BY finished_at DESC" if state in FINISHED else ""
+            } LIMIT 20000) WHERE last_attempt > {int(state == "completed")}"""
+        for state in STATES
+        if state != "pending"
+    ),
+    _HAS_FAILED,
+)
+LAST_FAILURES = """
+    SELECT %s FROM queuectl_jobs AS job
+    JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
+    WHERE job.state = 'dead' AND job.state <> 'pending' ORDER BY job.seq
+""" % _FAILURE

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from ..records import Attempt, Chunk, Counts, Needs, Running, Worker
+    from ..records import Attempt, Chunk, Counts, Failure, Lane, Needs, Running, Worker
     from ..settings import Config
 
 LAST_TIME = 253402300800.0  # The year 10000, which no job reaches.
@@ -212,6 +212,43 @@ class Reader(Database):
                 found.append(f"{fault} ({number} time{'' if number == 1 else 's'})")
         return found
 
+    # --- for views ------------------------------------------------------------------------------
+
+    def recorded(self, since: float, until: float, step: int) -> Iterator[tuple[int, str, str, int, int, float]]:
+        """(start, queue, kind, bucket, count, seconds): the record of a time (epoch seconds), summed up in steps.
+
+        `step` is in seconds; `start` is a multiple of it. See sql.py for kinds and histogram.py for buckets.
+        """
+        return self._connection.each(queries.RECORD, {"since": since, "until": until, "step": step})
+
+    def oldest_ready(self, queue: str) -> float | None:
+        """When the job of a queue became ready that has waited longest (epoch seconds); None if none is ready."""
+        moment: float | None = self._one(queries.OLDEST_READY, {"queue": queue})
+        return moment
+
+    def run_times(self, limit: int) -> Iterator[tuple[str | bytes, float]]:
+        """(command, seconds) of the newest `limit` jobs that completed."""
+        return self._connection.each(queries.RUN_TIMES, {"limit": limit})
+
+    def progress(self) -> dict[int, tuple[float, str | None]]:
+        """(percent, text or None) that the commands of running jobs have reported, by the job's seq."""
+        return {seq: (percent, text) for seq, percent, text in self._rows(queries.PROGRESS)}
+
+    def lanes(self, since: float, until: float, limit: int) -> Sequence[Lane]:
+        """The attempts that ran between two moments, by worker; of each state, those of the newest `limit` jobs."""
+        return self._rows(queries.LANES, {"since": since, "until": until, "limit": limit})
+
+    def failed_attempts(self, since: float, queues: Sequence[str], limit: int) -> Iterator[Failure]:
+        """Attempts that failed since a moment (epoch seconds), newest first; without `queues`, in all queues."""
+        named = {f"queue{number}": queue for number, queue in enumerate(queues)}
+        condition = queries.LIST_QUEUES % ", ".join(f":{name}" for name in named) if queues else "1"
+        rows = self._connection.each(queries.FAILED_ATTEMPTS % condition, {**named, "since": since, "limit": limit})
+        return map(failure_from, rows)
+
+    def last_failures(self) -> Iterator[Failure]:
+        """The last attempt of every dead job, oldest job first."""
+        return map(failure_from, self._connection.each(queries.LAST_FAILURES))
+
     # --- queues and workers ---------------------------------------------------------------------
 
     def counts(self) -> Counts:
@@ -236,6 +273,16 @@ class Reader(Database):
     def config(self) -> Config:
         """The keys that are set, in canonical spelling, with their values."""
         return dict(self._rows(sql.CONFIG))
+
+
+def failure_from(row: Sequence[Any]) -> Failure:
+    """A Failure from its columns, whatever another program stored in them."""
+    from ..records import Failure
+
+    id, queue, code, error, at, is_dead, tail = row
+    is_code, is_time = isinstance(code, int), isinstance(at, (int, float))
+    error = None if error is None else str(error)
+    return Failure(id, queue, code if is_code else None, error, at if is_time else 0.0, bool(is_dead), tail or b"")
 
 
 def job_from(row: Sequence[Any]) -> Job:

@@ -170,6 +170,9 @@ SCHEMA = (
         -- In the environment of its processes; never the same twice, in any file.
         token       TEXT,
         dropped     INTEGER NOT NULL DEFAULT 0,
+        -- What its command reported with `queuectl progress`: percent, and words.
+        progress      REAL CHECK (progress BETWEEN 0 AND 100),
+        progress_text TEXT,
         PRIMARY KEY (job, attempt),
         CHECK ((finished_at IS NULL) = (outcome IS NULL))
     ) WITHOUT ROWID
@@ -184,6 +187,19 @@ SCHEMA = (
         stream   INTEGER NOT NULL CHECK (stream IN (1, 2)),
         data     BLOB NOT NULL,
         PRIMARY KEY (job, attempt, position)
+    ) WITHOUT ROWID
+    """,
+    # Counters that outlive the jobs; see the section on the record in sql.py.
+    """
+    CREATE TABLE queuectl_record (
+        tier    INTEGER NOT NULL CHECK (tier IN (60, 3600, 86400)),
+        start   INTEGER NOT NULL CHECK (typeof(start) = 'integer' AND start % tier = 0),
+        queue   TEXT NOT NULL,
+        kind    TEXT NOT NULL,
+        bucket  INTEGER NOT NULL CHECK (bucket BETWEEN 0 AND 64),
+        count   INTEGER NOT NULL CHECK (count >= 0),
+        seconds REAL NOT NULL CHECK (seconds >= 0),
+        PRIMARY KEY (tier, start, queue, kind, bucket)
     ) WITHOUT ROWID
     """,
     # `wanted` is what the worker should do. What it is doing follows from the job it holds and from
@@ -236,18 +252,20 @@ SCHEMA = (
         ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
         *_COUNT_NEW,
     ),
-    # Jobs that waited only for this one become ready. If it is dead or cancelled, they keep waiting.
+    # Jobs that waited only for this one become ready. If it is dead or cancelled, they keep waiting. From now on
+    # they wait for a worker, so that `run_at` is when a waiting job became ready.
     """
     CREATE TRIGGER queuectl_completed AFTER UPDATE OF state ON queuectl_jobs
     WHEN NEW.state = 'completed' AND EXISTS
         (SELECT 1 FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0) BEGIN
         UPDATE queuectl_jobs SET waits_for = waits_for - (waits_for > 0),
-            ready = CASE WHEN waits_for <= 1 AND state IN %s THEN run_at <= %s END
+            ready = CASE WHEN waits_for <= 1 AND state IN %s THEN run_at <= %s END,
+            run_at = max(run_at, %s)
         WHERE seq IN (SELECT job FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0);
         UPDATE queuectl_dependencies SET met = 1 WHERE needs = NEW.seq AND met = 0;
     END
     """
-    % (sql.listed(WAITING), sql.NOW),
+    % (sql.listed(WAITING), sql.NOW, sql.NOW),
     """
     CREATE TRIGGER queuectl_delete AFTER DELETE ON queuectl_jobs BEGIN
         UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
@@ -272,7 +290,7 @@ SCHEMA = (
             map(_utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
         ),
     ),
-    # Fills in the settings and `ready` of jobs that other programs insert. `enqueue` sets them itself.
+    # Fills in the settings and `ready` of jobs that other programs insert, and counts them. `enqueue` does that itself.
     """
     CREATE TRIGGER queuectl_file AFTER INSERT ON queuectl_jobs WHEN NEW.ready = 2 BEGIN
         UPDATE queuectl_jobs SET
@@ -285,6 +303,9 @@ SCHEMA = (
             output_limit = coalesce(NEW.output_limit, %(output_limit)s),
             defer_limit = coalesce(NEW.defer_limit, %(defer_limit)s)
         WHERE seq = NEW.seq;
+        INSERT INTO queuectl_record (tier, start, queue, kind, bucket, count, seconds)
+        VALUES (60, CAST(%(now)s AS INTEGER) / 60 * 60, NEW.queue, 'added', 0, 1, 0)
+            ON CONFLICT (tier, start, queue, kind, bucket) DO UPDATE SET count = count + 1;
     END
     """
     % {

@@ -16,7 +16,7 @@ from __future__ import annotations
 from ..jobspec import NewJob
 from ..lifecycle import FINISHED, STATES, TRANSITIONS, UNFINISHED, WAITING, Job
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def listed(words: tuple[str, ...]) -> str:
@@ -283,6 +283,35 @@ DIED_SINCE = """
       AND %s
     LIMIT 1
 """ % takes(":queues", "queue")
+
+# --- the record -------------------------------------------------------------------------------
+
+# Counters per minute, which outlive the jobs. A row counts events of one kind whose duration falls into one bucket of
+# histogram.py: `wait` (from ready to the start of a first attempt), `added` (jobs; no duration), or how an attempt
+# ended. Each event is in one row of one tier, so any sum over time and tiers is exact.
+MINUTE, HOUR, DAY = 60, 3600, 86400  # The tiers: seconds that a row spans.
+_COUNT = """
+    INSERT INTO queuectl_record (tier, start, queue, kind, bucket, count, seconds) VALUES %s
+    ON CONFLICT (tier, start, queue, kind, bucket) DO UPDATE
+    SET count = count + excluded.count, seconds = seconds + excluded.seconds
+"""
+COUNT_ADDED = _COUNT % "(60, :minute, :queue, 'added', 0, :count, 0)"
+# An attempt that ended. The move out of `processing` may have become a cancellation (see SETTLE).
+_ATTEMPT = """(60, :minute, :queue,
+    CASE (SELECT state FROM queuectl_jobs WHERE seq = :job) WHEN 'cancelled' THEN 'cancelled' ELSE :kind END,
+    :bucket, 1, :seconds)"""
+COUNT_ATTEMPT = _COUNT % _ATTEMPT
+COUNT_FIRST_ATTEMPT = _COUNT % (_ATTEMPT + ", (60, :minute, :queue, 'wait', :wait_bucket, 1, :wait)")
+OLDEST_IN_TIER = "SELECT min(start) FROM queuectl_record WHERE tier = :tier"
+# Moves the rows of a period into one row per queue, kind and bucket of the wider tier.
+ROLL_UP = """
+    INSERT INTO queuectl_record (tier, start, queue, kind, bucket, count, seconds)
+    SELECT :wider, :start, queue, kind, bucket, sum(count), sum(seconds) FROM queuectl_record
+    WHERE tier = :tier AND start >= :start AND start < :start + :wider GROUP BY queue, kind, bucket
+    ON CONFLICT (tier, start, queue, kind, bucket) DO UPDATE
+    SET count = count + excluded.count, seconds = seconds + excluded.seconds
+"""
+DROP_ROLLED_UP = "DELETE FROM queuectl_record WHERE tier = :tier AND start >= :start AND start < :start + :wider"
 
 # --- cancel, revive -----------------------------------------------------------------------------
 

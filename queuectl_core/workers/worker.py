@@ -330,6 +330,7 @@ class Worker:
             if self._orders.rescuer.look(self._store):
                 self._next_health_check = now + RECORD
             self._store.retain()
+            self._store.roll_up()
         except (DatabaseBusy, DatabaseFull):
             pass  # The next check tries again.
         return True

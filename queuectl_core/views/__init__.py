@@ -1,0 +1,1 @@
+"""Views of a queue. They show what facts.py finds out, and compute nothing themselves."""

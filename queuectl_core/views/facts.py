@@ -1,0 +1,258 @@
+"""The state of a queue now: queues, workers, what runs, what is left to do, and what to do about it.
+
+The one layer of figures behind stats, top, the dashboard and metrics, together with history.py and failures.py, so that
+no two views disagree. Everything is read-only, needs no running worker, works on a backup, and takes a time that
+depends on the number of queues and workers, not of jobs. Call it inside `store.snapshot()` for figures of one moment.
+Times are UTC epoch seconds, durations are seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from shlex import quote
+from statistics import median
+
+from .. import values
+from ..lifecycle import STATES
+from ..typed import NamedTuple
+from ..workers import fleet
+from .history import Span, Stats, by_queue, empty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..lifecycle import Job
+    from ..records import Worker
+    from ..store.reader import Reader
+
+DAY = 86400
+NEWEST = 2000  # How many completed jobs an estimate of a run time looks at.
+MOST_IN_LANES = 1000  # Jobs of each state.
+
+
+class Remaining(NamedTuple):
+    """How long something will take: `seconds`, or None and why that isn't known."""
+
+    seconds: float | None
+    reason: str = ""
+
+
+class Queue(NamedTuple):
+    """A queue. `limit` and `rate` are as configured, `workers` is how many running workers take its jobs.
+
+    `oldest` is when the job became ready that has waited longest; None if no job is ready. `recent` has the statistics
+    of the last day. `remaining` is how long its jobs will take.
+    """
+
+    name: str
+    counts: dict[str, int]
+    is_paused: bool
+    limit: int | None
+    rate: str | None
+    workers: int
+    oldest: float | None
+    recent: Stats
+    remaining: Remaining
+
+    @property
+    def waiting(self) -> int:
+        return self.counts["pending"] + self.counts["failed"]
+
+    @property
+    def running(self) -> int:
+        return self.counts["processing"]
+
+
+class Busy(NamedTuple):
+    """A running job: its worker, its progress in percent with a text if it reports any, and how long it will take."""
+
+    job: Job
+    percent: float | None
+    text: str | None
+    remaining: Remaining
+
+
+class Overview(NamedTuple):
+    """The state of a file. `workers` are running; `running` has the job that each of them holds, by the worker's id.
+
+    `orphaned` is how many jobs dead workers have left behind. `failed` is how many jobs died, and how many wait for a
+    retry after failing, within the last hour. Sizes are in bytes.
+    """
+
+    now: float
+    path: str
+    counts: dict[str, int]
+    queues: list[Queue]
+    is_paused: bool
+    workers: list[Worker]
+    running: dict[int, tuple[str, float]]
+    orphaned: int
+    failed: tuple[int, int]
+    remaining: Remaining
+    database_bytes: int
+    wal_bytes: int
+    free_bytes: int
+
+
+def overview(store: Reader, now: float) -> Overview:
+    """The state of the file, and of each queue that was ever used or configured."""
+    workers = fleet.live_workers(store)
+    running = store.running()
+    listed = queues(store, now, workers)
+    paused = store.paused()
+    counts = {state: sum(queue.counts[state] for queue in listed) for state in STATES}
+    return Overview(
+        now=now,
+        path=store.path,
+        counts=counts,
+        queues=listed,
+        is_paused=None in paused,
+        workers=workers,
+        running=running,
+        orphaned=counts["processing"] - len(running.keys() & {row.id for row in workers}),
+        failed=store.failed_since(now - 3600),
+        remaining=_together(listed, len(workers), None in paused),
+        database_bytes=store.file_size(),
+        wal_bytes=store.wal_size(),
+        free_bytes=store.free_size(),
+    )
+
+
+def queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]:
+    """All queues, by name. `workers` are the running ones."""
+    config = store.config()
+    paused = store.paused()
+    recent = by_queue(store, Span(now - DAY, now + 1))
+    counts = store.counts()
+    configured = {key.rpartition(".")[0] for key in config if "." in key}
+    found = []
+    for name in sorted({*counts, *configured, *filter(None, paused)}):
+        limit, rate = config.get(f"{name}.limit"), config.get(f"{name}.rate")
+        queue = Queue(
+            name=name,
+            counts=counts.get(name) or dict.fromkeys(STATES, 0),
+            is_paused=name in paused or None in paused,
+            limit=limit if isinstance(limit, int) else None,
+            rate=None if rate is None else str(rate),
+            workers=sum(row.takes(name) and row.wanted == "run" for row in workers),
+            oldest=store.oldest_ready(name),
+            recent=recent.get(name) or empty(),
+            remaining=Remaining(None),
+        )
+        found.append(queue._replace(remaining=_remaining(queue)))
+    return found
+
+
+def _remaining(queue: Queue) -> Remaining:
+    """The work that is left, divided by the workers that may do it; or what the queue's rate makes of it.
+
+    A job is taken to need as long as those did, on average and with all their attempts, that finished within a day.
+    """
+    left = queue.waiting + queue.running
+    if not left:
+        return Remaining(0.0)
+    if queue.is_paused:
+        return Remaining(None, "paused")
+    workers = queue.workers if queue.limit is None else min(queue.workers, queue.limit)
+    if not workers:
+        return Remaining(None, "no worker" if not queue.workers else "limit 0")
+    if queue.recent.work is None:
+        return Remaining(None, "no data yet")
+    # Those that run are half done, on average.
+    seconds = (queue.waiting + queue.running / 2) * queue.recent.work / min(workers, left)
+    return Remaining(max(seconds, _by_rate(queue)))
+
+
+def _by_rate(queue: Queue) -> float:
+    """The seconds that a queue's rate, such as "10/min", makes its waiting jobs take."""
+    number, _, unit = (queue.rate or "").partition("/")
+    if not number.isdecimal() or int(number) == 0:
+        return 0.0
+    return queue.waiting * {"min": 60, "h": 3600}.get(unit, 1) / int(number)
+
+
+def _together(listed: Iterable[Queue], workers: int, is_paused: bool) -> Remaining:
+    """How long all queues that aren't paused will take, which share the workers."""
+    if is_paused:
+        return Remaining(None, "paused")
+    longest = work = 0.0
+    for queue in listed:
+        seconds, reason = queue.remaining
+        if seconds is None and reason != "paused":
+            return queue.remaining
+        longest = max(longest, seconds or 0.0)
+        if seconds:
+            work += (queue.waiting + queue.running / 2) * (queue.recent.work or 0.0)
+    return Remaining(max(longest, work / max(workers, 1)))
+
+
+def busy(store: Reader, jobs: Sequence[Job], now: float) -> list[Busy]:
+    """These running jobs with their progress, and how long they will take.
+
+    That follows from the progress that a job reports or, if it reports none, it is the median of earlier runs of the
+    same command, an estimate.
+    """
+    progress = store.progress() if jobs else {}
+    commands = {job.command for job in jobs if job.seq not in progress}
+    earlier: dict[str, list[float]] = {}
+    for command, seconds in store.run_times(NEWEST) if commands else ():
+        text = values.decode(command) if isinstance(command, bytes) else str(command)
+        if text in commands:
+            earlier.setdefault(text, []).append(seconds)
+    found = []
+    for job in jobs:
+        percent, text_ = progress.get(job.seq, (None, None))
+        elapsed = max(0.0, now - (job.started_at or now))
+        if percent:
+            remaining = Remaining(elapsed * (100 - percent) / percent, "reported")
+        elif job.command in earlier:
+            remaining = Remaining(max(0.0, median(earlier[job.command]) - elapsed), "estimate")
+        else:
+            remaining = Remaining(None, "no data yet")
+        found.append(Busy(job, percent, text_, remaining))
+    return found
+
+
+class Run(NamedTuple):
+    """An attempt in a worker's lane. `finished_at` and `outcome` are None while it runs."""
+
+    id: str
+    queue: str
+    attempt: int
+    started_at: float
+    finished_at: float | None
+    outcome: str | None
+    exit_code: int | None
+
+
+def lanes(store: Reader, span: Span) -> dict[int, list[Run]]:
+    """What each worker ran during a span, by the worker's id, oldest first.
+
+    Looks at the newest MOST_IN_LANES jobs of each state only.
+    """
+    found: dict[int, list[Run]] = {}
+    for row in store.lanes(span.since, span.until, MOST_IN_LANES):
+        found.setdefault(row[0], []).append(Run(*row[1:]))
+    return found
+
+
+def remedy(job: Job, reason: str | None) -> str | None:
+    """The command that lets a job run that waits for this reason (see queries.REASON); None if it only takes time."""
+    if reason is None:
+        return None
+    stuck = re.match(r"after (\S+) \((dead|cancelled)\)", reason)
+    if stuck:
+        return f"queuectl retry {quote(stuck[1])}"
+    queue, id = quote(job.queue), quote(job.id)
+    command = {
+        "all paused": "queuectl resume",
+        "paused": f"queuectl resume {queue}",
+        "no worker": f"queuectl worker start -q {queue}",
+        "workers busy": f"queuectl worker start -q {queue}",
+        "limit": f"queuectl config unset {quote(job.queue + '.limit')}",
+        "rate": f"queuectl config unset {quote(job.queue + '.rate')}",
+        "retrying": f"queuectl retry {id}",
+        "delayed": f"queuectl edit {id} --delay 0",
+    }
+    return command.get(reason) or command.get(reason.partition(" ")[0])
