@@ -75,7 +75,7 @@ class FactsTest(QueueTestCase):
 
     def test_the_oldest_ready_job_is_found_whatever_its_priority(self):
         now = time.time()
-        self.run_cli("config", "list")  # Creates the file.
+        self.run_cli("config", "set", "max-retries", "3")  # Creates the file.
         db = sqlite3.connect(self.db)
         with db:
             rows = [(number % 3, now - 1000 + number, now - 1000 + number) for number in range(50)]
