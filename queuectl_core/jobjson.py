@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 
 from . import jobspec, values
 from .errors import BadInput
@@ -12,6 +12,7 @@ from .values import iso
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from json import JSONDecoder
     from typing import Any
 
     from .lifecycle import Job
@@ -33,15 +34,22 @@ SYNONYMS = {
 JSON_FIELDS = (set(jobspec.FIELDS) | {"delay", "run_at"}) - {"replace"}
 
 
+BLANKS = " \t\n\r"  # Between the tokens of JSON.
+
+
 def json_object(text: str) -> dict[str, object]:
     """Parse a JSON object in which no name occurs twice. Raises BadInput."""
+    given = whole_object(text)
+    if given is not None:
+        return given
+    from json import JSONDecodeError
+
     try:
-        given = DECODER.decode(text)
-    except json.JSONDecodeError as error:
+        return object_from(decoder().decode(text))
+    except JSONDecodeError as error:
         raise BadInput(f"not valid JSON: {error.msg} at character {error.pos + 1}") from None
     except (ValueError, RecursionError) as error:
         raise excessive(error) from None
-    return object_from(given)
 
 
 def excessive(error: ValueError | RecursionError) -> BadInput:
@@ -60,10 +68,10 @@ def object_from(given: object) -> dict[str, object]:
 def whole_object(text: str) -> dict[str, object] | None:
     """The JSON object that is all of the text, as most jobs are; None for anything else. Raises BadInput."""
     try:
-        given = DECODER.decode(text)
-    except (ValueError, RecursionError):
+        given, end = _scan(text, len(text) - len(text.lstrip(BLANKS)))
+    except (ValueError, RecursionError, StopIteration, SystemError):  # SystemError: see _scanner.
         return None
-    return given if isinstance(given, dict) else None
+    return given if isinstance(given, dict) and not text[end:].strip(BLANKS) else None
 
 
 def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -79,8 +87,42 @@ def _reject_constant(word: str) -> float:
     raise BadInput(f"not valid JSON: {word} is not allowed")
 
 
-# Shared: with hooks, json.loads builds a decoder per call, which costs as much as the decoding.
-DECODER = json.JSONDecoder(object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
+def decoder() -> JSONDecoder:
+    """A strict decoder. It says what is wrong where, but loads regular expressions (4 ms)."""
+    from json import JSONDecoder
+
+    return JSONDecoder(object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
+
+
+class _Options:
+    """What the scanner of JSONDecoder, in C, reads from a decoder."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = staticmethod(_reject_duplicates)
+    parse_float = float
+    parse_int = int
+    parse_constant = staticmethod(_reject_constant)
+
+
+def _scanner() -> Any:
+    """A function of a text and a place that returns the JSON value there, and where it ends.
+
+    Raises ValueError or StopIteration for anything else. The scanner in C can't raise its ValueError unless the
+    module json is loaded, which makes that a SystemError and ends a Python that was built for debugging.
+    """
+    if not hasattr(sys, "gettotalrefcount"):  # Which only a Python built for debugging has.
+        try:
+            from _json import make_scanner
+
+            return make_scanner(_Options)  # type: ignore[arg-type]  # It takes any object with these attributes.
+        except ImportError:
+            pass
+    return decoder().scan_once  # type: ignore[attr-defined]
+
+
+# Shared: making one takes as long as decoding a job.
+_scan = _scanner()
 
 
 def from_object(

@@ -12,8 +12,9 @@ import re
 
 from . import values
 from .errors import BadInput
-from .jobjson import DECODER, excessive, object_from, whole_object
+from .jobjson import decoder, excessive, object_from, whole_object
 
+_DECODER = decoder()
 # A JSON object or an array of them, or the start of one.
 _LOOKS_LIKE_JSON = re.compile(r'\{\s*("(?:[^"\\]|\\.)*"\s*:|\}|$)|\[\s*(\{|\]|$)', re.DOTALL)
 # A test or a group in the shell: the bracket is a word, and another one ends it.
@@ -54,7 +55,7 @@ class JsonText:
         found: list[dict[str, object]] = []
         while self._skip():
             try:
-                given, end = DECODER.raw_decode(self._text)
+                given, end = _DECODER.raw_decode(self._text)
             except json.JSONDecodeError as error:
                 if error.pos >= len(self._text.rstrip()):
                     self._text += "\n"

@@ -36,7 +36,11 @@ def duration(value: object, place: str) -> float:
 
 
 def _parse_duration(text: str) -> float | None:
-    import re
+    digits = text.rstrip("smhdw")
+    unit = text[len(digits) :]
+    if digits.isascii() and digits.isdigit() and (not unit or unit in DURATION_UNITS):
+        return float(digits) * DURATION_UNITS[unit or "s"]
+    import re  # Deferred, since it takes 4 ms and such as 90 and 5m don't need it.
 
     if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII):
         return float(text)

@@ -30,8 +30,8 @@ ORDER = {
     ),
     "program": ("sources service", "bundle"),
     "store": (
-        "sql bell connection",
-        "queries",
+        "sql bell sqlite",
+        "connection queries",
         "schema borrowed filesystem wal",
         "migrations",
         "database",
@@ -59,7 +59,7 @@ ORDER = {
         "__init__ terminal",
         "queue_file",
         "hints",
-        "parser",
+        "parser plain",
         "tables bulk jobstream output",
         "columns",
         "enqueue jobs status logs wait cancel queues prune workers config doctor backup transfer install"
@@ -73,6 +73,18 @@ LONGEST_MODULE = 400  # lines
 LONGEST_CATALOG = 500  # lines of sql.py and queries.py in store/, which are lists of statements
 LONGEST_FUNCTION = 60  # lines
 MOST_ARGUMENTS = 6  # positional ones, without self
+
+# What commands must not load: the slowest modules that they are tempted by.
+SLOW = {
+    *("argparse", "dataclasses", "datetime", "enum", "importlib", "inspect", "json", "logging", "multiprocessing"),
+    *("pathlib", "re", "select", "selectors", "shutil", "signal", "subprocess", "tempfile", "typing", "warnings"),
+}
+# What of the standard library plain commands load besides what every Python has loaded. _sqlite3 itself loads
+# functools, which loads the rest.
+FEW = {
+    *("__future__", "_collections", "_functools", "_json", "_operator", "_signal", "_sqlite3", "collections", "errno"),
+    *("fcntl", "functools", "gc", "itertools", "keyword", "math", "operator", "pwd", "reprlib", "types"),
+}
 
 
 def modules() -> dict[str, str]:
@@ -221,7 +233,7 @@ class LoadedTest(QueueTestCase):
             "main.main()\n"
         ).format(ROOT, list(words), self.path("loaded"))
         result = subprocess.run(
-            [sys.executable, "-c", script],
+            [sys.executable, "-IS", "-c", script],  # Without what packages of this machine load into each Python.
             env=self.environment,
             cwd=self.folder,
             capture_output=True,
@@ -232,8 +244,7 @@ class LoadedTest(QueueTestCase):
         return set(self.read("loaded").split())
 
     def test_enqueue_loads_no_process_machinery(self):
-        heavy = {
-            "subprocess", "multiprocessing", "logging", "selectors", "select", "typing", "inspect",
+        heavy = SLOW | {
             *(f"queuectl_core.store.{name}" for name in ("claims", "schema", "filesystem", "bell")),
             *(f"queuectl_core.{name}" for name in ("records", "library", "workers", "program", "cli.tables")),
         }  # fmt: skip
@@ -241,7 +252,7 @@ class LoadedTest(QueueTestCase):
         for words in (
             ["enqueue", "true"],
             ["enqueue", '{"command": "true"}'],
-            ["enqueue", "-q", "q", "-p", "5", "--timeout", "5m", "--delay", "1", "--", "echo", "a b"],
+            ["enqueue", "-q", "q", "-p", "5", "--timeout", "5m", "--delay", "1", "--id=job", "--", "echo", "a b"],
         ):
             loaded = self.loaded_by(*words)
             self.assertIn("queuectl_core.store.client", loaded)
@@ -253,7 +264,31 @@ class LoadedTest(QueueTestCase):
         heavy |= {f"queuectl_core.store.{name}" for name in ("claims", "client", "schema")}
         self.enqueue("true")
         for words in (["status"], ["list"], ["worker", "list"]):
-            self.assertEqual(self.loaded_by(*words) & (heavy | {"subprocess"}), set(), words)
+            self.assertEqual(self.loaded_by(*words) & (heavy | SLOW), set(), words)
+
+    def test_plain_commands_load_little_of_the_standard_library_and_of_the_program(self):
+        """Start-up time is mostly the number of modules. If this fails, defer an import rather than extend a list."""
+        shared = {
+            *("queuectl_core", "cli", "cli.main", "cli.plain", "cli.terminal", "cli.queue_file", "errors", "typed"),
+            *("values", "lifecycle", "store", "store.database", "store.connection", "store.sqlite", "store.sql"),
+            *("store.queries", "store.reader", "jobspec"),
+        }
+        shown = {"cells", "grid", "phrases", "cli.tables", "store.search"}
+        fleet = {"workers", "workers.fleet", "workers.identity", "workers.lifeline", "store.bell"}
+        added = {"cli.enqueue", "settings", "store.roster", "store.intake", "store.client"}
+        self.enqueue("true")
+        for words, own in (
+            (["enqueue", "--", "true"], added),
+            (["enqueue", '{"command": "true"}'], added | {"jobjson"}),
+            (["list"], shown | {"cli.jobs", "records"}),
+            (["list", "-s", "dead", "--limit=5"], shown | {"cli.jobs", "records"}),
+            (["status"], shown | fleet | {"cli.status", "records"}),
+        ):
+            loaded = self.loaded_by(*words)
+            ours = {name for name in loaded if name.partition(".")[0] == "queuectl_core"}
+            names = {name.partition(".")[2] or name for name in ours}
+            self.assertEqual(names - shared - own, set(), words)
+            self.assertEqual(loaded - ours - FEW, set(), words)
 
     def test_a_worker_has_imported_everything_before_its_first_claim(self):
         """Replacing or deleting the program's files breaks no running worker."""

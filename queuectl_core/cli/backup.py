@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
 
 from ..errors import BadInput, DatabaseDamaged, Refused
 from ..store import bell, copies
@@ -12,6 +11,10 @@ from ..store.reader import Reader
 from ..workers import fleet
 from .queue_file import open_reader, queue_path
 from .terminal import counted, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 
 def backup_arguments(parser: ArgumentParser) -> None:

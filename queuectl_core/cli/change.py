@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from .. import jobspec
 from ..errors import BadInput
 from .bulk import Acknowledgements, each
 from .enqueue import FIELDS, OPTIONS, directory
 from .queue_file import open_client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 
 def retry_arguments(parser: ArgumentParser) -> None:
@@ -29,16 +32,16 @@ EDITABLE = (
 
 def edit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="a pending or failed job")
-    parser.add_argument("--command", metavar="LINE", default=SUPPRESS, help="the shell line to run")
+    parser.add_argument("--command", metavar="LINE", help="the shell line to run")
     for field in EDITABLE:
         names, metavar, help = FIELDS[field]
         help = help.partition(" (default")[0]  # An omitted option leaves the value alone.
-        parser.add_argument(*names.split(), dest=field, metavar=metavar, default=SUPPRESS, help=help)
+        parser.add_argument(*names.split(), dest=field, metavar=metavar, help=help)
 
 
 def edit(args: Namespace) -> int:
     places = {"command": "--command", **OPTIONS}
-    given = {name: getattr(args, name) for name in ("command", *EDITABLE) if hasattr(args, name)}
+    given = {name: getattr(args, name) for name in ("command", *EDITABLE) if getattr(args, name) is not None}
     if not given:
         raise BadInput("nothing to change: give at least one option (see 'queuectl edit --help')")
     if "cwd" in given:

@@ -8,7 +8,6 @@ shell should complete file names.
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, settings
 from ..errors import BadInput, QueueError
@@ -16,6 +15,7 @@ from . import ALIASES, COMMANDS, GROUPS, command_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from typing import Tuple
 
     from ..store.reader import Reader

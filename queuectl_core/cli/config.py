@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-
 from .. import settings
 from ..errors import BadInput
 from ..grid import Column
@@ -13,6 +11,8 @@ from .terminal import print_json, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
     from ..settings import Config
 
 KEY_HELP = "a key from 'config list', or QUEUE.KEY for one queue"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-
 from .bulk import Acknowledgements, each, selected_ids
 from .jobs import list_jobs, search_arguments
 from .prune import shrink
 from .queue_file import open_client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 
 def dlq_list_arguments(parser: ArgumentParser) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
-from argparse import ArgumentParser, Namespace
 
 from .. import settings, values
 from ..errors import BadInput, DatabaseFull, DatabaseUnusable
@@ -13,10 +11,15 @@ from ..store.bell import folder
 from ..store.database import LARGE_WAL
 from ..store.filesystem import NETWORK_FILE_SYSTEMS, file_system
 from ..store.reader import Reader
+from ..store.sqlite import SQLITE_VERSION
 from ..typed import NamedTuple
 from ..workers import fleet
 from .queue_file import open_client, queue_path
 from .terminal import counted, print_json, size, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 
 class Finding(NamedTuple):
@@ -41,7 +44,7 @@ WAL_RESET_BACKPORTS = ((3, 44, 6), (3, 50, 7))
 def examine(path: str) -> list[Finding]:
     """Check the queue file `path`, without creating it."""
     path = os.path.realpath(path)
-    findings = [_sqlite(sqlite3.sqlite_version_info), _location(path)]
+    findings = [_sqlite(SQLITE_VERSION), _location(path)]
     if not os.path.exists(path):
         missing = f"{path} does not exist"
         advice = "create it with queuectl enqueue, or name another file with --db FILE"
@@ -64,7 +67,7 @@ def _sqlite(version: tuple[int, ...]) -> Finding:
 
 
 def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
-    """Whether this version of SQLite, a sqlite3.sqlite_version_info, has the WAL-reset bug."""
+    """Whether this version of SQLite, a SQLITE_VERSION, has the WAL-reset bug."""
     has_backport = any(version[:2] == fixed[:2] and version >= fixed for fixed in WAL_RESET_BACKPORTS)
     return version < WAL_RESET_FIXED and not has_backport
 

@@ -8,7 +8,7 @@ import time
 
 from .. import jobspec, values
 from ..errors import BadInput, JobRefused, Refused
-from .queue_file import open_client, queue_path
+from .queue_file import open_client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Arguments = Union[ArgumentParser, _ArgumentGroup]
 
+UNQUOTED = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_@%+=:,./-")
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE, as a shell reports it: part of the input was not enqueued.
 
 # Options that set a field of the job: field, option names, placeholder, help.
@@ -112,15 +113,15 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
 
 
 def add_field(parser: Arguments, field: str) -> None:
-    """Add the option that sets a field of the job. The namespace has it only if it was given."""
-    from argparse import SUPPRESS
-
+    """Add the option that sets a field of the job."""
     names, metavar, help = FIELDS[field]
-    parser.add_argument(*names.split(), dest=field, metavar=metavar, default=SUPPRESS, help=help)
+    parser.add_argument(*names.split(), dest=field, metavar=metavar, help=help)
 
 
 def enqueue(args: Namespace) -> int:
-    fields = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+    fields: dict[str, object] = {
+        name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None
+    }
     fields["cwd"] = directory(fields.get("cwd"))
     if args.replace:
         if "unique_key" not in fields:
@@ -156,15 +157,6 @@ def enqueue(args: Namespace) -> int:
     return 0
 
 
-def enqueue_plain(words: list[str]) -> int:
-    """`enqueue` without options: a JSON object, a shell line, or -- and a command. Returns the exit code."""
-    jobs = _jobs(words, {"cwd": directory(None)})
-    from ..store.client import Client
-
-    _enqueue_now(Client(queue_path(None)), jobs)
-    return 0
-
-
 def _enqueue_now(store: Client, jobs: list[jobspec.NewJob]) -> None:
     with store:
         if jobs:
@@ -197,7 +189,7 @@ def _jobs(words: list[str], fields: dict[str, object]) -> list[jobspec.NewJob]:
 
 def _from_brackets(text: str, fields: dict[str, object]) -> list[jobspec.NewJob] | None:
     """The jobs of an argument that starts with "{" or "["; None if it is a shell line."""
-    from ..jobjson import from_object, whole_object  # Deferred: plain commands never need json.
+    from ..jobjson import from_object, whole_object  # Deferred: commands don't need it.
 
     whole = whole_object(text)
     objects: list[dict[str, object]] | None = [whole] if whole is not None else _objects(text)
@@ -217,9 +209,12 @@ def _objects(text: str) -> list[dict[str, object]] | None:
 
 
 def _joined(words: list[str]) -> str:
-    import shlex
+    """The shell line of a command, as shlex.join makes it. shlex loads regular expressions: 4 of 16 ms."""
+    return " ".join(word if word and UNQUOTED.issuperset(word) else f"'{_escaped(word)}'" for word in words)
 
-    return shlex.join(words)
+
+def _escaped(word: str) -> str:
+    return word.replace("'", "'\"'\"'")
 
 
 def directory(given: object) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput
 from ..program import sources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 
 def bundle_arguments(parser: ArgumentParser) -> None:

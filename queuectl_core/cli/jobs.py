@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, values
 from ..errors import BadInput
 from ..store.search import MOST, SORTS, Search, find, is_filtered, matching
-from .columns import COLUMNS, columns_table
-from .output import OutputReader, last_lines
 from .queue_file import open_reader
 from .tables import attempts_table, job_sheet, jobs_table
 from .terminal import print_json, print_json_array, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
     from ..store.reader import Reader
     from ..store.search import Listed
 
 TABLE_LIMIT = 20
 LAST_LINES = 10  # Of output, in `show`.
+# What --columns takes: the names of columns.COLUMNS.
+COLUMNS = (
+    *("id", "state", "tries", "when", "queue", "why", "command", "took", "exit", "priority", "created", "started"),
+    *("finished", "directory", "unique"),
+)
 
 
 # --- list ----------------------------------------------------------------------------------------
@@ -85,6 +89,8 @@ def list_jobs(args: Namespace) -> int:
     left_out = limit is not None and len(shown) > limit
     shown = shown[:limit]
     if columns:
+        from .columns import columns_table  # Deferred: few lists need it.
+
         columns_table(shown, last, columns, time.time())
     elif shown:
         jobs_table(shown, last, time.time())
@@ -169,6 +175,8 @@ def show_arguments(parser: ArgumentParser) -> None:
 
 
 def show(args: Namespace) -> int:
+    from .output import OutputReader, last_lines  # Deferred: `list` doesn't need it.
+
     with open_reader(args) as store, store.snapshot():
         job = store.get(args.id)
         reason, needs, attempts = store.reason(job), store.needs(job), store.attempts(job)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput, Refused
@@ -16,6 +15,8 @@ from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
     from ..store.reader import Reader
 
 POLL = 0.02  # Seconds.

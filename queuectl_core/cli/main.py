@@ -7,15 +7,12 @@ import os
 import sys
 
 from ..errors import BadInput, DatabaseUnusable, QueueError
-from . import ALIASES, COMMANDS, GROUPS, SHORT, command_place
+from . import ALIASES, COMMANDS, GROUPS, SHORT, command_place, plain
+from .terminal import terminal
 
 
 def run(words: list[str]) -> int:
     """Run one command line. Returns the exit code; raises QueueError."""
-    if _is_plain_enqueue(words):
-        from .enqueue import enqueue_plain
-
-        return enqueue_plain(words[1:])
     # Words after the first "--" belong to a job's command; argparse must not see them.
     end = words.index("--") if "--" in words else len(words)
     own, rest = words[:end], words[end + 1 :] if end < len(words) else None
@@ -27,10 +24,11 @@ def run(words: list[str]) -> int:
         at = command_place(own)
     if at is not None:
         _resolve(own, at, rest)
-    from .parser import parse, parser_for
-    from .terminal import terminal
+    args = None if at is None else plain.parse(own, at, rest)
+    if args is None:
+        from .parser import parse, parser_for  # Deferred: argparse takes 6 ms.
 
-    args = parse(own, rest)
+        args = parse(own, rest)
     if args.noun is None:
         parser_for([]).print_help(sys.stderr)
         return 2
@@ -70,13 +68,6 @@ def _plain_setting(own: list[str], at: int) -> None:
     name, equals, value = own[at].partition("=") if len(own) > at else ("", "", "")
     if name.startswith("--") and name not in ("--db", "--quiet", "--color", "--help"):
         own[at : at + 1] = [name[2:], value] if equals else [name[2:]]
-
-
-def _is_plain_enqueue(words: list[str]) -> bool:
-    """Whether this enqueues one job without options, as shell loops do. It can then skip argparse (9 ms)."""
-    if words[:1] != ["enqueue"]:
-        return False
-    return words[1:2] == ["--"] or (len(words) == 2 and not words[1].startswith("-"))
 
 
 def main() -> None:

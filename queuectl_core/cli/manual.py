@@ -6,14 +6,13 @@ with this output byte for byte.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-
 from .. import lifecycle, settings
 from ..version import __version__
 from . import ALIASES, COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
     from .parser import Argument

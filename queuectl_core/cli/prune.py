@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput
@@ -14,6 +13,8 @@ from .terminal import print_id, size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
     from ..store.client import Client
 
 BATCH = 1000  # Most jobs per transaction.

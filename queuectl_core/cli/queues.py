@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-
 from .. import values
 from .queue_file import open_client
 from .terminal import tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 
 def pause_arguments(parser: ArgumentParser) -> None:

@@ -6,7 +6,6 @@ import io
 import os
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 
 from .. import lifecycle, values
 from ..errors import BadInput
@@ -21,6 +20,7 @@ from .terminal import counted, print_json, size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput
 from .queue_file import open_client, open_reader
 from .terminal import counted, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 IMPORT = """\
 Add jobs printed by export, or by mongoexport from the jobs collection of QueueCTL for Node.js, and

@@ -7,7 +7,6 @@ import os
 import select
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 
 from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
@@ -18,6 +17,7 @@ from .terminal import counted, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
     from ..store.reader import Reader

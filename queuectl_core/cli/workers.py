@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import ArgumentParser, Namespace
 from collections import Counter
 
 from .. import values
@@ -15,6 +14,7 @@ from .terminal import counted, print_json_array, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Collection, Sequence
 
     from ..lifecycle import Job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 
 from ..errors import Refused
 from ..histogram import bucket
@@ -13,6 +12,7 @@ from ..typed import NamedTuple
 from . import queries, sql
 from .reader import job_from
 from .roster import Roster
+from .sqlite import SQLITE_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Claims(Roster):
     """One open queue, with the operations for workers."""
 
     # Before SQLite 3.35 a claim is a SELECT and an UPDATE in the same transaction.
-    has_returning = sqlite3.sqlite_version_info >= (3, 35)
+    has_returning = SQLITE_VERSION >= (3, 35)
 
     _token_of: tuple[int, int] | None = None  # The job and attempt that _token belongs to.
     _token = ""

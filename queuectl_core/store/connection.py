@@ -7,16 +7,15 @@ wrote in between, however long we would wait.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
-from collections.abc import Mapping
 
 from .. import values
 from ..errors import DatabaseBusy, DatabaseDamaged, DatabaseFull, DatabaseUnusable, QueueError, Refused
+from .sqlite import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, Union
 
     Parameters = Union[Mapping[str, object], Sequence[object]]
@@ -146,6 +145,7 @@ def _cast(statement: str, parameters: Parameters) -> tuple[str, Parameters]:
     Other programs can store such text, and we read it with lone surrogates, which sqlite3 doesn't bind.
     """
     import re
+    from collections.abc import Mapping
 
     if isinstance(parameters, Mapping):
         named = {name: _stored(value) for name, value in parameters.items()}

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 
 from ..errors import DatabaseDamaged, DatabaseUnusable, Refused
 from . import sql
 from .connection import translated
 from .filesystem import create, sync_folder
+from .sqlite import sqlite3
 from .wal import open_without_log, refuse_foreign_log
 
 TYPE_CHECKING = False

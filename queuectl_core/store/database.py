@@ -10,13 +10,13 @@ it, so a queue that no process has open is a single file, which `cp` can copy.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 
 from .. import values
 from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, NoQueue
 from . import sql
 from .connection import PATIENCE, Connection, Transaction
+from .sqlite import SQLITE_VERSION, sqlite3
 
 OLDEST_SQLITE = (3, 31)
 SMALL_WAL = 16 * 1024 * 1024  # Bytes. Workers keep the log below this, unless a reader prevents it.
@@ -70,7 +70,7 @@ class Database:
         replaced. Raises DatabaseGone if it is from a newer queuectl, and NoQueue if it `must_exist` and doesn't, or has
         no tables of ours.
         """
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        if SQLITE_VERSION < OLDEST_SQLITE:
             raise DatabaseUnusable(f"needs SQLite 3.31 or later; this Python has {sqlite3.sqlite_version}")
         # Resolve symbolic links: SQLite keeps the WAL next to the target, and we keep the bells there.
         try:

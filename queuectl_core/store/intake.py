@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections import Counter
 
 from .. import settings, values
@@ -12,6 +11,7 @@ from ..jobspec import NewJob
 from ..lifecycle import UNFINISHED, WAITING
 from . import sql
 from .roster import Roster
+from .sqlite import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

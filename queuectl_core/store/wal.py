@@ -12,10 +12,10 @@ mark. A log that contains marks, but not that of its file, is from another file.
 from __future__ import annotations
 
 import re
-import sqlite3
 
 from ..errors import DatabaseDamaged
 from . import sql
+from .sqlite import sqlite3
 
 MARK = re.compile(rb"queuectl-file:[0-9a-f]{16}")
 _BLOCK = 1024 * 1024  # Bytes of the log read at a time.
