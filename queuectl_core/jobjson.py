@@ -242,6 +242,8 @@ def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, object]]:
             "exit_code": attempt.exit_code,
             "error": attempt.error,
             "output_dropped": attempt.dropped,
+            "progress": attempt.progress,
+            "progress_text": attempt.progress_text,
         }
         for attempt in attempts
     ]

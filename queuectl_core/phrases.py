@@ -71,7 +71,8 @@ def job_row(job: Job, reason: str | None, last: Attempt | None, now: float) -> t
     try:
         tries = f"{job.attempts}/{job.max_retries + 1}"
         times = when(job, last, now), ran(job, last, now)
-        explanation = why(job, reason, now)
+        explanation = progress(last, now) if job.state == "processing" else None
+        explanation = explanation or why(job, reason, now)
     except (TypeError, ValueError, OverflowError):
         return job_row(presentable(job), reason, last, now)
     return (job.id, job.state, tries, *times, job.queue, explanation, job.command)
@@ -92,6 +93,7 @@ def worker_row(row: Worker, holds: tuple[str, float] | None, now: float) -> tupl
 
 def sheet(job: Job, reason: str | None, needs: Needs, last: Attempt | None, now: float) -> dict[str, object]:
     """Everything about a job that isn't malformed: what has a value, by its name. "state" starts with the state."""
+    done = progress(last, now)
     fields: dict[str, object] = {
         "id": job.id,
         "state": f"{job.state} ({when(job, last, now)})",
@@ -108,6 +110,7 @@ def sheet(job: Job, reason: str | None, needs: Needs, last: Attempt | None, now:
         "not before": local(job.run_at) if job.run_at > job.created_at else None,
         "started": local(job.started_at),
         "finished": local(job.finished_at),
+        "progress": done[0] if done and job.state == "processing" else None,
         "took": took(last),
         "worker": job.worker,
         "unique": job.unique_key,
@@ -169,6 +172,17 @@ def reasons(error: str | None, reason: str | None) -> str | Alternatives | None:
         return reason
     code = str(error).partition(" (")[0]
     return (f"{error}, {reason}", f"{code}, {reason}", reason) if reason else (error, code)
+
+
+def progress(attempt: Attempt | None, now: float) -> str | Alternatives | None:
+    """What an attempt has reported: "40%, encoding, 3m20s left", or less if that's too long; None for nothing."""
+    if attempt is None or attempt.progress is None:
+        return None
+    percent = f"{attempt.progress:.0f}%"
+    remaining = attempt.remaining(now)
+    left = "" if remaining is None else f", {span(remaining)} left"
+    text = f", {attempt.progress_text}" if attempt.progress_text else ""
+    return (f"{percent}{text}{left}", f"{percent}{left}", percent)
 
 
 def outcome(attempt: Attempt) -> str:

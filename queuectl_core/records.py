@@ -83,7 +83,10 @@ def _text(value: Any) -> Any:
 
 
 class Attempt(NamedTuple):
-    """A row of queuectl_attempts. `outcome` is None while it runs; `dropped` counts the bytes of output not kept."""
+    """A row of queuectl_attempts. `outcome` is None while it runs; `dropped` counts the bytes of output not kept.
+
+    `progress` is how much is done, in percent, and `progress_text` more about it, as the command has reported; or None.
+    """
 
     attempt: int
     worker: int
@@ -93,11 +96,19 @@ class Attempt(NamedTuple):
     exit_code: int | None
     error: str | None
     dropped: int
+    progress: float | None = None
+    progress_text: str | None = None
+
+    def remaining(self, now: float) -> float | None:
+        """Seconds until it is done, if it goes on as fast as up to now; None if it hasn't reported any progress."""
+        if not self.progress:
+            return None
+        return max(0.0, now - self.started_at) * (100 - self.progress) / self.progress
 
 
 def attempt_from(row: Sequence[Any]) -> Attempt:
     """An Attempt from its columns, whatever another program stored in them."""
-    attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped = row
+    attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, text = row
     return Attempt(
         _number(attempt),
         _number(worker),
@@ -107,6 +118,8 @@ def attempt_from(row: Sequence[Any]) -> Attempt:
         _number(exit_code),
         _text(error),
         _number(dropped) or 0,
+        progress if isinstance(progress, (int, float)) and 0 <= progress <= 100 else None,
+        _text(text),
     )
 
 

@@ -321,6 +321,8 @@ ATTEMPT_FIELDS: Table = {
     "exit_code": _of(values.whole, 0, 255),
     "error": _of(_text),
     "output_dropped": _of(values.whole, 0, 2**63 - 1),
+    "progress": _of(values.percent),
+    "progress_text": _of(_text),
     "output": _of(_chunks),
 }
 

@@ -157,6 +157,18 @@ def rate(value: object, place: str) -> str:
     return f"{whole(number, place, 1)}/{unit}"
 
 
+def percent(value: object, place: str) -> float:
+    """A percentage from 0 to 100, such as 40, "40%" or "3/8"."""
+    part, slash, whole_ = str(value).strip().rstrip("%").partition("/")
+    try:
+        number = float(part) * 100 / float(whole_) if slash else float(part)
+    except (ValueError, ZeroDivisionError):
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise BadInput(f"{place}: not a percentage: {quote(value)} (write 40, 40% or 3/8)")
+    return number
+
+
 def exit_codes(value: object, place: str) -> str:
     """A set of exit codes, such as "2,64-78" or 2. It can't contain 0, which means success."""
     parts = [part.strip() for part in (value if isinstance(value, str) else quote(value)).split(",")]

@@ -62,7 +62,7 @@ ORDER = {
         "parser plain",
         "tables bulk jobstream output",
         "columns",
-        "enqueue jobs status logs wait cancel queues prune workers config doctor backup transfer install"
+        "enqueue jobs status stats report logs wait cancel queues prune workers config doctor backup transfer install"
         " completion manual",
         "change dlq",
         "main",

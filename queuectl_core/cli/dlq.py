@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .. import values
+from ..errors import BadInput, Refused
 from .bulk import Acknowledgements, each, selected_ids
 from .jobs import list_jobs, search_arguments
 from .prune import shrink
@@ -10,6 +12,9 @@ from .queue_file import open_client
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from ..store.client import Client
 
 
 def dlq_list_arguments(parser: ArgumentParser) -> None:
@@ -25,13 +30,28 @@ def dlq_retry_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="a dead job")
     parser.add_argument("--all", action="store_true", help="all dead jobs")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="all dead jobs in this queue")
+    parser.add_argument("--like", metavar="GROUP", help="all dead jobs of a group of 'queuectl failures'")
 
 
 def dlq_retry(args: Namespace) -> int:
     with open_client(args) as store:
-        ids = selected_ids(args, "dead jobs", store.dead_ids)
+        ids = _selected(args, store)
         with Acknowledgements("retrying", not args.ids) as done:
             return each(store, ids, lambda id: store.revive(id, only_dead=True), done)
+
+
+def _selected(args: Namespace, store: Client) -> Sequence[str]:
+    """The ids of the dead jobs that the arguments name."""
+    if args.like is None:
+        return selected_ids(args, "dead jobs", store.dead_ids)
+    if args.ids or args.all or args.queue is not None:
+        raise BadInput("give ids, --all, --queue or --like, not several")
+    from ..views.failures import dead_like  # Deferred: it compiles regular expressions.
+
+    ids = list(dead_like(store, args.like))
+    if not ids:
+        raise Refused(f"no dead jobs in group {values.quote(args.like)}; to list the groups, run: queuectl failures")
+    return ids
 
 
 def dlq_purge_arguments(parser: ArgumentParser) -> None:
@@ -41,7 +61,7 @@ def dlq_purge_arguments(parser: ArgumentParser) -> None:
 
 def dlq_purge(args: Namespace) -> int:
     with open_client(args) as store:
-        ids = selected_ids(args, "dead jobs", store.dead_ids)
+        ids = _selected(args, store)
         with Acknowledgements("deleted", not args.ids and not args.dry_run) as done:
             code = each(store, ids, lambda id: store.purge(id, args.dry_run), done)
         if not args.dry_run:

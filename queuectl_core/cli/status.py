@@ -10,6 +10,7 @@ import time
 from .. import lifecycle, values
 from ..errors import BadInput
 from ..grid import Column
+from ..phrases import progress
 from ..store.database import LARGE_WAL, SMALL_WAL
 from ..store.search import Search, find
 from ..typed import NamedTuple
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..lifecycle import Job
-    from ..records import Counts, Running, Worker
+    from ..records import Attempt, Counts, Running, Worker
     from ..store.reader import Reader
 
 
@@ -65,6 +66,7 @@ class _Facts(NamedTuple):
     workers: list[Worker]
     holders: Running
     running: list[Job]
+    attempts: dict[int, Attempt]
     failed: tuple[int, int]
     space: dict[str, int]
 
@@ -75,6 +77,7 @@ class _Facts(NamedTuple):
 
 def _facts(store: Reader, now: float) -> _Facts:
     config = store.config()
+    running = [job for job, _ in find(store, Search(states=("processing",)), MOST_RUNNING)[0]]
     return _Facts(
         path=store.path,
         counts=store.counts(),
@@ -82,7 +85,8 @@ def _facts(store: Reader, now: float) -> _Facts:
         limits={key: str(value) for key, value in config.items() if key.endswith((".limit", ".rate"))},
         workers=fleet.live_workers(store),
         holders=store.running(),
-        running=[job for job, _ in find(store, Search(states=("processing",)), MOST_RUNNING)[0]],
+        running=running,
+        attempts=store.last_attempts(running),
         failed=store.failed_since(now - HOUR),
         space={
             "database_bytes": store.file_size(),
@@ -120,7 +124,11 @@ def _print(facts: _Facts, now: float) -> None:
     if facts.running:
         print(f"\nRunning: {counted(totals['processing'], 'job')}")
         jobs = sorted(facts.running, key=lambda job: job.seq)
-        table(("ID", ">FOR", "COMMAND"), [(job.id, _duration(job, now), job.command) for job in jobs])
+        done = {job.seq: progress(facts.attempts.get(job.seq), now) for job in jobs}
+        headers = (Column("ID", least=8), Column("FOR", right=True), Column("DONE"), Column("COMMAND", least=8))
+        lines = [(job.id, _duration(job, now), done[job.seq], job.command) for job in jobs]
+        kept = [place for place, column in enumerate(headers) if column.title != "DONE" or any(done.values())]
+        table([headers[place] for place in kept], [[row[place] for place in kept] for row in lines])
         if totals["processing"] > len(jobs):
             print(f"… and {totals['processing'] - len(jobs)} more (to list them, run: queuectl list -s processing)")
     print(f"\nActive workers: {sum(row.role == 'worker' for row in rows)}")

@@ -51,6 +51,13 @@ class Client(Intake):
         self._ring(chosen)
         return job.id
 
+    def report_progress(self, job: Job, percent: float, text: str | None) -> None:
+        """Store what the command of a running job reports: how much is done, and more about it."""
+        progress = {"job": job.seq, "attempt": job.last_attempt, "progress": percent, "text": text}
+        with self._transaction():
+            if not self._execute(sql.REPORT_PROGRESS, progress).rowcount:
+                raise Refused(f"job {job.id} is no longer running")
+
     def revive(self, id: str, only_dead: bool = False) -> str:
         """Run a job again, starting over at its first attempt; returns its id. Raises Refused if it can't be run.
 

@@ -157,12 +157,12 @@ FAILED_SINCE = """
             WHERE state = 'failed' AND state <> 'pending' LIMIT 10000) WHERE updated_at >= :since)
 """
 ATTEMPTS = """
-    SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped
+    SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, progress_text
     FROM queuectl_attempts WHERE job = :job ORDER BY attempt
 """
 LAST_ATTEMPTS = """
     SELECT job.seq, attempt.attempt, attempt.worker, attempt.started_at, attempt.finished_at, attempt.outcome,
-        attempt.exit_code, attempt.error, attempt.dropped
+        attempt.exit_code, attempt.error, attempt.dropped, attempt.progress, attempt.progress_text
     FROM queuectl_jobs AS job
     JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
     WHERE job.seq IN (%s)
@@ -211,11 +211,6 @@ OLDEST_READY = """
 RUN_TIMES = """
     SELECT command, finished_at - started_at FROM queuectl_jobs
     WHERE state = 'completed' AND state <> 'pending' ORDER BY finished_at DESC LIMIT :limit
-"""
-PROGRESS = """
-    SELECT job.seq, attempt.progress, attempt.progress_text FROM queuectl_jobs AS job
-    JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
-    WHERE job.state = 'processing' AND job.state <> 'pending' AND attempt.progress IS NOT NULL
 """
 # Attempts that ran between two moments, by worker: those of jobs that are running, wait for a retry, or finished
 # since; of each state, those of the newest jobs.

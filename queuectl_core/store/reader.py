@@ -230,10 +230,6 @@ class Reader(Database):
         """(command, seconds) of the newest `limit` jobs that completed."""
         return self._connection.each(queries.RUN_TIMES, {"limit": limit})
 
-    def progress(self) -> dict[int, tuple[float, str | None]]:
-        """(percent, text or None) that the commands of running jobs have reported, by the job's seq."""
-        return {seq: (percent, text) for seq, percent, text in self._rows(queries.PROGRESS)}
-
     def lanes(self, since: float, until: float, limit: int) -> Sequence[Lane]:
         """The attempts that ran between two moments, by worker; of each state, those of the newest `limit` jobs."""
         return self._rows(queries.LANES, {"since": since, "until": until, "limit": limit})

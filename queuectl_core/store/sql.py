@@ -126,8 +126,9 @@ IMPORT_JOB = "INSERT INTO queuectl_jobs (%s, ready) VALUES (%s, :ready)" % (
 )
 IMPORT_ATTEMPT = """
     INSERT INTO queuectl_attempts
-        (job, attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped)
-    VALUES (:job, :attempt, :worker, :started_at, :finished_at, :outcome, :exit_code, :error, :dropped)
+        (job, attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, progress_text)
+    VALUES (:job, :attempt, :worker, :started_at, :finished_at, :outcome, :exit_code, :error, :dropped, :progress,
+        :progress_text)
 """
 NEEDS = """
     SELECT needed.id, needed.state, link.met FROM queuectl_dependencies AS link
@@ -231,6 +232,11 @@ END_ATTEMPT = """
 NOTE = """
     UPDATE queuectl_jobs SET error = :error, updated_at = :now
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
+"""
+# What the running command reports of itself.
+REPORT_PROGRESS = """
+    UPDATE queuectl_attempts SET progress = :progress, progress_text = :text
+    WHERE job = :job AND attempt = :attempt AND outcome IS NULL
 """
 # The command's process, for a rescuer if the worker dies.
 IDENTIFY_ATTEMPT = """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..lifecycle import Job
-    from ..records import Worker
+    from ..records import Attempt, Worker
     from ..store.reader import Reader
 
 DAY = 86400
@@ -193,25 +193,27 @@ def busy(store: Reader, jobs: Sequence[Job], now: float) -> list[Busy]:
     That follows from the progress that a job reports or, if it reports none, it is the median of earlier runs of the
     same command, an estimate.
     """
-    progress = store.progress() if jobs else {}
-    commands = {job.command for job in jobs if job.seq not in progress}
+    attempts = store.last_attempts(jobs)
+    commands = {job.command for job in jobs if job.seq not in attempts or not attempts[job.seq].progress}
     earlier: dict[str, list[float]] = {}
     for command, seconds in store.run_times(NEWEST) if commands else ():
         text = values.decode(command) if isinstance(command, bytes) else str(command)
         if text in commands:
             earlier.setdefault(text, []).append(seconds)
-    found = []
-    for job in jobs:
-        percent, text_ = progress.get(job.seq, (None, None))
-        elapsed = max(0.0, now - (job.started_at or now))
-        if percent:
-            remaining = Remaining(elapsed * (100 - percent) / percent, "reported")
-        elif job.command in earlier:
-            remaining = Remaining(max(0.0, median(earlier[job.command]) - elapsed), "estimate")
-        else:
-            remaining = Remaining(None, "no data yet")
-        found.append(Busy(job, percent, text_, remaining))
-    return found
+    return [_busy(job, attempts.get(job.seq), earlier.get(job.command, ()), now) for job in jobs]
+
+
+def _busy(job: Job, attempt: Attempt | None, earlier: Sequence[float], now: float) -> Busy:
+    """A running job, its attempt, and how long its command took earlier."""
+    percent, text = (attempt.progress, attempt.progress_text) if attempt else (None, None)
+    reported = attempt.remaining(now) if attempt else None
+    if reported is not None:
+        remaining = Remaining(reported, "reported")
+    elif earlier:
+        remaining = Remaining(max(0.0, median(earlier) - (now - (job.started_at or now))), "estimate")
+    else:
+        remaining = Remaining(None, "no data yet")
+    return Busy(job, percent, text, remaining)
 
 
 class Run(NamedTuple):
