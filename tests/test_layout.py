@@ -23,12 +23,14 @@ ORDER = {
         "jobjson",
         "jobtext",
         "program",
+        "schedule",
         "store",
         "workers",
         "library transfer views",
         "cli",
     ),
     "program": ("sources service", "bundle"),
+    "schedule": ("__init__ cron zones", "times"),
     "store": (
         "sql bell sqlite",
         "connection queries",
@@ -62,8 +64,8 @@ ORDER = {
         "parser plain",
         "tables bulk jobstream output",
         "columns",
-        "enqueue jobs status stats report logs wait cancel queues prune workers config doctor backup transfer install"
-        " completion manual",
+        "enqueue jobs status stats report logs wait cancel queues prune workers schedules config doctor backup transfer"
+        " install completion manual",
         "change dlq",
         "main",
     ),

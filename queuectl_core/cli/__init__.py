@@ -49,6 +49,7 @@ COMMANDS = {
         Command("dlq list", "dlq", "dlq_list", "list the dead letter queue"),
         Command("dlq retry", "dlq", "dlq_retry", "run dead jobs again, with all their retries"),
         Command("dlq purge", "dlq", "dlq_purge", "delete dead jobs"),
+        Command("schedule next", "schedules", "schedule_next", "print when a cron expression or an interval is due"),
         Command("doctor", "doctor", "doctor", "check for problems and say how to fix them"),
         Command("backup", "backup", "backup", "copy the queue to a file, even while workers run"),
         Command("restore", "backup", "restore", "put a backup in place of the queue"),
@@ -82,6 +83,7 @@ SHORT = {"-0": "--null"}
 GROUPS = {
     "worker": "start, stop, restart and list workers",
     "dlq": "the dead letter queue: jobs that failed permanently",
+    "schedule": "cron expressions and intervals",
     "config": "show and change settings",
 }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What other tools call a command. Its arguments are kept where TAKES_ARGUMENTS says so.
 COMMAND_WORDS = {
-    **dict.fromkeys("run submit push create put new exec queue schedule".split(), "enqueue"),
+    **dict.fromkeys("run submit push create put new exec queue".split(), "enqueue"),
     **dict.fromkeys("start work daemon serve launch up".split(), "worker start"),
     **dict.fromkeys("stop shutdown quit down".split(), "worker stop"),
     **dict.fromkeys("restart reload".split(), "worker restart"),
@@ -58,6 +58,7 @@ VERB_WORDS = {
         **dict.fromkeys("requeue replay rerun".split(), "retry"),
         **dict.fromkeys("clear delete remove empty flush".split(), "purge"),
     },
+    "schedule": dict.fromkeys("when times show".split(), "next"),
     "config": {"ls": "list", "delete": "unset", "remove": "unset", "reset": "unset", "add": "set"},
 }
 # What other tools call an option: the first of these that the command has.
@@ -140,7 +141,8 @@ def unknown_verb(words: Sequence[str], noun_at: int, verb_at: int | None) -> str
     noun = words[noun_at]
     verbs = [name.split()[1] for name in COMMANDS if name.split()[0] == noun]
     if verb_at is None:
-        return f"{noun} needs a command: {', '.join(verbs)}; for instance, run: queuectl {noun} list"
+        example = "list" if "list" in verbs else f"{verbs[0]} --help"
+        return f"{noun} needs a command: {', '.join(verbs)}; for instance, run: queuectl {noun} {example}"
     word = words[verb_at]
     verb = VERB_WORDS[noun].get(word.lower()) or _nearest(word.lower(), verbs)
     problem = f"no such command: {quote(f'{noun} {word}')}"
@@ -222,6 +224,8 @@ def surplus(prog: str, found: str, words: Sequence[str], options: Collection[str
     if name == "worker start" and found.isdigit():
         line.insert(_last(line, found), "-c")
         return f"worker start takes no arguments; to start {found} workers, run: {command_line(line)}"
+    if "--cron" in line and "--cron" in options:
+        return f"unexpected argument: {quote(found)}; quote the expression, as in: queuectl {name} --cron '30 2 * * *'"
     return f"unexpected argument: {quote(found)} (see '{prog} --help')"
 
 

@@ -1,0 +1,101 @@
+"""`schedule next`: when a cron expression, an interval or a time is due."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+
+from .. import values
+from ..errors import BadInput
+from ..schedule import times, zones
+from ..schedule.cron import Cron, parse_cron
+from .terminal import print_json_array, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..schedule.times import Schedule
+    from ..schedule.zones import Zone
+
+MOST_TIMES = 10_000
+SHORTEST_INTERVAL = 1  # Seconds.
+
+
+def schedule_arguments(parser: ArgumentParser) -> None:
+    """Add the options that say when to run."""
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument(
+        "--cron",
+        metavar="EXPR",
+        help="MINUTE HOUR DAY MONTH WEEKDAY, quoted, such as '30 2 * * mon-fri', or @daily, @hourly and so on",
+    )
+    when.add_argument("--every", metavar="DURATION", help="an interval, such as 10m, in elapsed time")
+    when.add_argument("--at", metavar="TIME", help="a single time: ISO 8601, epoch seconds, or +5m")
+    parser.add_argument(
+        "--tz", metavar="ZONE", help="a time zone, such as Europe/Berlin or UTC (default: local time)"
+    )
+
+
+def schedule_next_arguments(parser: ArgumentParser) -> None:
+    schedule_arguments(parser)
+    parser.add_argument("--from", dest="start", metavar="TIME", help="print times after this one (default: now)")
+    parser.add_argument("-n", "--count", metavar="N", default="5", help="how many times to print (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print a JSON array of ISO 8601 times")
+
+
+def schedule_next(args: Namespace) -> int:
+    now = int(time.time())
+    zone = zones.zone(args.tz, "--tz")
+    start = now if args.start is None else zones.moment(args.start, "--from", now, zone)
+    schedule = parse_schedule(args, start, zone)
+    most = values.whole(args.count, "--count", 1, MOST_TIMES)
+    found = [at for at, _ in zip(times.runs(schedule, start, zone), range(most))]
+    if args.json:
+        print_json_array(map(zone.iso, found))
+    else:
+        for at in found:
+            print(_line(schedule, at, zone, now))
+    if not found:
+        tell(f"never due after {zone.iso(start)}")
+    return 0 if found else 1
+
+
+def parse_schedule(args: Namespace, anchor: float, zone: Zone) -> Schedule:
+    """What --cron, --every or --at asks for. An interval starts at `anchor`. Raises BadInput."""
+    if args.cron is not None:
+        cron = parse_cron(args.cron, "--cron")
+        if cron.at_boot:
+            raise BadInput("--cron: @reboot is due when the machine has booted, not at a time")
+        return cron
+    if args.every is not None:
+        seconds = values.duration(args.every, "--every")
+        if seconds < SHORTEST_INTERVAL:
+            raise BadInput(f"--every: shorter than a second: {values.quote(args.every)}")
+        return times.Every(seconds, anchor)
+    if args.at is not None:
+        return times.At(zones.moment(args.at, "--at", anchor, zone))
+    raise BadInput(
+        "a schedule needs --cron, --every or --at; for instance, run: queuectl schedule next --cron '30 2 * * *'"
+    )
+
+
+def _line(schedule: Schedule, at: float, zone: Zone, now: float) -> str:
+    """A time for people: the day of the week, local time and its offset from UTC, how far away it is, and a remark."""
+    weekday = time.strftime("%a", time.gmtime(zone.wall(int(at))))
+    local = zone.iso(at).replace("T", " ")
+    away = f"in {values.span(at - now)}" if at >= now else f"{values.span(now - at)} ago"
+    remark = _remark(schedule, int(at), zone) if isinstance(schedule, Cron) and not schedule.is_wild else ""
+    return f"{weekday} {local}  {away:<8}  {remark}".rstrip()
+
+
+def _remark(cron: Cron, at: int, zone: Zone) -> str:
+    """What a change of clocks does to a time of an expression with a fixed time; "" if nothing."""
+    wall, due = zone.wall(at), cron.next(zone.latest_wall(at - 1))
+    if due is not None and due < wall:
+        return f"{_clock(due)} is skipped: clocks go forward to {_clock(wall)}"
+    if zone.comes_twice(at):
+        return f"{_clock(wall)} comes twice: clocks go back"
+    return ""
+
+
+def _clock(wall: int) -> str:
+    return time.strftime("%H:%M", time.gmtime(wall))
