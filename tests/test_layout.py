@@ -34,7 +34,7 @@ ORDER = {
     "store": (
         "sql bell sqlite",
         "connection queries",
-        "schema borrowed filesystem wal",
+        "schema upkeep borrowed filesystem wal",
         "migrations",
         "database",
         "copies",
@@ -70,7 +70,7 @@ ORDER = {
         "main",
     ),
 }
-CATALOGS = ("store.sql", "store.queries")
+CATALOGS = ("store.sql", "store.queries", "store.upkeep")
 LONGEST_MODULE = 400  # lines
 LONGEST_CATALOG = 500  # lines of sql.py and queries.py in store/, which are lists of statements
 LONGEST_FUNCTION = 60  # lines
@@ -257,7 +257,7 @@ class LoadedTest(QueueTestCase):
             ["enqueue", "-q", "q", "-p", "5", "--timeout", "5m", "--delay", "1", "--id=job", "--", "echo", "a b"],
         ):
             loaded = self.loaded_by(*words)
-            self.assertIn("queuectl_core.store.client", loaded)
+            self.assertIn("queuectl_core.store.intake", loaded)
             self.assertEqual(loaded & heavy, set(), words)
 
     def test_read_only_commands_load_no_worker_code(self):
@@ -277,7 +277,7 @@ class LoadedTest(QueueTestCase):
         }
         shown = {"cells", "grid", "phrases", "cli.tables", "store.search"}
         fleet = {"workers", "workers.fleet", "workers.identity", "workers.lifeline", "store.bell"}
-        added = {"cli.enqueue", "settings", "store.roster", "store.intake", "store.client"}
+        added = {"cli.enqueue", "settings", "store.roster", "store.intake"}
         self.enqueue("true")
         for words, own in (
             (["enqueue", "--", "true"], added),

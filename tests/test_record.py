@@ -245,7 +245,7 @@ class RollUpTest(QueueTestCase):
             process.communicate()
             with self.store() as store:
                 self.assertEqual(self.totals(store), before)
-        self.assertEqual(set(self.totals_by_tier()), {60, 3600, DAY})
+        self.assertIn(DAY, self.totals_by_tier())
 
     def test_a_worker_rolls_up(self):
         with self.store() as store:

@@ -8,14 +8,14 @@ import time
 
 from .. import jobspec, values
 from ..errors import BadInput, JobRefused, Refused
-from .queue_file import open_client
+from .queue_file import open_intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
     from typing import Union
 
-    from ..store.client import Client
+    from ..store.intake import Intake
 
     Arguments = Union[ArgumentParser, _ArgumentGroup]
 
@@ -153,11 +153,11 @@ def enqueue(args: Namespace) -> int:
     jobs = _jobs(words, fields)
     if len(jobs) > 1 and "id" in fields:
         raise BadInput("--id: works with a single job only")
-    _enqueue_now(open_client(args, creates=True), jobs)
+    _enqueue_now(open_intake(args), jobs)
     return 0
 
 
-def _enqueue_now(store: Client, jobs: list[jobspec.NewJob]) -> None:
+def _enqueue_now(store: Intake, jobs: list[jobspec.NewJob]) -> None:
     with store:
         if jobs:
             _acknowledge(store, jobs)
@@ -254,7 +254,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _acknowledge(store: Client, jobs: list[jobspec.NewJob]) -> None:
+def _acknowledge(store: Intake, jobs: list[jobspec.NewJob]) -> None:
     """Enqueue jobs and print their ids. Ctrl-C takes effect before both or after both, never between."""
     from _signal import SIGINT, signal  # type: ignore[import-not-found]  # `import signal` loads enum: 3 ms.
 
@@ -301,7 +301,7 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
     from .jobstream import JobParser, records  # Deferred: a single job doesn't need it.
 
     fd = _open(args.file)
-    with open_client(args, creates=True) as store:
+    with open_intake(args) as store:
         store.expect_large_transactions()
         parser = JobParser(fields, OPTIONS, template)
         batches = records(fd, b"\0" if args.null else b"\n")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..store import Store
     from ..store.client import Client
+    from ..store.intake import Intake
     from ..store.reader import Reader
 
     Opened = TypeVar("Opened", bound=Reader)
@@ -48,6 +49,13 @@ def open_reader(args: Namespace, may_be_unused: bool = False) -> Reader:
 
         tell(str(problem))
         return UnusedQueue(queue_path(None))
+
+
+def open_intake(args: Namespace) -> Intake:
+    """Open the queue for adding jobs, creating the file if need be."""
+    from ..store.intake import Intake
+
+    return Intake(queue_path(args.db))
 
 
 def open_client(args: Namespace, creates: bool = False) -> Client:

@@ -9,9 +9,9 @@ from ..histogram import bucket
 from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job, Outcome, judge
 from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
-from . import queries, sql
+from . import queries, sql, upkeep
+from .intake import Intake
 from .reader import job_from
-from .roster import Roster
 from .sqlite import SQLITE_VERSION
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ class LostAttempt(NamedTuple):
     runner_kill: str
 
 
-class Claims(Roster):
+class Claims(Intake):
     """One open queue, with the operations for workers."""
 
     # Before SQLite 3.35 a claim is a SELECT and an UPDATE in the same transaction.
@@ -256,14 +256,14 @@ class Claims(Roster):
             with self._transaction():
                 # Read again: another worker may have moved it. Without a period, nothing matches.
                 period = {"tier": tier, "wider": wider, "start": self._oldest_period(tier, wider, kept)}
-                self._execute(sql.ROLL_UP, period)
-                self._execute(sql.DROP_ROLLED_UP, period)
+                self._execute(upkeep.ROLL_UP, period)
+                self._execute(upkeep.DROP_ROLLED_UP, period)
             moved = True
         return moved
 
     def _oldest_period(self, tier: int, wider: int, kept: float) -> int | None:
         """The start of the oldest period of the tier `wider` that is to leave `tier`; None if there is none."""
-        oldest: int | None = self._one(sql.OLDEST_IN_TIER, {"tier": tier})
+        oldest: int | None = self._one(upkeep.OLDEST_IN_TIER, {"tier": tier})
         if oldest is None or oldest // wider * wider + wider > self._clock() - kept:
             return None
         return oldest // wider * wider

@@ -6,7 +6,7 @@ import time
 
 from ..errors import Refused
 from ..lifecycle import FINISHED
-from . import sql
+from . import sql, upkeep
 from .intake import Intake
 
 TYPE_CHECKING = False
@@ -85,10 +85,10 @@ class Client(Intake):
             job = self.exact(id)
             if job.state != "dead":
                 raise Refused(f"job {job.id} is not in the DLQ: it is {job.state}")
-            if self._one(sql.IS_WAITED_FOR, {"job": job.seq}):
+            if self._one(upkeep.IS_WAITED_FOR, {"job": job.seq}):
                 raise Refused(f"other jobs wait for job {job.id}; cancel them first")
             if not dry_run:
-                self._execute(sql.DELETE, {"job": job.seq})
+                self._execute(upkeep.DELETE, {"job": job.seq})
         return job.id
 
     def prune(
@@ -101,12 +101,12 @@ class Client(Intake):
         """
         criteria = {"state": state, "before": before, "queue": queue, "limit": limit}
         if dry_run:
-            return [id for id, _ in self._rows(sql.PRUNABLE, criteria)]
+            return [id for id, _ in self._rows(upkeep.PRUNABLE, criteria)]
         pruned = []
         with self._transaction():
             until = time.monotonic() + PRUNE_HOLD
-            for id, seq in self._rows(sql.PRUNABLE, criteria):
-                self._execute(sql.DELETE, {"job": seq})
+            for id, seq in self._rows(upkeep.PRUNABLE, criteria):
+                self._execute(upkeep.DELETE, {"job": seq})
                 pruned.append(id)
                 if time.monotonic() > until:
                     break
@@ -128,12 +128,12 @@ class Client(Intake):
         """Derive counts and dependencies anew from the rows; returns what was wrong, as `miscounts` does."""
         with self._transaction():
             found = self.miscounts()
-            for _, repair in sql.REPAIRS.values():
+            for _, repair in upkeep.REPAIRS.values():
                 self._execute(repair)
-            self._execute(sql.CLEAR_COUNTS)
-            for queue, *counts in self._rows(sql.RECOUNT):
+            self._execute(upkeep.CLEAR_COUNTS)
+            for queue, *counts in self._rows(upkeep.RECOUNT):
                 self._execute(sql.ADD_QUEUE, {"queue": queue})
-                self._execute(sql.SET_COUNTS, (*counts, queue))
+                self._execute(upkeep.SET_COUNTS, (*counts, queue))
         return found
 
     # --- queues and configuration ---------------------------------------------------------------

@@ -204,9 +204,11 @@ class Reader(Database):
 
     def miscounts(self) -> list[str]:
         """What disagrees with the rows that it was derived from, one line each. Reads all jobs."""
-        queues = [row[0] for row in self._rows(sql.MISCOUNTED_QUEUES)]
+        from . import upkeep  # Deferred: few commands need it.
+
+        queues = [row[0] for row in self._rows(upkeep.MISCOUNTED_QUEUES)]
         found = [f"queue {values.escape(queue)} has wrong counts" for queue in queues]
-        for fault, (count, _) in sql.REPAIRS.items():
+        for fault, (count, _) in upkeep.REPAIRS.items():
             number = self._one(count)
             if number:
                 found.append(f"{fault} ({number} time{'' if number == 1 else 's'})")

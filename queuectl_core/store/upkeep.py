@@ -1,0 +1,80 @@
+"""Every SQL statement that keeps the file small and in order, named. sql.py has those that add and run jobs."""
+
+from __future__ import annotations
+
+from ..lifecycle import FINISHED, STATES, WAITING
+from .sql import ADD_UP, NOW, is_any, listed
+
+# --- the record ---------------------------------------------------------------------------------
+
+OLDEST_IN_TIER = "SELECT min(start) FROM queuectl_record WHERE tier = :tier"
+# Moves the rows of a period into one row per queue, kind and bucket of the wider tier.
+ROLL_UP = """
+    INSERT INTO queuectl_record (tier, start, queue, kind, bucket, count, seconds)
+    SELECT :wider, :start, queue, kind, bucket, sum(count), sum(seconds) FROM queuectl_record
+    WHERE tier = :tier AND start >= :start AND start < :start + :wider GROUP BY queue, kind, bucket
+""" + ADD_UP
+DROP_ROLLED_UP = "DELETE FROM queuectl_record WHERE tier = :tier AND start >= :start AND start < :start + :wider"
+
+# --- pruning ------------------------------------------------------------------------------------
+
+# Other jobs wait for this one. Cancelled ones no longer do.
+_WAITED_FOR = """EXISTS (
+        SELECT 1 FROM queuectl_dependencies AS link JOIN queuectl_jobs AS waiter ON waiter.seq = link.job
+        WHERE link.needs = job.seq AND link.met = 0 AND waiter.state <> 'cancelled')"""
+IS_WAITED_FOR = "SELECT 1 FROM queuectl_jobs AS job WHERE seq = :job AND %s" % _WAITED_FOR
+# Jobs that finished in one state before a moment, oldest first, except those that others wait for.
+PRUNABLE = """
+    SELECT id, seq FROM queuectl_jobs AS job
+    WHERE state = :state AND state <> 'pending' AND finished_at < :before
+      AND (:queue IS NULL OR queue = :queue)
+      AND NOT %s
+    ORDER BY finished_at LIMIT :limit
+""" % _WAITED_FOR
+DELETE = """
+    DELETE FROM queuectl_jobs AS job WHERE seq = :job AND state IN %s AND NOT %s
+""" % (listed(FINISHED), _WAITED_FOR)
+
+# --- repair -------------------------------------------------------------------------------------
+
+# What triggers keep, counted anew. An INSERT OR REPLACE by another program deletes a job without firing them.
+_SUMS = ", ".join("sum(state = '%s')" % state for state in STATES)
+_COUNTED = "SELECT queue, %s FROM queuectl_jobs GROUP BY queue" % _SUMS
+_STORED = "SELECT name, %s FROM queuectl_queues WHERE %s" % (
+    ", ".join(STATES),
+    " OR ".join(state + " <> 0" for state in STATES),
+)
+_IS_ORPHAN = "job NOT IN (SELECT seq FROM queuectl_jobs)"
+_IS_LOOSE = "(%s OR needs NOT IN (SELECT seq FROM queuectl_jobs))" % _IS_ORPHAN
+_IS_MET = "EXISTS (SELECT 1 FROM queuectl_jobs WHERE seq = needs AND state = 'completed')"
+_UNMET_OF_ROW = "(SELECT count(*) FROM queuectl_dependencies AS link WHERE link.job = seq AND link.met = 0)"
+_MISCOUNTS_UNMET = "%s AND waits_for <> %s" % (is_any(WAITING), _UNMET_OF_ROW)
+RECOUNT = _COUNTED
+CLEAR_COUNTS = "UPDATE queuectl_queues SET %s" % ", ".join(state + " = 0" for state in STATES)
+SET_COUNTS = "UPDATE queuectl_queues SET %s WHERE name = ?" % ", ".join(state + " = ?" for state in STATES)
+MISCOUNTED_QUEUES = """
+    SELECT DISTINCT queue FROM (SELECT * FROM (%s EXCEPT %s) UNION ALL SELECT * FROM (%s EXCEPT %s))
+""" % (_COUNTED, _STORED, _STORED, _COUNTED)
+# What is wrong, as a query for how often and as the statement that repairs it, in order.
+REPAIRS = {
+    "dependency refers to a job that is gone": (
+        "SELECT count(*) FROM queuectl_dependencies WHERE %s" % _IS_LOOSE,
+        "DELETE FROM queuectl_dependencies WHERE %s" % _IS_LOOSE,
+    ),
+    "dependency is met but not marked": (
+        "SELECT count(*) FROM queuectl_dependencies WHERE met = 0 AND %s" % _IS_MET,
+        "UPDATE queuectl_dependencies SET met = 1 WHERE met = 0 AND %s" % _IS_MET,
+    ),
+    "job has a wrong count of jobs it waits for": (
+        "SELECT count(*) FROM queuectl_jobs WHERE %s" % _MISCOUNTS_UNMET,
+        """UPDATE queuectl_jobs SET waits_for = %s, ready = CASE %s WHEN 0 THEN run_at <= %s END
+            WHERE %s""" % (_UNMET_OF_ROW, _UNMET_OF_ROW, NOW, _MISCOUNTS_UNMET),
+    ),
+    **{
+        "row of %s belongs to no job" % table: (
+            "SELECT count(*) FROM queuectl_%s WHERE %s" % (table, _IS_ORPHAN),
+            "DELETE FROM queuectl_%s WHERE %s" % (table, _IS_ORPHAN),
+        )
+        for table in ("attempts", "output", "inputs")
+    },
+}
