@@ -11,9 +11,14 @@ from bisect import bisect_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Tuple
+
+    # What the record has counted: queue, kind, bucket, how many, and their seconds.
+    Events = Tuple[str, str, int, int, float]
 
 LAST = 64
+MOST_EVENTS = 2**53  # And seconds. Up to here, sums of whole numbers are exact.
 # The ends of all buckets but the last, in seconds.
 BOUNDS = tuple(0.001 * 2 ** (number / 2) for number in range(LAST))
 
@@ -42,3 +47,16 @@ def quantile(counts: Mapping[int, int], part: float) -> float | None:
             return float(BOUNDS[min(number, LAST) - 1] * 2 ** (share / 2))
         seen += counts[number]
     return BOUNDS[-1]
+
+
+def is_event(row: Sequence[Any]) -> bool:
+    """Whether these columns can be Events, whatever another program stored."""
+    _, kind, bucket, count, seconds = row
+    is_known = isinstance(kind, str) and isinstance(bucket, int) and 0 <= bucket <= LAST
+    return is_known and 0 <= count <= MOST_EVENTS and 0 <= seconds <= MOST_EVENTS
+
+
+def event_from(row: Sequence[Any]) -> Events:
+    """Events from their columns."""
+    queue, kind, bucket, count, seconds = row
+    return queue, kind, bucket, int(count), float(seconds)

@@ -56,7 +56,7 @@ ORDER = {
         "supervisor",
         "launch",
     ),
-    "views": ("__init__", "history", "facts failures"),
+    "views": ("__init__", "history", "facts failures", "metrics"),
     "cli": (
         "__init__ terminal",
         "queue_file",
@@ -65,7 +65,7 @@ ORDER = {
         "tables bulk jobstream output",
         "columns",
         "enqueue jobs status stats report logs wait cancel queues prune workers schedules config doctor backup transfer"
-        " install completion manual",
+        " install metrics completion manual",
         "change dlq",
         "main",
     ),

@@ -187,13 +187,17 @@ DEAD = """
 
 # The record from `since` to `until`, summed up in steps. A row belongs to the time in which it starts.
 RECORD = """
-    SELECT CAST(start / :step AS INTEGER) * :step, CAST(queue AS TEXT), kind, bucket, sum(count), sum(seconds)
+    SELECT CAST(start / :step AS INTEGER) * :step, CAST(queue AS TEXT), kind, bucket, total(count), total(seconds)
     FROM (%s) GROUP BY 1, 2, 3, 4
 """ % " UNION ALL ".join(
     f"""SELECT start, queue, kind, bucket, count, seconds FROM queuectl_record
     WHERE tier = {tier} AND start > :since - {tier} AND start < :until"""
     for tier in (MINUTE, HOUR, DAY)
 )
+# All of the record. total(), unlike sum(), doesn't fail if another program's numbers overflow.
+RECORD_EVER = """
+    SELECT CAST(queue AS TEXT), kind, bucket, total(count), total(seconds) FROM queuectl_record GROUP BY 1, 2, 3
+"""
 # When the job of a queue became ready that has waited longest. The index is by priority: takes the oldest of each of
 # the first fifty.
 OLDEST_READY = """
@@ -206,6 +210,12 @@ OLDEST_READY = """
     SELECT min(max(job.run_at, job.created_at)) FROM level JOIN queuectl_jobs AS job ON job.seq = (
         SELECT seq FROM queuectl_jobs
         WHERE ready = 1 AND queue = :queue AND priority = level.priority ORDER BY seq LIMIT 1)
+"""
+# By queue, the same for jobs that are due, but not made ready since no worker is running. Looks at the oldest ones.
+OLDEST_DUE = """
+    SELECT CAST(queue AS TEXT), min(run_at) FROM (
+        SELECT queue, run_at FROM queuectl_jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 10000)
+    GROUP BY queue
 """
 # How long the newest jobs that completed took in their last attempt.
 RUN_TIMES = """

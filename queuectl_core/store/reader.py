@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from ..histogram import Events
     from ..records import Attempt, Chunk, Counts, Failure, Lane, Needs, Running, Worker
     from ..settings import Config
 
@@ -221,12 +222,27 @@ class Reader(Database):
 
         `step` is in seconds; `start` is a multiple of it. See sql.py for kinds and histogram.py for buckets.
         """
-        return self._connection.each(queries.RECORD, {"since": since, "until": until, "step": step})
+        from ..histogram import event_from, is_event  # Deferred: most commands don't need it.
+
+        for start, *event in self._connection.each(queries.RECORD, {"since": since, "until": until, "step": step}):
+            if isinstance(start, int) and is_event(event):
+                yield (start, *event_from(event))
+
+    def recorded_ever(self) -> Iterator[Events]:
+        """(queue, kind, bucket, count, seconds): all of the record, summed up. Reads all of it."""
+        from ..histogram import event_from, is_event
+
+        return map(event_from, filter(is_event, self._connection.each(queries.RECORD_EVER)))
 
     def oldest_ready(self, queue: str) -> float | None:
         """When the job of a queue became ready that has waited longest (epoch seconds); None if none is ready."""
-        moment: float | None = self._one(queries.OLDEST_READY, {"queue": queue})
-        return moment
+        moment = self._one(queries.OLDEST_READY, {"queue": queue})
+        return moment if isinstance(moment, (int, float)) else None
+
+    def oldest_due(self, now: float) -> dict[str, float]:
+        """By queue: since when a job is due (epoch seconds) that no worker has made ready. Bounded."""
+        rows = self._rows(queries.OLDEST_DUE, {"now": now})
+        return {queue: moment for queue, moment in rows if isinstance(moment, (int, float))}
 
     def run_times(self, limit: int) -> Iterator[tuple[str | bytes, float]]:
         """(command, seconds) of the newest `limit` jobs that completed."""

@@ -16,7 +16,7 @@ from .. import values
 from ..lifecycle import STATES
 from ..typed import NamedTuple
 from ..workers import fleet
-from .history import Span, Stats, by_queue, empty
+from .history import Span, Stats, by_queue, empty, ever
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Remaining(NamedTuple):
 class Queue(NamedTuple):
     """A queue. `limit` and `rate` are as configured, `workers` is how many running workers take its jobs.
 
-    `oldest` is when the job became ready that has waited longest; None if no job is ready. `recent` has the statistics
-    of the last day. `remaining` is how long its jobs will take.
+    `oldest` is when the job became ready, or due, that has waited longest; None if none could start. `recent` has the
+    statistics of the last day. `remaining` is how long its jobs will take.
     """
 
     name: str
@@ -121,27 +121,70 @@ def overview(store: Reader, now: float) -> Overview:
 
 def queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]:
     """All queues, by name. `workers` are the running ones."""
+    recent = by_queue(store, Span(now - DAY, now + 1))
+    found = [queue._replace(recent=recent.get(queue.name) or queue.recent) for queue in _queues(store, now, workers)]
+    return [queue._replace(remaining=_remaining(queue)) for queue in found]
+
+
+def _queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]:
+    """All queues, by name, without what the record knows."""
     config = store.config()
     paused = store.paused()
-    recent = by_queue(store, Span(now - DAY, now + 1))
     counts = store.counts()
+    due = store.oldest_due(now)
     configured = {key.rpartition(".")[0] for key in config if "." in key}
     found = []
     for name in sorted({*counts, *configured, *filter(None, paused)}):
         limit, rate = config.get(f"{name}.limit"), config.get(f"{name}.rate")
+        by_state = counts.get(name) or dict.fromkeys(STATES, 0)
+        ready = store.oldest_ready(name) if by_state["pending"] or by_state["failed"] else None
         queue = Queue(
             name=name,
-            counts=counts.get(name) or dict.fromkeys(STATES, 0),
+            counts=by_state,
             is_paused=name in paused or None in paused,
             limit=limit if isinstance(limit, int) else None,
             rate=None if rate is None else str(rate),
             workers=sum(row.takes(name) and row.wanted == "run" for row in workers),
-            oldest=store.oldest_ready(name),
-            recent=recent.get(name) or empty(),
+            oldest=min((moment for moment in (ready, due.get(name)) if moment is not None), default=None),
+            recent=empty(),
             remaining=Remaining(None),
         )
-        found.append(queue._replace(remaining=_remaining(queue)))
+        found.append(queue)
     return found
+
+
+class Meters(NamedTuple):
+    """What monitoring reads: the state of a file, and counters of each queue that never go down.
+
+    `ages` is, by queue, for how many seconds the job has been ready that has waited longest; 0 if none is. `workers`
+    is how many running workers are idle, busy and stopping. `ever` has the statistics of the queues since their first
+    job. Sizes are in bytes.
+    """
+
+    queues: list[Queue]
+    ages: dict[str, float]
+    workers: dict[str, int]
+    ever: dict[str, Stats]
+    database_bytes: int
+    wal_bytes: int
+
+
+def meters(store: Reader, now: float) -> Meters:
+    """What monitoring reads. The `recent` and `remaining` of its queues are empty."""
+    workers = fleet.live_workers(store)
+    running = store.running()
+    listed = _queues(store, now, workers)
+    by_state = dict.fromkeys(("idle", "busy", "stopping"), 0)
+    for row in workers:
+        by_state[row.state(running[row.id][0] if row.id in running else None)] += 1
+    return Meters(
+        queues=listed,
+        ages={queue.name: 0.0 if queue.oldest is None else max(0.0, now - queue.oldest) for queue in listed},
+        workers=by_state,
+        ever=ever(store),
+        database_bytes=store.file_size(),
+        wal_bytes=store.wal_size(),
+    )
 
 
 def _remaining(queue: Queue) -> Remaining:

@@ -88,10 +88,19 @@ class Stats(NamedTuple):
         return tried / self.finished if self.finished else None
 
     @property
+    def waited(self) -> float:
+        """How long jobs were ready before they first started: the sum of all, in seconds."""
+        return self.seconds.get("wait", 0.0)
+
+    @property
+    def ran(self) -> float:
+        """How long attempts ran that completed or failed: the sum of all, in seconds."""
+        return sum(self.seconds.get(kind, 0.0) for kind in TRIED)
+
+    @property
     def work(self) -> float | None:
         """The run time of all attempts per finished job, in seconds; None if none finished."""
-        spent = sum(self.seconds.get(kind, 0.0) for kind in TRIED)
-        return spent / self.finished if self.finished else None
+        return self.ran / self.finished if self.finished else None
 
     def wait(self, part: float) -> float | None:
         """How long jobs were ready before they first started: the quantile `part` (0 to 1), within 20 %."""
@@ -141,6 +150,14 @@ def by_queue(store: Reader, span: Span) -> dict[str, Stats]:
     rows = store.recorded(_minute(span.since), span.until, STEPS[-1])
     found = _grouped(rows, lambda start, queue: queue)
     return {queue: found[queue] for queue in sorted(found)}
+
+
+def ever(store: Reader) -> dict[str, Stats]:
+    """The statistics of each queue since its first job. Nothing lowers them. Reads the whole record."""
+    found: dict[str, Stats] = {}
+    for queue, kind, bucket, count, seconds in store.recorded_ever():
+        _add(found.setdefault(queue, empty()), kind, bucket, count, seconds)
+    return found
 
 
 def series(store: Reader, span: Span, step: int, queues: Sequence[str] = ()) -> list[tuple[float, Stats]]:
