@@ -17,9 +17,22 @@ JOINER = "\u200d"  # Joins emoji into one, such as a family.
 EMOJI_STYLE = "\ufe0f"  # Asks for the emoji, two columns wide, where there is also a plain symbol.
 
 
+MOST_KNOWN = 10_000
+
+_known: dict[str, int] = {}  # Widths of texts: `top` asks for those of its symbols and bars all the time.
+
+
 def width(text: str) -> int:
     """The number of columns that `text` takes."""
-    return len(text) if text.isascii() else sum(columns for _, columns in _clusters(text))
+    if text.isascii():
+        return len(text)
+    columns = _known.get(text)
+    if columns is None:
+        columns = sum(columns for _, columns in _clusters(text))
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[text] = columns
+    return columns
 
 
 def _clusters(text: str) -> Iterator[Cluster]:

@@ -135,8 +135,13 @@ def when(job: Job, last: Attempt | None, now: float) -> str:
     """When a job ended, last failed or was enqueued ("3h02m ago"), or how long it has been running ("for 2m10s")."""
     if job.state == "processing" and job.started_at is not None:
         return f"for {span(now - job.started_at)}"
+    return f"{span(now - last_event(job, last))} ago"
+
+
+def last_event(job: Job, last: Attempt | None) -> float:
+    """When a job that isn't running ended, last failed or was enqueued."""
     moment = last.finished_at if last and job.state == "failed" else job.finished_at
-    return f"{span(now - (job.created_at if moment is None else moment))} ago"
+    return job.created_at if moment is None else moment
 
 
 def ran(job: Job, last: Attempt | None, now: float) -> str | None:

@@ -23,7 +23,9 @@ NEEDING = (
     "dlq retry --all", "dlq purge --all", "backup copy", "config unset timeout", "export", "worker restart",
     "worker stop 3",
 )  # fmt: skip
-ELSEWHERE = ("bundle", "completion", "manual", "service", "restore", "doctor")  # They read no queue, or have own tests.
+ELSEWHERE = (  # They read no queue, or have their own tests.
+    "bundle", "completion", "manual", "service", "restore", "doctor", "schedule next", "top",
+)  # fmt: skip
 
 
 class UnusedFileTest(QueueTestCase):

@@ -33,6 +33,7 @@ COMMANDS = {
         Command("worker restart", "workers", "restart", "replace workers with new ones that run the current code"),
         Command("worker list", "workers", "list_workers", "list running workers"),
         Command("status", "status", "status", "summarize jobs, workers, and the dead letter queue"),
+        Command("top", "top", "top", "watch the queue live on a terminal, and act on jobs and queues"),
         Command("list", "jobs", "list_jobs", "list jobs, newest first"),
         Command("show", "jobs", "show", "show everything about a job, including its attempts"),
         Command("logs", "logs", "logs", "print or follow the output of jobs"),

@@ -26,7 +26,7 @@ COMMAND_WORDS = {
     **dict.fromkeys("requeue rerun replay".split(), "retry"),
     "cleanup": "prune",
     **dict.fromkeys("stat info summary queues".split(), "status"),
-    **dict.fromkeys("watch top monitor".split(), "status --watch"),
+    **dict.fromkeys("watch monitor".split(), "top"),
     **dict.fromkeys("inspect describe view".split(), "show"),
     **dict.fromkeys("output cat".split(), "logs"),
     **dict.fromkeys("unpause continue".split(), "resume"),

@@ -7,7 +7,7 @@ import time
 
 from .. import lifecycle, values
 from ..errors import BadInput
-from ..store.search import MOST, SORTS, Search, find, is_filtered, matching
+from ..store.search import MOST, SORTS, Search, find, is_filtered, matching, running_first
 from .queue_file import open_reader
 from .tables import attempts_table, job_sheet, jobs_table
 from .terminal import print_json, print_json_array, tell
@@ -15,9 +15,6 @@ from .terminal import print_json, print_json_array, tell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-
-    from ..store.reader import Reader
-    from ..store.search import Listed
 
 TABLE_LIMIT = 20
 LAST_LINES = 10  # Of output, in `show`.
@@ -83,7 +80,7 @@ def list_jobs(args: Namespace) -> int:
             print_json_array(job_json(job, reason) for job, reason in jobs)
             return 0
         is_all = args.limit is not None and limit is None
-        shown, searched = _running_first(store, search, None if limit is None else limit + 1, not is_all)
+        shown, searched = running_first(store, search, None if limit is None else limit + 1, not is_all)
         number = None if is_filtered(search) else matching(store, search)
         last = store.last_attempts([job for job, _ in shown])
     left_out = limit is not None and len(shown) > limit
@@ -143,21 +140,6 @@ def _state(word: str) -> str:
         nearest = values.nearest(word, list(lifecycle.STATES))
         raise BadInput(f"--state: no such state: {values.quote(word)} ({nearest})")
     return meant
-
-
-def _running_first(
-    store: Reader, search: Search, limit: int | None, is_bounded: bool
-) -> tuple[list[Listed], int | None]:
-    """The jobs found, and how many were searched if not all. Unless an order is asked for, running jobs come first."""
-    first: list[Listed] = []
-    if search.sort is None and not search.reverse and (not search.states or "processing" in search.states):
-        first = list(find(store, search._replace(states=("processing",)), limit, is_bounded)[0])
-        if search.states == ("processing",):
-            return first, None
-        search = search._replace(but_running=True)
-        limit = None if limit is None else limit - len(first)
-    rest, searched = find(store, search, limit, is_bounded)
-    return first + list(rest), searched
 
 
 def _nothing(search: Search) -> str:

@@ -31,8 +31,8 @@ def queue_path(path: str | None) -> str:
     return path or default_path(dict(os.environ))
 
 
-def open_reader(args: Namespace, may_be_unused: bool = False) -> Reader:
-    """Open the queue for reading.
+def open_reader(args: Namespace, may_be_unused: bool = False, patience: float | None = None) -> Reader:
+    """Open the queue for reading. `patience`: seconds to wait for a lock, if not the usual.
 
     Raises NoQueue if there is none. With `may_be_unused`, that is only a message if nobody named the file with --db:
     the default queue exists once it is used, and is empty until then.
@@ -40,7 +40,7 @@ def open_reader(args: Namespace, may_be_unused: bool = False) -> Reader:
     from ..store.reader import Reader
 
     try:
-        return _existing(Reader, args)
+        return _existing(Reader, args, patience)
     except NoQueue as problem:
         if args.db or not may_be_unused:
             raise
@@ -58,11 +58,11 @@ def open_intake(args: Namespace) -> Intake:
     return Intake(queue_path(args.db))
 
 
-def open_client(args: Namespace, creates: bool = False) -> Client:
+def open_client(args: Namespace, creates: bool = False, patience: float | None = None) -> Client:
     """Open the queue for adding and changing jobs. Unless it `creates` the file if need be, raises NoQueue."""
     from ..store.client import Client
 
-    return Client(queue_path(args.db)) if creates else _existing(Client, args)
+    return Client(queue_path(args.db)) if creates else _existing(Client, args, patience)
 
 
 def open_store(args: Namespace, creates: bool = False) -> Store:
@@ -72,11 +72,13 @@ def open_store(args: Namespace, creates: bool = False) -> Store:
     return Store(queue_path(args.db)) if creates else _existing(Store, args)
 
 
-def _existing(kind: Callable[..., Opened], args: Namespace) -> Opened:
+def _existing(kind: Callable[..., Opened], args: Namespace, patience: float | None = None) -> Opened:
     """Open a queue that exists. Raises NoQueue, with the command that creates it."""
     path = queue_path(args.db)
     try:
-        return kind(path, must_exist=True)
+        if patience is None:
+            return kind(path, must_exist=True)
+        return kind(path, must_exist=True, patience=patience)
     except NoQueue:
         raise _no_queue(path, args.db) from None
 

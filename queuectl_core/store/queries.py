@@ -171,6 +171,13 @@ OUTPUT = """
     SELECT CAST(position AS INTEGER), CAST(stream AS INTEGER), CAST(data AS BLOB) FROM queuectl_output
     WHERE job = :job AND attempt = :attempt AND position >= :position ORDER BY position
 """
+# The same, but at most the last :most bytes or so.
+RECENT_OUTPUT = """
+    SELECT CAST(position AS INTEGER), CAST(stream AS INTEGER), CAST(data AS BLOB) FROM queuectl_output
+    WHERE job = :job AND attempt = :attempt AND position >= max(:position, (
+        SELECT max(position) FROM queuectl_output WHERE job = :job AND attempt = :attempt) - :most)
+    ORDER BY position
+"""
 # Jobs that wait for one that won't complete unless a user revives it.
 STUCK = """
     SELECT job.id, needed.id, needed.state FROM queuectl_jobs AS job

@@ -198,6 +198,11 @@ class Reader(Database):
         at = {"job": job.seq, "attempt": attempt, "position": position}
         return self._connection.each(queries.OUTPUT, at)
 
+    def recent_output(self, job: Job, attempt: int, position: int, most: int) -> Sequence[Chunk]:
+        """The same, but only the last `most` bytes or so."""
+        at = {"job": job.seq, "attempt": attempt, "position": position, "most": most}
+        return self._rows(queries.RECENT_OUTPUT, at)
+
     def input(self, job: Job) -> bytes | None:
         """The job's standard input; None if it has none."""
         data: bytes | None = None if job.stdin is None else self._one(sql.INPUT, {"job": job.seq})

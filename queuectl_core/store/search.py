@@ -92,6 +92,21 @@ def find(
     return store.listed(clause, parameters), None if floor is None else MOST
 
 
+def running_first(
+    store: Reader, search: Search, limit: int | None = None, is_bounded: bool = False
+) -> tuple[list[Listed], int | None]:
+    """As `find`; but unless the search asks for an order, running jobs come first."""
+    first: list[Listed] = []
+    if search.sort is None and not search.reverse and (not search.states or "processing" in search.states):
+        first = list(find(store, search._replace(states=("processing",)), limit, is_bounded)[0])
+        if search.states == ("processing",):
+            return first, None
+        search = search._replace(but_running=True)
+        limit = None if limit is None else limit - len(first)
+    rest, searched = find(store, search, limit, is_bounded)
+    return first + list(rest), searched
+
+
 def _number(store: Reader, states: tuple[str, ...] = ()) -> int:
     return matching(store, Search(states=states))
 

@@ -8,19 +8,18 @@ Times are UTC epoch seconds, durations are seconds.
 
 from __future__ import annotations
 
-import re
-from shlex import quote
 from statistics import median
 
 from .. import values
 from ..lifecycle import STATES
 from ..typed import NamedTuple
 from ..workers import fleet
+from . import commands
 from .history import Span, Stats, by_queue, empty, ever
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..lifecycle import Job
     from ..records import Attempt, Worker
@@ -95,11 +94,19 @@ class Overview(NamedTuple):
     free_bytes: int
 
 
-def overview(store: Reader, now: float) -> Overview:
-    """The state of the file, and of each queue that was ever used or configured."""
+def last_day(store: Reader, now: float) -> dict[str, Stats]:
+    """The statistics of each queue for the last day."""
+    return by_queue(store, Span(now - DAY, now + 1))
+
+
+def overview(store: Reader, now: float, recent: Mapping[str, Stats] | None = None) -> Overview:
+    """The state of the file, and of each queue that was ever used or configured.
+
+    `recent` is what `last_day` returned a moment ago, which saves most of the time.
+    """
     workers = fleet.live_workers(store)
     running = store.running()
-    listed = queues(store, now, workers)
+    listed = queues(store, now, workers, recent)
     paused = store.paused()
     counts = {state: sum(queue.counts[state] for queue in listed) for state in STATES}
     return Overview(
@@ -119,9 +126,12 @@ def overview(store: Reader, now: float) -> Overview:
     )
 
 
-def queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]:
-    """All queues, by name. `workers` are the running ones."""
-    recent = by_queue(store, Span(now - DAY, now + 1))
+def queues(
+    store: Reader, now: float, workers: Sequence[Worker], recent: Mapping[str, Stats] | None = None
+) -> list[Queue]:
+    """All queues, by name. `workers` are the running ones; `recent` as for `overview`."""
+    if recent is None:
+        recent = last_day(store, now)
     found = [queue._replace(recent=recent.get(queue.name) or queue.recent) for queue in _queues(store, now, workers)]
     return [queue._replace(remaining=_remaining(queue)) for queue in found]
 
@@ -284,20 +294,5 @@ def lanes(store: Reader, span: Span) -> dict[int, list[Run]]:
 
 def remedy(job: Job, reason: str | None) -> str | None:
     """The command that lets a job run that waits for this reason (see queries.REASON); None if it only takes time."""
-    if reason is None:
-        return None
-    stuck = re.match(r"after (\S+) \((dead|cancelled)\)", reason)
-    if stuck:
-        return f"queuectl retry {quote(stuck[1])}"
-    queue, id = quote(job.queue), quote(job.id)
-    command = {
-        "all paused": "queuectl resume",
-        "paused": f"queuectl resume {queue}",
-        "no worker": f"queuectl worker start -q {queue}",
-        "workers busy": f"queuectl worker start -q {queue}",
-        "limit": f"queuectl config unset {quote(job.queue + '.limit')}",
-        "rate": f"queuectl config unset {quote(job.queue + '.rate')}",
-        "retrying": f"queuectl retry {id}",
-        "delayed": f"queuectl edit {id} --delay 0",
-    }
-    return command.get(reason) or command.get(reason.partition(" ")[0])
+    found = commands.remedy(job, reason)
+    return None if found is None else commands.shell_line(["queuectl", *found.words])
