@@ -68,6 +68,16 @@ ORDER = {
         "top_screens",
         "top_app",
         "top",
+        "dashboard",
+    ),
+    "views.dashboard": (
+        "guard markup view live deadlines",
+        "parts charts",
+        "frame",
+        "joblist",
+        "jobpage overview actions",
+        "site",
+        "server",
     ),
     "cli": (
         "__init__ terminal",
@@ -77,7 +87,7 @@ ORDER = {
         "tables bulk jobstream output",
         "columns",
         "enqueue jobs status stats report logs wait cancel queues prune workers schedules config doctor backup transfer"
-        " install metrics completion manual top",
+        " install metrics completion manual top dashboard",
         "change dlq",
         "main",
     ),
@@ -150,8 +160,8 @@ def may_import(importer: str, target: str) -> bool:
     """Whether ORDER lets one module import another."""
     ours, theirs = importer.split("."), target.split(".")
     package = ""
-    while ours and theirs and ours[0] == theirs[0] and ours[0] in ORDER:
-        package = ours[0]
+    while ours and theirs and ours[0] == theirs[0] and f"{package}.{ours[0]}".lstrip(".") in ORDER:
+        package = f"{package}.{ours[0]}".lstrip(".")
         ours, theirs = ours[1:], theirs[1:]
     return level(package, theirs[0] if theirs else "__init__") < level(package, ours[0] if ours else "__init__")
 

@@ -52,6 +52,7 @@ COMMANDS = {
         Command("dlq purge", "dlq", "dlq_purge", "delete dead jobs"),
         Command("schedule next", "schedules", "schedule_next", "print when a cron expression or an interval is due"),
         Command("metrics", "metrics", "metrics", "print figures for Prometheus and others that read its formats"),
+        Command("dashboard", "dashboard", "dashboard", "show the queue in a browser"),
         Command("doctor", "doctor", "doctor", "check for problems and say how to fix them"),
         Command("backup", "backup", "backup", "copy the queue to a file, even while workers run"),
         Command("restore", "backup", "restore", "put a backup in place of the queue"),

@@ -54,10 +54,11 @@ def write_bundle(path: str, python: str) -> None:
 def _archive() -> bytes:
     files = {"__main__.py": MAIN.encode()}
     texts = sources()
-    for name, code in _compiled(texts).items():
-        header = MAGIC_NUMBER + UNCHECKED_HASH + source_hash(texts[name])
-        files[name + "c"] = header + code
-        files[name] = texts[name]
+    code = _compiled({name: text for name, text in texts.items() if name.endswith(".py")})
+    for name, text in texts.items():
+        if name in code:
+            files[name + "c"] = MAGIC_NUMBER + UNCHECKED_HASH + source_hash(text) + code[name]
+        files[name] = text
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
+SUFFIXES = (".py", ".css", ".js", ".svg")
 
 try:
     START_FOLDER = os.getcwd()  # sys.argv[0] may be relative to it.
@@ -22,7 +23,7 @@ except OSError:  # The folder was removed.
 
 
 def sources() -> dict[str, bytes]:
-    """The source of each module, by its path (such as queuectl_core/cli/__init__.py), sorted."""
+    """Each module and each file of the dashboard, by path (such as queuectl_core/cli/__init__.py), sorted."""
     folder = os.path.dirname(os.path.dirname(__file__))
     loader = __loader__  # type: ignore[name-defined]  # Zip importers have get_data too (PEP 302).
     return {
@@ -42,12 +43,12 @@ def _names(folder: str, loader: Any) -> Iterable[str]:
         os.path.relpath(os.path.join(parent, name), folder)
         for parent, _, names in os.walk(folder)
         for name in names
-        if name.endswith(".py")
+        if name.endswith(SUFFIXES)
     ]
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith(PACKAGE + os.sep) and name.endswith(".py")
+    return name.startswith(PACKAGE + os.sep) and name.endswith(SUFFIXES)
 
 
 def version() -> str:

@@ -108,6 +108,10 @@ class Database:
         self._connection = connection
         self._execute, self._rows, self._transaction = connection.execute, connection.rows, connection.transaction
 
+    def forbid_writes(self) -> None:
+        """From now on, SQLite refuses every write on this connection."""
+        self._execute("PRAGMA query_only = ON")
+
     def check_file(self) -> None:
         """Raise DatabaseGone if the file was removed, replaced or migrated since it was opened."""
         if _device_and_inode(self.path) != self._file:

@@ -85,7 +85,11 @@ SORTS = {
     "started": "job.started_at",
     "finished": "job.finished_at",
 }
-NTH_NEWEST = "SELECT seq FROM queuectl_jobs ORDER BY seq DESC LIMIT 1 OFFSET :count - 1"
+# Those behind a page that ended with such a job.
+LIST_BEYOND = "job.seq < :beyond"
+LIST_BEYOND_END = """job.finished_at <= :beyond_end
+    AND (job.finished_at < :beyond_end OR job.seq < :beyond)"""
+NTH_NEWEST = "SELECT seq FROM queuectl_jobs WHERE seq < :before ORDER BY seq DESC LIMIT 1 OFFSET :count - 1"
 NTH_FINISHED = """
     SELECT finished_at FROM queuectl_jobs
     WHERE state = :state AND state <> 'pending' AND finished_at <= :until
@@ -177,6 +181,12 @@ RECENT_OUTPUT = """
     WHERE job = :job AND attempt = :attempt AND position >= max(:position, (
         SELECT max(position) FROM queuectl_output WHERE job = :job AND attempt = :attempt) - :most)
     ORDER BY position
+"""
+# From the end backwards, so that a reader can stop when it has enough; of a huge chunk, the last part.
+OUTPUT_BACKWARDS = """
+    SELECT CAST(position AS INTEGER) + max(0, length(CAST(data AS BLOB)) - :most), CAST(stream AS INTEGER),
+        substr(CAST(data AS BLOB), -:most)
+    FROM queuectl_output WHERE job = :job AND attempt = :attempt ORDER BY position DESC
 """
 # Jobs that wait for one that won't complete unless a user revives it.
 STUCK = """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..settings import Config
 
 LAST_TIME = 253402300800.0  # The year 10000, which no job reaches.
+LAST_SEQ = 2**63 - 1
 
 
 class Reader(Database):
@@ -82,9 +83,10 @@ class Reader(Database):
         """(job, why it waits or None) for the jobs that a clause of search.py finds."""
         return ((job_from(row[:-1]), row[-1]) for row in self._connection.each(queries.LIST % clause, parameters))
 
-    def nth_newest(self, count: int) -> int | None:
-        """The `seq` of the count-th newest job; None if there aren't so many."""
-        seq: int | None = self._one(queries.NTH_NEWEST, {"count": count})
+    def nth_newest(self, count: int, before: int | None = None) -> int | None:
+        """The `seq` of the count-th newest job, or of those below the seq `before`; None if there aren't so many."""
+        limits = {"count": count, "before": LAST_SEQ if before is None else before}
+        seq: int | None = self._one(queries.NTH_NEWEST, limits)
         return seq
 
     def nth_finished(self, state: str, count: int, until: float | None) -> float | None:
@@ -202,6 +204,19 @@ class Reader(Database):
         """The same, but only the last `most` bytes or so."""
         at = {"job": job.seq, "attempt": attempt, "position": position, "most": most}
         return self._rows(queries.RECENT_OUTPUT, at)
+
+    def output_end(self, job: Job, attempt: int, most: int) -> Sequence[Chunk]:
+        """The chunks of the last `most` bytes of an attempt's output, in order."""
+        chunks: list[Chunk] = []
+        size = 0
+        at = {"job": job.seq, "attempt": attempt, "most": most}
+        for position, stream, data in self._connection.each(queries.OUTPUT_BACKWARDS, at):
+            rest = most - size
+            chunks.append((position + max(0, len(data) - rest), stream, data[-rest:]))
+            size += len(data)
+            if size >= most:
+                break
+        return chunks[::-1]
 
     def input(self, job: Job) -> bytes | None:
         """The job's standard input; None if it has none."""

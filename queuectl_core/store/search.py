@@ -33,7 +33,8 @@ class Search(NamedTuple):
     was enqueued. `text` is in the command, id or error, whatever the case. `codes` is a set of exit codes such as
     "2,64-78". `attempted`: at least one attempt failed. `sort` is one of SORTS, ascending; by default, jobs in a
     single finished state are ordered by when they finished, others by when they were enqueued, latest first.
-    `reverse` reverses either order. `but_running` leaves out running jobs.
+    `reverse` reverses either order. `but_running` leaves out running jobs. `beyond` is (finished_at, seq) of the last
+    job of a page, to get the next one; not together with `sort` or `reverse`.
     """
 
     states: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Search(NamedTuple):
     sort: str | None = None
     reverse: bool = False
     but_running: bool = False
+    beyond: tuple[float | None, int] | None = None
 
 
 def is_filtered(search: Search) -> bool:
@@ -70,7 +72,7 @@ def find(
     if not matching(store, search):
         return iter(()), None
     conditions, parameters = _conditions(store, search)
-    by_end = len(search.states) == 1 and search.states[0] in FINISHED
+    by_end = is_by_end(search)
     floor = None
     if search.states:
         if "pending" not in search.states and (by_end or _number(store, search.states) <= FEW):
@@ -80,10 +82,10 @@ def find(
     is_narrow = bool(search.states or search.queues or search.sort or is_filtered(search))
     if is_bounded and (limit is None or is_narrow) and queries.LIST_WAITING not in conditions:
         if by_end and (limit is None or search.queues or search.sort or is_filtered(search)):
-            floor = store.nth_finished(search.states[0], MOST, search.until)
+            floor = _lowest_end(store, search)
             conditions += [] if floor is None else [queries.LIST_FINISHED_FROM]
         elif queries.LIST_INDEXED not in conditions and _number(store) > MOST:
-            floor = store.nth_newest(MOST)
+            floor = store.nth_newest(MOST, search.beyond and search.beyond[1])
             conditions += [] if floor is None else [queries.LIST_FROM]
     parameters.update(limit=-1 if limit is None else limit, floor=floor)
     where = "WHERE " + " AND ".join(conditions) if conditions else ""
@@ -105,6 +107,25 @@ def running_first(
         limit = None if limit is None else limit - len(first)
     rest, searched = find(store, search, limit, is_bounded)
     return first + list(rest), searched
+
+
+def is_by_end(search: Search) -> bool:
+    """Whether the jobs are ordered by when they finished."""
+    return len(search.states) == 1 and search.states[0] in FINISHED
+
+
+def further(store: Reader, search: Search) -> Search:
+    """The same search in the next older jobs, after a bounded one that stopped early."""
+    if is_by_end(search):
+        return search._replace(beyond=(_lowest_end(store, search), 0))
+    floor = store.nth_newest(MOST, search.beyond and search.beyond[1])
+    return search._replace(beyond=(None, floor or 0))
+
+
+def _lowest_end(store: Reader, search: Search) -> float | None:
+    """When the last job ended that a bounded search reads; None if it reads all."""
+    ends = [end for end in (search.until, search.beyond and search.beyond[0]) if end is not None]
+    return store.nth_finished(search.states[0], MOST, min(ends, default=None))
 
 
 def _number(store: Reader, states: tuple[str, ...] = ()) -> int:
@@ -133,6 +154,9 @@ def _conditions(store: Reader, search: Search) -> tuple[list[str], dict[str, obj
             conditions.append(condition % ", ".join(f":{name}{number}" for number in range(len(words))))
     if search.but_running:
         conditions.append(queries.LIST_NOT_RUNNING)
+    if search.beyond is not None:
+        conditions.append(queries.LIST_BEYOND_END if is_by_end(search) else queries.LIST_BEYOND)
+        parameters["beyond_end"], parameters["beyond"] = search.beyond
     # Only the bare column lets SQLite use the index.
     at = queries.FINISHED_AT if search.states and set(search.states) <= set(FINISHED) else queries.ENDED_OR_CREATED
     for name, moment, sign in (("since", search.since, ">="), ("until", search.until, "<=")):
