@@ -17,7 +17,7 @@ import unittest.mock
 from queuectl_core.records import NO_OUTPUT, Identity
 from queuectl_core.store.bell import Bell
 from queuectl_core.workers.identity import boot
-from queuectl_core.workers.supervisor import YOUNG, _Slot
+from queuectl_core.workers.slot import YOUNG, Slot
 from queuectl_core.workers.worker import HEALTH_CHECK
 from tests.harness import (
     IS_ROOT,
@@ -842,7 +842,7 @@ class ReplacementTest(WorkersTestCase):
 
     def test_the_replacement_delay_is_capped_and_reset_once_a_worker_has_lived_long_enough(self):
         now = 1000.0
-        slot = _Slot()
+        slot = Slot(0)
 
         def delay_after(age: float) -> float:
             nonlocal now
@@ -853,7 +853,7 @@ class ReplacementTest(WorkersTestCase):
             return slot.delay
 
         clock = types.SimpleNamespace(monotonic=lambda: now)
-        with unittest.mock.patch("queuectl_core.workers.supervisor.time", clock):
+        with unittest.mock.patch("queuectl_core.workers.slot.time", clock):
             delays = [delay_after(0.5) for _ in range(12)]
             self.assertEqual(delays, [min(30, 0.1 * 2**n) for n in range(12)])
             self.assertEqual(delay_after(YOUNG), 0)

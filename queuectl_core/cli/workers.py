@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from .. import values
-from ..errors import BadInput, NoQueue, Refused, WaitTimedOut
+from ..errors import BadInput, DatabaseUnusable, NoQueue, Refused, WaitTimedOut
 from ..program import sources
 from .queue_file import open_reader, open_store, own_job
 from .terminal import counted, print_json_array, tell
@@ -178,7 +178,7 @@ def stop_arguments(parser: ArgumentParser) -> None:
 
 def stop(args: Namespace) -> int:
     from ..workers import fleet
-    from ..workers.rescue import sweep
+    from ..workers.rescue import SILENCE, are_left_to_supervisors, sweep
 
     timeout = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     ids = [values.whole(id, "worker id", 1) for id in args.ids]
@@ -209,7 +209,9 @@ def stop(args: Namespace) -> int:
                 print(f"worker {row.id} is stopping, pid {row.pid}")
             return 0
         _wait_for_end(store, _except_own(own, targets), timeout, args.now)
-        sweep(store)
+        sweep(store, 0 if unwritten else SILENCE)
+        if unwritten and are_left_to_supervisors(store):
+            raise DatabaseUnusable("their jobs aren't settled yet; the supervisor tries until it can write")
     return 0
 
 
@@ -268,12 +270,13 @@ def restart_arguments(parser: ArgumentParser) -> None:
 
 
 def restart(args: Namespace) -> int:
-    from ..workers import launch
+    from ..workers import fleet, launch
     from ..workers.rescue import sweep
 
     with open_store(args) as store:
         sweep(store)
-        before = [row for row in store.workers() if row.wanted == "run"]
+        # A dead worker keeps its row while a process of its job can't be ended.
+        before = [row for row in store.workers() if row.wanted == "run" and fleet.is_running(store, row)]
         supervisors = {row.id: row for row in before if row.role == "supervisor"}
         old = {row.id: row for row in before if row.supervisor in supervisors}
         orphans = [row for row in before if row.id not in supervisors and row.id not in old]

@@ -42,6 +42,12 @@ class Roster(Reader):
         with self._transaction():
             self._execute(sql.UNREGISTER, {"id": worker})
 
+    def disown(self, workers: Iterable[int]) -> None:
+        """Record that the supervisor of these dead workers can do nothing more about their jobs. Others may."""
+        with self._transaction():
+            for worker in workers:
+                self._execute(sql.DISOWN, {"id": worker})
+
     def wanted(self, worker: int) -> str | None:
         """What a worker should do: "run", "stop" or "stop-now"; None if it has no row."""
         wanted: str | None = self._one(sql.WANTED, {"id": worker})

@@ -370,6 +370,8 @@ UNREGISTER = """
     DELETE FROM queuectl_workers WHERE id = :id
       AND NOT EXISTS (SELECT 1 FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending' AND worker = :id)
 """
+# Only rescuers care which supervisor a dead worker had: they leave it to that one.
+DISOWN = "UPDATE queuectl_workers SET supervisor = NULL WHERE id = :id"
 WORKER_COLUMNS = "id, role, supervisor, pid, boot, birth, queues, wanted, idle, version, started_at"
 WORKERS = "SELECT %s FROM queuectl_workers ORDER BY id" % WORKER_COLUMNS
 # Older workers with the same queues, oldest first.

@@ -18,7 +18,7 @@ from .worker_process import PATIENCE, STOP_SIGNALS, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .log import Log
 
@@ -26,7 +26,9 @@ RESTART_SIGNAL = signal.SIGUSR2
 
 
 class State(NamedTuple):
-    """The state of a supervisor. `workers` are PIDs, `lock` a descriptor; the rest is as in Supervisor."""
+    """The state of a supervisor. `workers` are PIDs, and `numbers` those of their pages; `ended` are workers that
+    died just now, as (PID, number, status). `lock` and `pages` are descriptors; the rest is as in Supervisor.
+    """
 
     plan: Plan
     id: int | None
@@ -36,6 +38,11 @@ class State(NamedTuple):
     passed_on: int
     workers: list[int]
     lock: int = -1
+    numbers: Sequence[int] = ()
+    ended: Sequence[tuple[int, int, int]] = ()
+    pages: int = -1
+    spared: Sequence[tuple[int, str]] = ()
+    held: Sequence[int] = ()
 
 
 def become(take_state: Callable[[], State], log: Log) -> None:
@@ -55,8 +62,9 @@ def become(take_state: Callable[[], State], log: Log) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
         state = take_state()
         reader = _send(state)
-        if state.lock >= 0:
-            os.set_inheritable(state.lock, True)
+        for fd in (state.lock, state.pages):
+            if fd >= 0:
+                os.set_inheritable(fd, True)
         os.execv(command[0], [*command, "worker", "start", "--take-over", str(reader)])
     except (OSError, subprocess.TimeoutExpired) as error:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, RESTART_SIGNAL))
@@ -91,8 +99,9 @@ def receive(fd: int, version: str) -> State:
     with os.fdopen(fd) as file:
         fields = json.load(file)
     environment = {os.fsencode(name): os.fsencode(value) for name, value in fields["environment"].items()}
-    if fields.get("lock", -1) >= 0:
-        os.set_inheritable(fields["lock"], False)
+    for name in ("lock", "pages"):
+        if fields.get(name, -1) >= 0:
+            os.set_inheritable(fields[name], False)
     # A field that the sender doesn't know needs a default.
     timeout = fields.get("stop_timeout")
     plan = Plan(fields["path"], fields["size"], fields["queues"], fields["drain"], environment, version, timeout)

@@ -26,10 +26,6 @@ from .identity import (
     stat_fields,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
 MOST_NAMED = 5  # Processes named in an error.
 
 
@@ -185,14 +181,19 @@ def _adopted(token: str, table: list[Process], spared: frozenset[tuple[int, str]
         return set()
     own = os.getpid()
     mine = [process for process in table if process.parent == own and (process.pid, process.birth) not in spared]
-    return {process.pid for process in mine if not is_of_another(process.pid, (token,))}
+    return {process.pid for process in mine if attempt_of(process.pid) in (None, token)}
 
 
-def is_of_another(pid: int, tokens: Collection[str]) -> bool:
-    """Whether a process says that it belongs to an attempt with none of these tokens, or to a fleet."""
+def attempt_of(pid: int) -> str | None:
+    """The token that a process has in its environment; None if it has none, "" if it belongs to a fleet."""
     marks = {name: value for name, _, value in (word.partition(b"=") for word in environment(pid))}
-    found = marks.get(TOKEN_VARIABLE.encode())
-    return FLEET_VARIABLE.encode() in marks or (found is not None and os.fsdecode(found) not in tokens)
+    token = marks.get(TOKEN_VARIABLE.encode())
+    return "" if FLEET_VARIABLE.encode() in marks else None if token is None else os.fsdecode(token)
+
+
+def tokens_in_use() -> set[str]:
+    """The tokens that running processes have in their environment."""
+    return {attempt_of(process.pid) or "" for process in processes()}
 
 
 def _holders(lock: str | None, table: list[Process]) -> set[int]:

@@ -5,7 +5,8 @@ twice, starts a session and clears its environment loses every mark of its attem
 worker without children knows, without looking through /proc, that nothing is left.
 
 Children that were there before an attempt started are no part of it: they are daemons that earlier jobs started on
-purpose. What such a daemon starts later has its token, so it isn't taken for a part of a later attempt either.
+purpose. What such a daemon starts later has its token, so it isn't taken for a part of a later attempt either. The
+worker notes them on its page, since its supervisor adopts all of its children if it is killed (see strays.py).
 
 Without ctypes or on other systems, nothing is adopted, and orphans are found by their marks alone.
 """
@@ -23,6 +24,7 @@ from .identity import LINUX, birth, children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .page import Known, Page
     from .runner import RunnerKills
 
 SET_CHILD_SUBREAPER = 36  # From linux/prctl.h.
@@ -41,13 +43,16 @@ def adopt() -> bool:
 class Orphans:
     """The children of a worker, but for its command and its runner-kills.
 
-    Those in `spared`, as (PID, birth), are no part of its current attempt. None: orphans aren't adopted.
+    Those in `spared`, as (PID, birth), are no part of its current attempt. None: orphans aren't adopted. They are noted
+    on `page` too, for the supervisor.
     """
 
-    def __init__(self, kills: RunnerKills) -> None:
+    def __init__(self, kills: RunnerKills, page: Page | None = None) -> None:
         self._kills = kills
-        self.spared: frozenset[tuple[int, str]] | None = frozenset() if adopt() else None
+        self.spared: Known | None = frozenset() if adopt() else None
         self._may_be_left = False  # What the last `reap` returned.
+        self._page = page
+        self._noted: Known = frozenset()
 
     def reap(self, command: int = 0) -> bool:
         """Reap orphans that have ended, and neither `command`, a PID, nor runner-kills.
@@ -72,5 +77,24 @@ class Orphans:
         Runner-kills, which may have been started since, have the tokens of other attempts.
         """
         if self.spared is not None:
-            pids = children() if self._may_be_left else []
-            self.spared = frozenset((pid, birth(pid) or "") for pid in pids)
+            self.spared = self._note("", None) if self._may_be_left else frozenset()
+
+    def end(self, token: str) -> bool:
+        """After the attempt with `token`, before it is settled: what it left running is spared from then on.
+
+        Returns whether there may be children left.
+        """
+        if self.reap() and self.spared is not None:
+            self._note(token, self.spared)
+        return self._may_be_left
+
+    def _note(self, token: str, before: Known | None) -> Known:
+        """Note on the page, if that is news, what to spare once the attempt with `token` is settled; returns that.
+
+        `before` is what to spare if it isn't; None if there is no such attempt.
+        """
+        after = frozenset((pid, birth(pid) or "") for pid in children())
+        if self._page and not after <= self._noted:
+            self._page.note(token, after if before is None else before, after)
+            self._noted = after
+        return after

@@ -28,36 +28,21 @@ from ..errors import DatabaseGone, DatabaseUnusable
 from ..store import Store, bell, filesystem, migrations, wal
 from . import handover, lifeline
 from .handover import RESTART_SIGNAL
+from .leftovers import tokens_in_use
 from .log import no_log, stderr_logger
-from .rescue import rescue_workers
+from .rescue import Deathbed, rescue_workers
+from .slot import Slot
+from .strays import Strays, WorkerDied
 from .worker_process import PATIENCE, STOP_SIGNALS, Plan, Report, register, run_worker
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 PRELOADED = (filesystem, migrations, wal)  # A bundle may be replaced while the fleet is running.
-YOUNG = 10.0  # A worker that dies before this age, in seconds, dies young.
-FIRST_DELAY = 0.1  # Seconds until it is replaced. Doubles each time,
-LONGEST_DELAY = 30.0  # up to this.
 RETRY = 0.5  # Seconds between attempts to use the database while that fails.
+HOLD_POLL = 1.0  # Seconds between looks at processes of lost attempts that we can't signal.
 RETIRE_POLL = 0.05  # Seconds between checks for the row of a worker that must be asked to stop.
-
-
-class _Slot:
-    """A place in the fleet: its worker, or when to start the next one."""
-
-    def __init__(self, pid: int | None = None) -> None:
-        self.pid = pid
-        self.status: int | None = None  # How it ended, until we have handled that.
-        self.is_old = pid is not None  # It runs the code from before a restart.
-        self.is_asked = False  # It has been asked to stop because of that.
-        self.is_done = False
-        self.started_at = 0.0
-        self.start_at = 0.0
-        self.delay = 0.0
-
-    def schedule_replacement(self) -> None:
-        """Decide when to replace a worker that died or could not be started."""
-        age = time.monotonic() - self.started_at
-        self.delay = min(LONGEST_DELAY, max(FIRST_DELAY, self.delay * 2)) if age < YOUNG else 0.0
-        self.start_at = time.monotonic() + self.delay
 
 
 class Supervisor:
@@ -68,7 +53,7 @@ class Supervisor:
         self._report = report
         self._verbose = verbose
         self._log = stderr_logger("supervisor") if verbose else no_log
-        self._slots = [_Slot() for _ in range(plan.size)]
+        self._slots = [Slot(number) for number in range(plan.size)]
         self._began = time.time()
         self._id: int | None = None
         self._signals = 0
@@ -78,6 +63,8 @@ class Supervisor:
         self._notified = ""
         self._gone: DatabaseGone | None = None
         self._lock = -1  # Proves that we are alive; see lifeline.py.
+        self._strays = Strays()
+        self._held: Sequence[int] = ()  # Dead workers whose attempts left processes that we can't end.
 
     def run(self) -> int:
         """Supervise until all workers have stopped; returns the exit code.
@@ -93,11 +80,13 @@ class Supervisor:
                 self._id = register(store, "supervisor", None, self._plan)
             else:
                 store.renew(self._id, self._plan.version)
+        self._reap()
+        self._strays.adopt(self._live())
         if self._lock < 0:
             self._lock = lifeline.hold(lifeline.alive_path(self._plan.path, self._id))
         while True:
             is_usable = self._handle_events()
-            if all(slot.is_done for slot in self._slots):
+            if all(slot.is_done for slot in self._slots) and not self._held:
                 break
             is_told = self._notify(f"READY=1\nSTATUS={self._status()}")
             pause = self._pause() if is_usable and is_told else RETRY
@@ -214,16 +203,20 @@ class Supervisor:
                 self._start_worker(slot, self._id)
         self._report.close()
 
-    def _start_worker(self, slot: _Slot, own_id: int) -> None:
+    def _start_worker(self, slot: Slot, own_id: int) -> None:
         slot.started_at = time.monotonic()
+        page = self._strays.page(slot.number)
+        slot.has_page = True
         # Blocked until the child has its own handlers, so no signal is lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
+            if page:
+                page.clear()
             slot.pid = os.fork()
             if slot.pid == 0:
                 if self._lock >= 0:
                     os.close(self._lock)  # Otherwise we would prove that it is alive.
-                run_worker(self._plan, own_id, self._report, self._verbose)
+                run_worker(self._plan, own_id, self._report, self._verbose, page)
         except OSError as error:  # There are too many processes right now.
             slot.schedule_replacement()
             self._log(f"cannot start a worker: {error.strerror}; trying again in {slot.delay:g}s")
@@ -237,10 +230,16 @@ class Supervisor:
         due = [slot.start_at for slot in self._slots if slot.pid is None and not slot.is_done]
         if self._stop_now_at is not None and self._signals < 2:
             due.append(self._stop_now_at)
+        if self._held:
+            due.append(time.monotonic() + HOLD_POLL)
         return max(0.0, min(due) - time.monotonic()) if due else None
 
+    def _live(self) -> set[int]:
+        """The PIDs of our workers that haven't ended, as far as we know."""
+        return {slot.pid for slot in self._slots if slot.pid is not None and slot.status is None}
+
     def _reap(self) -> None:
-        """Reap all children that ended: our workers, and orphans that we inherit as PID 1 of a container."""
+        """Reap all children that ended: our workers, and orphans that we have adopted."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -254,20 +253,45 @@ class Supervisor:
 
     def _collect(self) -> None:
         """Rescue the jobs of workers that ended, and schedule their replacements."""
-        ended = {slot.pid: slot for slot in self._slots if slot.status is not None}
-        if not ended:
+        if not self._held and all(slot.status is None for slot in self._slots):
             return
         with self._store() as store:
-            rows = [row for row in store.workers() if row.supervisor == self._id]
-            for id in rescue_workers(store, [row.id for row in rows if row.pid in ended], are_recent=True):
+            while True:
+                ended = {slot.pid: slot for slot in self._slots if slot.status is not None}
+                rows = [row for row in store.workers() if row.supervisor == self._id]
+                dead = [row.id for row in rows if row.pid in ended or row.id in self._held]
+                try:
+                    deathbed = self._end_strays(store, dead, ended.values())
+                    break
+                except WorkerDied:
+                    self._reap()
+            rescued, kept = rescue_workers(store, dead, deathbed=deathbed)
+            for id in rescued:
                 self._log(f"rescue {id}")
+            if kept and (not deathbed.left or self._must_stop_now(store)):
+                store.disown(kept)
+                kept = []
+            self._held = kept
             if self._plan.drain and any(slot.status == 0 for slot in ended.values()):
                 for row in rows:
                     bell.ring(store.path, row.id)  # A worker that stopped by itself may have settled the last job.
         for slot in ended.values():
             self._vacate(slot, slot.status or 0)
 
-    def _vacate(self, slot: _Slot, status: int) -> None:
+    def _end_strays(self, store: Store, dead: Sequence[int], ended: Iterable[Slot]) -> Deathbed:
+        """End what the attempts of these `dead` workers left running, as far as we can. Raises WorkerDied."""
+        if self._strays.fd < 0:
+            return Deathbed(None)
+        lost = {store.token(attempt.job) for attempt in store.lost_attempts(dead)}
+        pages = [self._strays.page(slot.number) if slot.has_page else None for slot in ended]
+        left = self._strays.end(lost, pages, self._live())
+        return Deathbed(left, tokens_in_use() if lost else ())
+
+    def _must_stop_now(self, store: Store) -> bool:
+        assert self._id is not None
+        return self._signals >= 2 or store.wanted(self._id) == "stop-now"
+
+    def _vacate(self, slot: Slot, status: int) -> None:
         """Free the slot of a worker that ended, and decide whether to replace it."""
         stopped_by_itself = status == 0
         slot.is_done = stopped_by_itself and not slot.is_old
@@ -282,6 +306,7 @@ class Supervisor:
     def _state(self) -> handover.State:
         """What the new code needs to know after a restart."""
         kept = [slot for slot in self._slots if not slot.is_done and slot.status != 0]
+        live = [slot for slot in kept if slot.pid is not None and slot.status is None]
         return handover.State(
             self._plan._replace(size=len(kept)),  # Without the places of workers that stopped by themselves.
             self._id,
@@ -289,8 +314,13 @@ class Supervisor:
             self._verbose,
             self._signals,
             self._passed_on,
-            [slot.pid for slot in kept if slot.pid is not None and slot.status is None],
+            [slot.pid for slot in live if slot.pid is not None],
             self._lock,
+            [slot.number for slot in live],
+            [(slot.pid, slot.number, slot.status) for slot in kept if slot.pid is not None and slot.status],
+            self._strays.fd,
+            list(self._strays.spared),
+            list(self._held),
         )
 
     def inherit(self, state: handover.State) -> None:
@@ -300,8 +330,18 @@ class Supervisor:
         self._lock = state.lock
         if state.signals:
             self._set_deadline()
-        for number, pid in enumerate(state.workers):
-            self._slots[number] = _Slot(pid)
+        self._strays = Strays(state.pages, frozenset((pid, birth) for pid, birth in state.spared))
+        self._held = state.held
+        # An older version had no pages.
+        numbers = list(state.numbers) or list(range(len(state.workers)))
+        slots = [Slot(number, pid, bool(state.numbers)) for number, pid in zip(numbers, state.workers)]
+        for pid, number, status in state.ended:
+            slots.append(Slot(number, pid))
+            slots[-1].status = status
+        used = {slot.number for slot in slots}
+        free = (number for number in range(2 * self._plan.size) if number not in used)
+        slots += [Slot(next(free)) for _ in range(self._plan.size - len(slots))]
+        self._slots = slots
 
     def _retire(self) -> None:
         """Ask the workers of the old code to stop when their jobs are done."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..store import Store
     from .inbox import Inbox
     from .log import Log
+    from .page import Page
     from .rescue import Rescuer
 
     Result = TypeVar("Result")
@@ -58,7 +59,7 @@ class Orders(NamedTuple):
     """What a worker is started with.
 
     `queues` is a comma-separated list, or None for all; with `drain` it exits once nothing is left to do.
-    `environment` is that of its jobs.
+    `environment` is that of its jobs, `page` where it notes daemons; see page.py.
     """
 
     queues: str | None
@@ -66,6 +67,7 @@ class Orders(NamedTuple):
     environment: dict[bytes, bytes]
     rescuer: Rescuer
     log: Log
+    page: Page | None = None
 
 
 class Worker:
@@ -88,7 +90,7 @@ class Worker:
         self._delay = 0.0  # Before the next claim, while the machine can't start jobs.
         self._null = os.open(os.devnull, os.O_RDONLY)
         self._lifeline = Lifeline(store.path, id)
-        self._orphans = Orphans(orders.rescuer.kills)
+        self._orphans = Orphans(orders.rescuer.kills, orders.page)
         # Once a block of this size has been freed, glibc keeps twice as much instead of returning it to the system
         # after each transaction (mallopt(3), M_MMAP_THRESHOLD). Saves 13 µs per job.
         bytearray(LARGEST_BLOCK)
@@ -129,6 +131,7 @@ class Worker:
         due_in = poll if claim.next_due is None else claim.next_due - self._clock()
         _, rang = self._inbox.wait(max(0.0, min(poll, due_in)))
         self._orphans.reap()
+        self._orphans.begin()  # Note on the page what has been adopted meanwhile.
         is_due = claim.next_due is not None and claim.next_due <= self._clock()
         is_called = rang or not is_marked
         if is_called or is_due or self._persist(self._store.data_version) != self._seen_version:
@@ -144,7 +147,7 @@ class Worker:
         output = Output(0 if fault else job.output_limit)
         outcome = Outcome("unrunnable", detail=fault) if fault else self._attempt(job, output, config)
         # Before it is settled: the next attempt must not meet this one's daemons.
-        self._lifeline.end(may_be_shared=self._orphans.reap())
+        self._lifeline.end(may_be_shared=self._orphans.end(self._store.token(job)))
         if outcome.detail is None and outcome != SUCCESS:  # With a detail, nothing was started.
             self._end_remote(job, config)
         verdict = judge(job, outcome, self._clock())

@@ -17,6 +17,10 @@ from .rescue import Rescuer
 from .runner import RunnerKills
 from .worker import Orders, Worker
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .page import Page
+
 PATIENCE = 10.0  # Seconds that workers and supervisors wait for a lock before they check for signals again.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -66,11 +70,11 @@ class Report:
         self._fd = -1
 
 
-def run_worker(plan: Plan, supervisor: int, report: Report, verbose: bool) -> None:
+def run_worker(plan: Plan, supervisor: int, report: Report, verbose: bool, page: Page | None) -> None:
     """What a forked worker does. Exits the process, with code 0 if the worker stopped by itself."""
     code = 1
     try:
-        code = _work(plan, supervisor, report, verbose)
+        code = _work(plan, supervisor, report, verbose, page)
     except QueueError as error:
         report.failed(error)
         stderr_logger("worker")(str(error))
@@ -81,7 +85,7 @@ def run_worker(plan: Plan, supervisor: int, report: Report, verbose: bool) -> No
         os._exit(code)  # Returning would run the supervisor's code.
 
 
-def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
+def _work(plan: Plan, supervisor: int, report: Report, verbose: bool, page: Page | None) -> int:
     os.setsid()  # Ctrl-C in a terminal goes to the supervisor, which passes it on.
     inbox = Inbox()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -95,7 +99,7 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool) -> int:
     report.close()
     log = stderr_logger(f"worker {id}") if verbose else no_log
     rescuer = Rescuer(id, RunnerKills(plan.environment, log), log)
-    orders = Orders(plan.queues, plan.drain, plan.environment, rescuer, log)
+    orders = Orders(plan.queues, plan.drain, plan.environment, rescuer, log, page)
     log(f"started, pid {os.getpid()}")
     try:
         stopped = Worker(store, id, orders, inbox).run()
