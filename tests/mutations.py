@@ -40,6 +40,11 @@ CATALOG = (
              "KillMode=mixed\n", "KillMode=control-group\n", "test_systemd"),
     Mutation("a unit whose supervisor is killed starts again", "program/service.py",
              "Restart=on-failure", "Restart=no", "test_systemd"),
+    Mutation("a time that clocks skip is due right after the change", "schedule/zones.py",
+             "return max(wall - new, change)", "return wall - new", "test_schedule"),
+    Mutation("a time that comes twice is due once", "schedule/zones.py",
+             "return wall if change is None else max(wall, change - 1 + self.offset(change - 1))", "return wall",
+             "test_schedule"),
     Mutation("a unit can be reloaded", "program/service.py",
              "-USR2", "-URG", "test_systemd"),
 )  # fmt: skip

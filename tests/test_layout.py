@@ -30,7 +30,7 @@ ORDER = {
         "cli",
     ),
     "program": ("sources service", "bundle"),
-    "schedule": ("__init__ cron zones", "times"),
+    "schedule": ("__init__ cron zones", "times crontab"),
     "store": (
         "sql bell sqlite",
         "connection queries",
