@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import pty
 import select
@@ -16,6 +17,7 @@ from typing import Any
 
 from tests.harness import PROGRAM, Environment, QueueTestCase, wait_until
 
+NUMBERS = itertools.count()
 TMUX = shutil.which("tmux")
 
 
@@ -24,7 +26,8 @@ class Tmux:
 
     def __init__(self, test: QueueTestCase, command: str, columns: int, lines: int, env: Environment | None = None):
         """`command` is a shell line. `env` adds to the test's environment."""
-        self._socket = test.path("tmux")
+        # Each server has its own socket: one that was killed takes a moment to end.
+        self._socket = test.path(f"tmux-{next(NUMBERS)}")
         self._environment = {**test.environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         for name, value in (env or {}).items():
             if value is None:
@@ -52,6 +55,10 @@ class Tmux:
     def screen(self, colors: bool = False) -> str:
         """What the terminal shows; with `colors`, with SGR sequences."""
         return self._tmux("capture-pane", "-p", *(["-e", "-N"] if colors else []))
+
+    def stop(self) -> None:
+        """End the server and what runs in it."""
+        self._tmux("kill-server")
 
     def press(self, *keys: str) -> None:
         """Press keys, in tmux's words ("Enter", "C-z", "j")."""

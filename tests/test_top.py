@@ -115,7 +115,7 @@ class ScreenTest(QueueTestCase):
             screen = top.screen(colors=True)
             self.assertEqual("\033[36m" in screen or "\033[36;" in screen, has_color, environment)
             self.assertIn("pending", screen)
-            top._tmux("kill-server")
+            top.stop()
 
     def test_without_unicode_symbols_are_ascii(self):
         self.enqueue("--id", "first", "echo é")

@@ -135,14 +135,27 @@ class ListsTest(ScreensTestCase):
                 self.assertNotRegex(self.text(app, columns, lines), "[\x00-\x09\x0b-\x1f\x7f\u200d\u202e]")
             self.press(app, "n", "esc", "down")
 
-    def test_malformed_rows_are_shown(self):
+    def test_malformed_rows_are_shown_and_keys_survive_them(self):
         self.enqueue("--id", "odd", "true")
-        self.rows("PRAGMA ignore_check_constraints = ON")
-        with closing(sqlite3.connect(self.db)) as connection:
-            connection.execute("PRAGMA ignore_check_constraints = ON")
-            connection.execute("UPDATE queuectl_jobs SET run_at = 'soon', created_at = 'then', priority = 'high'")
-            connection.commit()
-        self.assertIn("odd", self.press(self.top(), "enter"))
+        self.enqueue("--id", "busy", "true")
+        self.claim("odd")
+        for change in (
+            "UPDATE queuectl_jobs SET run_at = 'soon', created_at = 'then', priority = 'high', started_at = 'ago'",
+            "UPDATE queuectl_jobs SET command = x'ff00', error = x'ff', queue = 'q' || x'ff', timeout = 'x'",
+            "UPDATE queuectl_attempts SET started_at = 'then', outcome = 7, finished_at = 'x'",
+            "UPDATE queuectl_workers SET started_at = 'then', queues = 7, version = x'ff'",
+            "UPDATE queuectl_queues SET pending = 'many'",
+            "INSERT OR REPLACE INTO queuectl_config VALUES ('q.limit', 'few'), ('q.rate', 9)",
+        ):
+            with closing(sqlite3.connect(self.db)) as connection:
+                connection.execute("PRAGMA ignore_check_constraints = ON")
+                connection.execute(change)
+                connection.commit()
+            app = self.top()
+            for id in ("odd", "busy"):
+                self.select(app, id)
+                self.assertIn(id, self.press(app, "y", "esc", "+", "-", "r", "C", "n", "D", "n", "enter"))
+                self.press(app, "y", "esc", "+", "C", "n", "esc")
 
     def test_every_waiting_job_says_why(self):
         self.enqueue("--id", "first", "true")
@@ -325,6 +338,13 @@ class KeysTest(ScreensTestCase):
         self.assertIn("Cancel job job0, which is running?", self.press(self.app, "C"))
         self.assertIn("is being cancelled", self.press(self.app, "y"))
         self.assertIn("being cancelled", self.text(self.app).split("JOBS")[1])
+
+    def test_a_job_of_a_dead_worker_says_so_and_C_names_the_command(self):
+        self.claim("job0")
+        self.rows("UPDATE queuectl_workers SET birth = 'long ago'")
+        self.select(self.app, "job0")
+        self.assertRegex(self.text(self.app), "job0 .*its worker is dead")
+        self.assertIn("to end it now, run: queuectl cancel job0", self.press(self.app, "C", "y"))
 
     def test_D_deletes_dead_jobs_only_and_only_after_y(self):
         self.assertIn("D deletes dead jobs", self.press(self.app, "D"))

@@ -150,7 +150,7 @@ COUNTS = "SELECT CAST(name AS TEXT), %s FROM queuectl_queues ORDER BY name" % ",
     "CAST(%s AS INTEGER)" % state for state in STATES
 )
 RUNNING = """
-    SELECT worker, id, started_at FROM queuectl_jobs
+    SELECT worker, id, CAST(coalesce(started_at, 0) AS REAL) FROM queuectl_jobs
     WHERE state = 'processing' AND state <> 'pending'
 """
 # Jobs that died since a moment, and jobs that wait for a retry after failing since then; of thousands, the first ones.

@@ -7,9 +7,10 @@ replaced meanwhile, or is in another state than the question said, nothing happe
 from __future__ import annotations
 
 from ..errors import QueueError, Refused
-from ..lifecycle import FINISHED, TRANSITIONS, UNFINISHED, WAITING
+from ..lifecycle import FINISHED, TRANSITIONS, UNFINISHED, WAITING, malformed, presentable
 from ..typed import NamedTuple
 from ..values import LARGEST_INTEGER
+from ..workers import fleet
 from . import commands
 
 TYPE_CHECKING = False
@@ -58,6 +59,8 @@ def _prioritized(job: Job, step: int) -> Action:
         raise Refused(f"job {job.id} is {job.state}: only waiting jobs have a priority that matters")
 
     def priority_of(seen: Job) -> int:
+        if malformed(seen):
+            seen = presentable(seen)
         return max(-LARGEST_INTEGER, min(seen.priority + step, LARGEST_INTEGER))
 
     def perform(client: Client) -> str:
@@ -73,7 +76,12 @@ def _cancel(job: Job) -> Action:
 
     def perform(client: Client) -> str:
         changed = client.cancel(_same(client, job, and_state=True).id)
-        return f"cancelled {job.id}" if changed.state == "cancelled" else f"{job.id} is being cancelled"
+        if changed.state == "cancelled":
+            return f"cancelled {job.id}"
+        if changed.worker in [row.id for row in fleet.live_workers(client)]:
+            return f"{job.id} is being cancelled"
+        line = commands.shell_line(["queuectl", *commands.on_job("cancel", job.id)])
+        return f"{job.id} will be cancelled, but its worker is dead; to end it now, run: {line}"
 
     running = ", which is running" if job.state == "processing" else ""
     return Action(commands.on_job("cancel", job.id), perform, f"Cancel job {job.id}{running}?")

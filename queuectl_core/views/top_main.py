@@ -151,7 +151,7 @@ class MainScreen:
         found += blank
         place = self.places["jobs"]
         visible = picture.jobs[place.top : place.top + place.height]
-        found += self._panel("jobs", top_panels.jobs_table(visible, picture.last, now), columns)
+        found += self._panel("jobs", top_panels.jobs_table(visible, picture, now), columns)
         return found[:lines] + [[] for _ in range(lines - len(found))]
 
     def _panel(self, panel: str, contents: Table, room: int) -> list[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..grid import Column
-from ..lifecycle import STATES, WAITING, presentable
+from ..lifecycle import FINISHED, STATES, presentable
 from ..phrases import JOB_COLUMNS, job_row, last_event
 from ..values import span
 from .top_text import coarse, sparkline
@@ -127,11 +127,12 @@ def progress(busy: Busy | None) -> str:
     return (percent + ("" if busy.remaining.seconds is None else left(busy.remaining))).rstrip()
 
 
-def jobs_table(jobs: Sequence[tuple[Job, str | None]], last: dict[int, Attempt], now: float) -> Table:
-    """Jobs. `last` has each job's last attempt, by the job's seq."""
+def jobs_table(jobs: Sequence[tuple[Job, str | None]], picture: Picture, now: float) -> Table:
+    """Some of a picture's jobs."""
     columns = [column._replace(least=LEAST_JOB.get(column.title, column.least)) for column in JOB_COLUMNS]
     columns.insert(3, Column("PRI", right=True, drop=2))
-    rows = [_job_row(job, reason, last.get(job.seq), now) for job, reason in jobs]
+    alive = {worker.id for worker in picture.overview.workers}
+    rows = [_job_row(job, reason, picture.last.get(job.seq), (now, job.worker in alive)) for job, reason in jobs]
     hidden = []
     if len({job.queue for job, _ in jobs}) < 2:
         hidden.append("QUEUE")
@@ -140,11 +141,13 @@ def jobs_table(jobs: Sequence[tuple[Job, str | None]], last: dict[int, Attempt],
     return _without(columns, rows, hidden)
 
 
-def _job_row(job: Job, reason: str | None, last: Attempt | None, now: float) -> list[Value]:
+def _job_row(job: Job, reason: str | None, last: Attempt | None, moment: tuple[float, bool]) -> list[Value]:
+    """A row. `moment` is the time, and whether the job's worker is running."""
+    now, is_alive = moment
     id, state, tries, when, took, queue, why, command = job_row(job, reason, last, now)
     if state == "processing":
         took = ""  # WHEN says it.
-        why = "being cancelled" if job.cancel else why
+        why = "its worker is dead" if not is_alive else "being cancelled" if job.cancel else why
     else:
         try:
             when = f"{coarse(now - last_event(job, last))} ago"
@@ -158,7 +161,7 @@ def _job_row(job: Job, reason: str | None, last: Attempt | None, now: float) -> 
         (when, "dim" if state != "processing" else ""),
         (took or "", "dim"),
         (queue, ""),
-        (why or "", "warning" if state in WAITING else "dim"),
+        (why or "", "dim" if state in FINISHED else "warning"),
         (command, ""),
     ]
 

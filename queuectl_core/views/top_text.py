@@ -6,6 +6,8 @@ only characters whose width all terminals agree on are left: a screen that is re
 
 from __future__ import annotations
 
+from math import ceil
+
 from ..cells import cut, width
 from ..grid import cell, fit
 from ..phrases import LOOKS
@@ -138,9 +140,7 @@ def coarse(seconds: float) -> str:
 
 
 def sparkline(numbers: Sequence[float], charset: Charset) -> str:
-    """Numbers as bars of one column each."""
-    bars = "▁▂▃▄▅▆▇█" if charset.is_unicode else "_.-=+*%#"
-    most = max(numbers, default=0)
-    if not most:
-        return bars[0] * len(numbers)
-    return "".join(bars[min(7, int(number / most * 7.999))] for number in numbers)
+    """Numbers as bars of one column each; nothing for 0."""
+    bars = " ▁▂▃▄▅▆▇█" if charset.is_unicode else " .:-=+*%#"
+    most = max(numbers, default=0) or 1
+    return "".join(bars[ceil(number / most * 8)] for number in numbers)
