@@ -292,9 +292,69 @@ class PagesTest(DashboardTestCase):
         self.work("-q", "default")
         text = self.page(self.serve(), "/").text
         self.assertIn("No worker is running, and 2 jobs wait. queuectl worker start", text)
-        self.assertRegex(text, r"mail paused limit 2 2 0 0 0 0 0 Resume Limits")
-        self.assertRegex(text, r"default 0 0 0 0 1 0 Pause Limits")
+        self.assertIn("mail paused limit 2 2 0 0 0 0 0 paused Resume Limits", text)
+        self.assertIn("default 0 0 0 0 1 0 Pause Limits", text)
         self.assertIn("Dead 1 1 in the last hour", text)
+
+    def test_charts_say_in_words_what_they_draw(self):
+        self.enqueue_lines(["true"] * 7)
+        self.enqueue("--max-retries", "0", "false")
+        self.work()
+        dashboard = self.serve()
+        for span, name, step in (("1h", "last hour", "minute"), ("24h", "last 24 hours", "30 minutes"),
+                                 ("7d", "last 7 days", "3 hours"), ("30d", "last 30 days", "12 hours")):  # fmt: skip
+            page = self.page(dashboard, f"/?span={span}")
+            self.assertIn(f'aria-label="In the {name}, 7 attempts completed and 1 failed."', page.html)
+            self.assertRegex(page.html, f'aria-label="In the {name}: wait p95 up to ')
+            self.assertIn(f'aria-label="8 finished in the {name}"', page.html)
+            self.assertIn(f"Attempts per {step} 7 completed 1 failed", page.text)
+            self.assertIn(f"queuectl stats --since {span}", page.text)
+        self.run_cli("dlq", "purge", "--all")
+        self.assertIn("7 attempts completed and 1 failed.", self.page(dashboard, "/").html)
+        self.assertEqual(self.ask(dashboard, "/?span=9000d").status, 200)
+
+    def test_lanes_show_who_ran_what_and_link_to_it(self):
+        self.enqueue("--id", "quick", "true")
+        self.enqueue("--id", "broken", "--max-retries", "0", "false")
+        self.work()
+        self.enqueue("--id", "long", "sleep 60")
+        ((worker, _),) = self.start_workers()
+        self.wait_for_state("long", "processing")
+        page = self.page(self.serve(), "/workers").html
+        lanes = re.findall(r'aria-label="Worker (\d+) ran (\d+) attempts"', page)
+        self.assertEqual(lanes, [(str(worker), "1"), ("1", "2")])
+        for id, look in (("quick", "completed"), ("broken", "dead"), ("long", "processing")):
+            self.assertRegex(page, rf'<a href="/job\?id={id}" tabindex="-1"><rect [^>]*class="f-{look}"><title>{id} \(')
+
+    def test_failures_are_grouped_and_a_group_is_one_click_away_from_running_again(self):
+        for number in range(3):
+            self.enqueue("--max-retries", "0", "--id", f"t{number}", f"echo timeout after {number}s; exit 3")
+        self.enqueue("--max-retries", "0", "--id", "other", "echo no such host; exit 4")
+        self.work()
+        dashboard = self.serve(writes=True)
+        page = self.page(dashboard, "/failures")
+        self.assertRegex(page.text, r"exit 3 timeout after <n>s default 3 3 \S+ ago \S+ ago t2 Retry")
+        self.assertIn("exit 4 no such host default 1 1", page.text)
+        groups = dict(re.findall(r'data-key="(\w+)"><td[^>]*><span class="error">(exit \d)', page.html))
+        key = next(key for key, error in groups.items() if error == "exit 3")
+        asked = self.page(dashboard, f"/do/retry-like?group={key}").text
+        self.assertIn(f"queuectl dlq retry --like={key}", asked)
+        answer = self.ask(dashboard, "/do/retry-like", {"group": key})
+        self.assertIn("Done", answer.text)
+        self.assertEqual([self.state(id) for id in ("t0", "t1", "t2", "other")], ["pending"] * 3 + ["dead"])
+        self.assertIn("Nothing failed", self.page(self.serve(db=self.other_queue()), "/failures").text)
+
+    def other_queue(self) -> str:
+        self.run_cli("--db", self.path("other.db"), "enqueue", "true")
+        return self.path("other.db")
+
+    def test_progress_and_time_left_are_shown_wherever_a_running_job_is(self):
+        self.enqueue("--id", "half", f"{sys.executable} {PROGRAM} progress 50 'file 3 of 6'; sleep 60")
+        self.start_workers()
+        dashboard = self.serve()
+        wait_until(lambda: "50 %" in self.page(dashboard, "/job?id=half").text)
+        for path in ("/", "/jobs", "/job?id=half"):
+            self.assertRegex(self.page(dashboard, path).text, r"50 %, (\S+ left, )?file 3 of 6")
 
     def test_an_empty_queue_says_how_to_add_a_job(self):
         self.run_cli("config", "set", "timeout", "60")
@@ -426,7 +486,7 @@ class PagesTest(DashboardTestCase):
         self.work()
         self.rows("UPDATE queuectl_jobs SET error = ?, state = 'dead' WHERE id = ?", evil + BIDI, id)
         dashboard = self.serve(writes=True)
-        paths = ["/", "/jobs", "/dlq", "/workers", "/job?id=" + urllib.parse.quote(id), "/job?id=%ff%3C",
+        paths = ["/", "/jobs", "/dlq", "/failures", "/workers", "/job?id=" + urllib.parse.quote(id), "/job?id=%ff%3C",
                  "/jobs?q=" + urllib.parse.quote(evil), "/jobs?queue=" + urllib.parse.quote(evil),
                  "/do/cancel?id=" + urllib.parse.quote(id), "/do/limits?queue=" + urllib.parse.quote(evil),
                  "/do/edit?id=" + urllib.parse.quote(id), "/job?id=" + urllib.parse.quote(evil),
@@ -492,7 +552,7 @@ class PagesTest(DashboardTestCase):
     def test_pages_are_whole_documents_that_need_no_script(self):
         self.enqueue("--id", "one", "true")
         dashboard = self.serve()
-        for path in ("/", "/jobs", "/job?id=one", "/dlq", "/workers", "/do/cancel?id=one"):
+        for path in ("/", "/jobs", "/job?id=one", "/dlq", "/failures", "/workers", "/do/cancel?id=one"):
             page = self.page(dashboard, path).html
             self.assertRegex(page, r'^<!doctype html>\n<html lang="en">')
             self.assertEqual(len(re.findall("<h1", page)), 1, path)
@@ -878,7 +938,8 @@ class ScaleTest(DashboardTestCase):
         )
         dashboard = self.serve()
         self.page(dashboard, "/")
-        for path in ("/", "/jobs", "/jobs?state=completed", "/jobs?queue=q3", "/dlq", "/workers", "/job?id=j500",
+        for path in ("/", "/jobs", "/jobs?state=completed", "/jobs?queue=q3", "/dlq", "/failures", "/workers",
+                     "/job?id=j500",
                      "/jobs?state=completed&before=1000030000.0_30001"):  # fmt: skip
             began = time.perf_counter()
             self.page(dashboard, path)

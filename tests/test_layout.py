@@ -72,10 +72,10 @@ ORDER = {
     ),
     "views.dashboard": (
         "guard markup view live deadlines",
-        "parts charts",
+        "parts charts periods",
         "frame",
         "joblist",
-        "jobpage overview actions",
+        "jobpage overview workerpage failurepage actions",
         "site",
         "server",
     ),

@@ -231,6 +231,16 @@ def _purge_dead(view: View, queue: str | None) -> Question:
     return Question(f"Delete {_dead(view, queue)}?", about, commands, "Delete them", _dlq(queue), "No, keep them")
 
 
+def _retry_like(view: View, _: str | None) -> Question | None:
+    """The group is the hash that the page of failures shows."""
+    group = view.frame.get("group")
+    if not group:
+        return None
+    about = f"All dead jobs of group {group}. Each starts over, with all of its retries."
+    commands = [["dlq", "retry", f"--like={group}"]]
+    return Question("Run the dead jobs of this failure again?", about, commands, "Run them again", "/failures")
+
+
 def _dead(view: View, queue: str | None) -> str:
     number = matching(view.store, Search(states=("dead",), queues=(queue,) if queue else ()))
     jobs = "the dead job" if number == 1 else f"all {number:,} dead jobs"
@@ -268,5 +278,6 @@ OF_QUEUES: dict[str, Callable[[View, str | None], Question | None]] = {
     "resume": _resume,
     "limits": _limits,
     "retry-dead": _retry_dead,
+    "retry-like": _retry_like,
     "purge-dead": _purge_dead,
 }

@@ -27,6 +27,7 @@ SCREENS = (
     ("/", "Overview"),
     ("/jobs", "Jobs"),
     ("/dlq", "Dead letters"),
+    ("/failures", "Failures"),
     ("/workers", "Workers"),
 )
 

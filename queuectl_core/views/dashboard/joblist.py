@@ -6,8 +6,9 @@ from ... import values
 from ...errors import BadInput
 from ...lifecycle import STATES, malformed, presentable
 from ...store.search import MOST, Search, find, further, is_by_end, is_filtered, matching
+from .. import facts
 from .markup import Markup, h, join, url
-from .parts import action, empty, job_link, short, state, table, took, when, why
+from .parts import action, empty, job_link, progress, short, state, table, took, when, why
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def _filters(view: View, path: str, filters: dict[str, str], states: tuple[str, 
 def job_table(view: View, listed: Sequence[Listed]) -> Markup:
     """A table of jobs, with why each waits."""
     last = view.store.last_attempts([job for job, _ in listed])
+    running = [job for job, _ in listed if job.state == "processing"]
+    busy = {one.job.seq: one for one in facts.busy(view.store, running, view.now)} if running else {}
     rows: list[list[Child]] = []
     for job, reason in listed:
         attempt = last.get(job.seq)
@@ -174,7 +177,11 @@ def job_table(view: View, listed: Sequence[Listed]) -> Markup:
                 state(job.state, LABELS.get(job.state)),
                 job_link(job.id),
                 h("a", job.queue, href=url("/jobs", queue=job.queue), class_="queue"),
-                join(h("code", short(job.command), class_="line"), why(view.frame.shell, job, reason, view.now)),
+                join(
+                    h("code", short(job.command), class_="line"),
+                    why(view.frame.shell, job, reason, view.now),
+                    progress(busy[job.seq]) if job.seq in busy else None,
+                ),
                 when(job, attempt, view.now),
                 took(job, attempt, view.now),
                 f"{job.attempts}/{job.max_retries + 1}",

@@ -7,11 +7,12 @@ import re
 from ... import phrases, values
 from ...lifecycle import FINISHED, WAITING, malformed, presentable
 from ...values import span
+from .. import facts
 from .charts import timeline
 from .frame import refused
 from .joblist import LABELS
 from .markup import Markup, each, h, join, text, url
-from .parts import action, command, job_link, panel, since, state, table, why
+from .parts import action, command, job_link, panel, progress, since, state, table, why
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def job(view: View) -> tuple[str, Markup]:
     parts = join(
         _heading(view, one, attempts),
         _explanation(view, one, reason, needs),
+        progress(facts.busy(store, [one], view.now)[0]) if one.state == "processing" else None,
         h("pre", text(one.command, keep="\n\t"), class_="line-of-job", tabindex="0", aria_label="Command"),
         panel("Attempts", timeline(one, attempts[-MOST_ATTEMPTS:], view.now), _attempts(view, one, attempts, shown))
         if attempts

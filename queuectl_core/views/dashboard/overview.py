@@ -1,11 +1,13 @@
-"""The first page: what needs attention, the numbers, the queues, and what runs now."""
+"""The first page: what needs attention, the numbers, charts, the queues, and what runs now."""
 
 from __future__ import annotations
 
-from ... import lifecycle
+from ...lifecycle import STATES
+from ...store.database import LARGE_WAL
 from ...store.search import Search, find
-from ...workers import fleet
-from .charts import gauge
+from ...values import span
+from .. import facts, history
+from . import charts, periods
 from .joblist import job_table
 from .markup import Markup, each, h, join, url
 from .parts import action, command, empty, panel, since, state, symbol, table
@@ -14,53 +16,57 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ...records import Counts, Worker
+    from ...store.search import Listed
+    from ..facts import Overview, Queue, Remaining
+    from ..history import Span, Stats
     from .markup import Child
     from .view import View
 
-HOUR = 3600
 MOST_RUNNING = 10  # Jobs.
 MOST_QUEUES = 200
-LARGE_WAL = 64 * 1024 * 1024
+POINTS = 60  # Of a chart.
+LOAD = ("processing", "pending", "failed", "dead")  # The parts of a queue's gauge.
 
 
 def overview(view: View) -> tuple[str, Markup]:
     """The first page."""
     store = view.store
-    counts, paused, workers = store.counts(), store.paused(), fleet.live_workers(store)
-    totals = {name: sum(queue[name] for queue in counts.values()) for name in lifecycle.STATES}
+    now = facts.overview(store, view.now)
+    period, name = periods.period(view, "1h")
+    step = period.step(POINTS)
+    series = history.series(store, period, step)
     running = list(find(store, Search(states=("processing",)), MOST_RUNNING)[0])
+    buttons = h("div", periods.choice(view, "/", "1h"), _pause_button(view, now), class_="buttons")
     return "Overview", join(
-        h("div", h("h1", "Overview"), _pause_button(view, paused), class_="heading"),
-        _notices(view, totals, paused, workers),
-        _tiles(view, totals, workers),
-        _queues(view, counts, paused),
-        _running(view, running, totals["processing"]),
+        h("div", h("h1", "Overview"), buttons, class_="heading"),
+        _notices(view, now),
+        _tiles(view, now, history.total(store, period), name),
+        h("div", _throughput(view, series, step, name), _durations(series, step, name), class_="charts"),
+        _queues(view, now, period, name),
+        _running(view, running, now.counts["processing"]),
     )
 
 
-def _pause_button(view: View, paused: Sequence[str | None]) -> Markup:
-    if None in paused:
+def _pause_button(view: View, now: Overview) -> Markup:
+    if now.is_paused:
         return action(view.frame, "resume", "Resume all")
     return action(view.frame, "pause", "Pause all")
 
 
-def _notices(view: View, totals: Mapping[str, int], paused: Sequence[str | None], workers: Sequence[Worker]) -> Markup:
+def _notices(view: View, now: Overview) -> Markup:
     """What needs attention, each with the command that helps."""
-    shell, store = view.frame.shell, view.store
-    waiting = totals["pending"] + totals["failed"]
+    shell = view.frame.shell
+    waiting = now.counts["pending"] + now.counts["failed"]
     notices = []
-    if None in paused:
+    if now.is_paused:
         notices.append(("All queues are paused.", shell.line("resume")))
-    holders = store.running()
-    orphaned = totals["processing"] - len(holders.keys() & {row.id for row in workers})
-    if orphaned > 0:
-        verb = "job was" if orphaned == 1 else "jobs were"
-        notices.append((f"{orphaned:,} {verb} left behind by dead workers.", shell.line("worker", "start")))
-    elif waiting and not workers:
+    if now.orphaned > 0:
+        verb = "job was" if now.orphaned == 1 else "jobs were"
+        notices.append((f"{now.orphaned:,} {verb} left behind by dead workers.", shell.line("worker", "start")))
+    elif waiting and not now.workers:
         verb = "job waits" if waiting == 1 else "jobs wait"
         notices.append((f"No worker is running, and {waiting:,} {verb}.", shell.line("worker", "start")))
-    if store.wal_size() > LARGE_WAL:
+    if now.wal_bytes > LARGE_WAL:
         notices.append(("The write-ahead log is large. To find out why:", shell.line("doctor")))
     return each(
         [
@@ -70,20 +76,25 @@ def _notices(view: View, totals: Mapping[str, int], paused: Sequence[str | None]
     )
 
 
-def _tiles(view: View, totals: Mapping[str, int], workers: Sequence[Worker]) -> Markup:
-    store = view.store
-    died, failed = store.failed_since(view.now - HOUR)
-    holders = store.running()
-    busy = sum(1 for row in workers if row.id in holders)
-    people: Child = f"{busy} busy, {len(workers) - busy} idle" if workers else "none running"
+# --- the numbers ----------------------------------------------------------------------------------
+
+
+def _tiles(view: View, now: Overview, past: Stats, name: str) -> Markup:
+    counts = now.counts
+    busy = sum(1 for row in now.workers if row.id in now.running)
+    people = f"{busy} busy, {len(now.workers) - busy} idle" if now.workers else "none running"
+    oldest = min([queue.oldest for queue in now.queues if queue.oldest is not None], default=None)
+    died, failed = now.failed
     tiles = [
-        _tile("Waiting", totals["pending"], "pending", url("/jobs", state="pending"), None),
-        _tile("Running", totals["processing"], "processing", url("/jobs", state="processing"), None),
-        _tile("Retrying", totals["failed"], "failed", url("/jobs", state="failed"), f"{failed:,} in the last hour"),
-        _tile("Completed", totals["completed"], "completed", url("/jobs", state="completed"), None),
-        _tile("Dead", totals["dead"], "dead", "/dlq", f"{died:,} in the last hour"),
-        _tile("Workers", len(workers), "busy" if busy else "idle", "/workers", people),
-    ]
+        _tile("Waiting", counts["pending"], "pending", url("/jobs", state="pending"),
+              join("oldest ", since(oldest, view.now, "{}")) if oldest is not None else None),
+        _tile("Running", counts["processing"], "processing", url("/jobs", state="processing"), _left(now.remaining)),
+        _tile("Retrying", counts["failed"], "failed", url("/jobs", state="failed"), f"{failed:,} in the last hour"),
+        _tile("Completed", counts["completed"], "completed", url("/jobs", state="completed"),
+              f"{past.counts.get('completed', 0):,} in the {name}"),
+        _tile("Dead", counts["dead"], "dead", "/dlq", f"{died:,} in the last hour"),
+        _tile("Workers", len(now.workers), "busy" if busy else "idle", "/workers", people),
+    ]  # fmt: skip
     return h("div", *tiles, class_="tiles")
 
 
@@ -98,96 +109,126 @@ def _tile(title: str, number: int, kind: str, target: str, note: Child) -> Marku
     )
 
 
-def _queues(view: View, counts: Counts, paused: Sequence[str | None]) -> Markup:
-    config = view.store.config()
-    limits = {key: str(value) for key, value in config.items() if key.endswith((".limit", ".rate"))}
-    noted = {key.rpartition(".")[0] for key in limits} | {queue for queue in paused if queue is not None}
-    names = [name for name in {**counts, **dict.fromkeys(sorted(noted))} if name in noted or any(counts[name].values())]
-    if not names:
+def _left(remaining: Remaining) -> str | None:
+    """How long all that waits and runs will take."""
+    if remaining.seconds is None:
+        return f"time left: {remaining.reason}"
+    return f"about {span(remaining.seconds)} left in all" if remaining.seconds else None
+
+
+# --- the charts -----------------------------------------------------------------------------------
+
+
+def _throughput(view: View, series: Sequence[tuple[float, Stats]], step: int, name: str) -> Markup:
+    points = [
+        (start, (("completed", stats.counts.get("completed", 0)), ("dead", stats.failures))) for start, stats in series
+    ]
+    done, failed = (sum(parts[place][1] for _, parts in points) for place in (0, 1))
+    label = f"In the {name}, {done:,} attempts completed and {failed:,} failed."
+    legend = _legend(("completed", f"{done:,} completed"), ("dead", f"{failed:,} failed"))
+    chart = charts.bars([(start, parts) for start, parts in points], step, label)
+    line = command(view.frame.shell.line("stats", "--since", periods.word(view, "1h")))
+    return panel(f"Attempts per {_step_name(step)}", legend, chart, line, kind="figure")
+
+
+def _durations(series: Sequence[tuple[float, Stats]], step: int, name: str) -> Markup:
+    times = [start for start, _ in series]
+    drawn = [
+        ("wait p95", [stats.wait(0.95) for _, stats in series]),
+        ("run p95", [stats.run(0.95) for _, stats in series]),
+        ("run p50", [stats.run(0.5) for _, stats in series]),
+    ]
+    longest = {kind: max([value for value in values if value], default=None) for kind, values in drawn}
+    said = [f"{kind} up to {span(value)}" for kind, value in longest.items() if value is not None]
+    label = f"In the {name}: {', '.join(said)}." if said else f"Nothing ran in the {name}."
+    legend = _legend(("wait", "wait, p95"), ("run95", "run, p95"), ("run50", "run, median"))
+    return panel("Waiting and running times", legend, charts.lines(times, step, drawn, label), kind="figure")
+
+
+def _legend(*entries: tuple[str, str]) -> Markup:
+    return h("ul", *[h("li", h("span", class_=f"key k-{kind}"), label) for kind, label in entries], class_="legend")
+
+
+def _step_name(step: int) -> str:
+    names = {60: "minute", 3600: "hour", 86400: "day"}
+    return names.get(step) or span(step).replace("m00s", " minutes").replace("h00m", " hours").replace("d00h", " days")
+
+
+# --- queues and jobs ------------------------------------------------------------------------------
+
+
+def _queues(view: View, now: Overview, period: Span, name: str) -> Markup:
+    listed = [queue for queue in now.queues if _is_used(queue, now)]
+    if not listed:
         start = command(view.frame.shell.line("enqueue", "--", "echo", "It works"))
         return panel("Queues", empty("No jobs yet. To add one, run:", start))
+    recent = history.series_by_queue(view.store, period, period.step(POINTS))
     rows: list[list[Child]] = []
-    for name in names[:MOST_QUEUES]:
-        by_state = counts.get(name) or dict.fromkeys(lifecycle.STATES, 0)
-        is_paused = name in paused
+    for queue in listed[:MOST_QUEUES]:
+        finished = [stats.finished for _, stats in recent.get(queue.name, ())]
+        label = f"{sum(finished):,} finished in the {name}"
+        is_paused = queue.is_paused and not now.is_paused
         rows.append(
             [
-                join(h("a", name, href=url("/jobs", queue=name), class_="queue"), _notes(name, is_paused, limits)),
-                _load(by_state),
-                *[_count(name, state, by_state[state]) for state in lifecycle.STATES],
+                join(h("a", queue.name, href=url("/jobs", queue=queue.name), class_="queue"), _notes(queue)),
+                charts.sparkline(finished, label) if any(finished) else None,
+                charts.gauge([(one, queue.counts[one]) for one in LOAD], _load(queue)),
+                *[_count(queue.name, one, queue.counts) for one in STATES],
+                _queue_left(queue),
                 h(
                     "span",
-                    action(
-                        view.frame, "resume" if is_paused else "pause", "Resume" if is_paused else "Pause", queue=name
-                    ),
-                    action(view.frame, "limits", "Limits", queue=name),
+                    action(view.frame, "resume" if is_paused else "pause", "Resume" if is_paused else "Pause",
+                           queue=queue.name),
+                    action(view.frame, "limits", "Limits", queue=queue.name),
                     class_="buttons",
                 ),
             ]
-        )
-    titles = ("Queue", "Load", ">Waiting", ">Running", ">Completed", ">Retrying", ">Dead", ">Cancelled", "")
-    more = f"{len(names) - MOST_QUEUES:,} more queues are not shown." if len(names) > MOST_QUEUES else None
+        )  # fmt: skip
+    titles = ("Queue", "Finished", "Load", ">Waiting", ">Running", ">Completed", ">Retrying", ">Dead", ">Cancelled",
+              ">Left", "")  # fmt: skip
+    more = f"{len(listed) - MOST_QUEUES:,} more queues are not shown." if len(listed) > MOST_QUEUES else None
+    names = [queue.name for queue in listed]
     return panel(
-        "Queues",
-        table("Queues", titles, rows, "queues", names[:MOST_QUEUES]),
-        h("p", more, class_="quiet") if more else None,
+        "Queues", table("Queues", titles, rows, "queues", names), h("p", more, class_="quiet") if more else None
     )
 
 
-def _notes(name: str, is_paused: bool, limits: Mapping[str, str]) -> Markup:
-    notes = [state("paused")] if is_paused else []
-    for word in ("limit", "rate"):
-        if f"{name}.{word}" in limits:
-            notes.append(h("span", f"{word} {limits[f'{name}.{word}']}", class_="chip"))
+def _is_used(queue: Queue, now: Overview) -> bool:
+    """Whether a queue has jobs, or something of its own that keeps them from running."""
+    is_paused = queue.is_paused and not now.is_paused
+    return any(queue.counts.values()) or is_paused or (queue.limit, queue.rate) != (None, None)
+
+
+def _notes(queue: Queue) -> Markup:
+    notes = [state("paused")] if queue.is_paused else []
+    if queue.limit is not None:
+        notes.append(h("span", f"limit {queue.limit}", class_="chip"))
+    if queue.rate is not None:
+        notes.append(h("span", f"rate {queue.rate}", class_="chip"))
     return each(notes)
 
 
-def _load(by_state: Mapping[str, int]) -> Markup:
-    parts = [(state, by_state[state]) for state in ("processing", "pending", "failed", "dead")]
-    label = ", ".join(f"{number:,} {state}" for state, number in parts if number) or "nothing to do"
-    return gauge(parts, label)
+def _load(queue: Queue) -> str:
+    return ", ".join(f"{queue.counts[one]:,} {one}" for one in LOAD if queue.counts[one]) or "nothing to do"
 
 
-def _count(queue: str, state: str, number: int) -> Child:
-    if not number:
+def _count(queue: str, name: str, counts: Mapping[str, int]) -> Child:
+    if not counts[name]:
         return h("span", "0", class_="none")
-    target = url("/dlq", queue=queue) if state == "dead" else url("/jobs", state=state, queue=queue)
-    return h(
-        "a", f"{number:,}", href=target, class_=f"s-{state}" if state in ("dead", "failed", "processing") else None
-    )
+    target = url("/dlq", queue=queue) if name == "dead" else url("/jobs", state=name, queue=queue)
+    look = f"s-{name}" if name in ("dead", "failed", "processing") else None
+    return h("a", f"{counts[name]:,}", href=target, class_=look)
 
 
-def _running(view: View, running: Sequence[tuple[lifecycle.Job, str | None]], total: int) -> Markup:
+def _queue_left(queue: Queue) -> Child:
+    if not queue.waiting and not queue.running:
+        return None
+    seconds, reason = queue.remaining
+    return h("span", reason, class_="quiet") if seconds is None else f"~{span(seconds)}"
+
+
+def _running(view: View, running: Sequence[Listed], total: int) -> Markup:
     if not running:
         return panel("Running now", empty("Nothing is running."))
     more = h("a", f"All {total:,}", href=url("/jobs", state="processing")) if total > len(running) else None
     return panel("Running now", job_table(view, running), more=more)
-
-
-def workers(view: View) -> tuple[str, Markup]:
-    """The workers, and what each is doing."""
-    store = view.store
-    rows, holders = fleet.live_workers(store), store.running()
-    heading = h("h1", "Workers")
-    if not rows:
-        start = command(view.frame.shell.line("worker", "start", "-c", "2"))
-        return "Workers", join(heading, empty("No worker is running. To start two, run:", start))
-    lines: list[list[Child]] = []
-    for row in rows:
-        id, started = holders.get(row.id) or (None, None)
-        link = h("a", id, href=url("/job", id=id), class_="id") if id else None
-        lines.append(
-            [
-                f"{row.id}",
-                state(row.state(id)),
-                link,
-                since(started, view.now, "{}"),
-                row.queues or "all",
-                f"{row.pid}",
-                since(row.started_at, view.now, "{}"),
-            ]
-        )
-    titles = (">Worker", "State", "Job", ">Since", "Queues", ">Pid", ">Up")
-    return "Workers", join(
-        heading, panel("Running", table("Workers", titles, lines, "workers", [row.id for row in rows]))
-    )

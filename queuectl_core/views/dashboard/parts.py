@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ...lifecycle import Job
     from ...records import Attempt
+    from ..facts import Busy
     from .markup import Child
     from .view import Frame, Shell
 
@@ -146,6 +147,30 @@ def remedy(shell: Shell, job: Job, reason: str | None) -> str | None:
     """The command that changes why a job waits; None if nothing but time does."""
     found = commands.remedy(job, reason)
     return None if found is None else shell.line(*found.words)
+
+
+def progress(busy: Busy) -> Markup | None:
+    """How far a running job is, and how long it will take; None if nothing is known."""
+    seconds, reason = busy.remaining
+    if busy.percent is None and seconds is None:
+        return None
+    words = []
+    if busy.percent is not None:
+        words.append(f"{busy.percent:.0f} %")
+    if seconds is not None:
+        words.append(
+            f"{span(seconds)} left" if reason == "reported" else f"about {span(seconds)} left, as it took before"
+        )
+    if busy.text:
+        words.append(busy.text)
+    label = ", ".join(words)
+    bar = None
+    if busy.percent is not None:
+        done = max(0.0, min(100.0, busy.percent))
+        bar = h("svg", h("rect", width="100", height="6", class_="track"),
+                h("rect", width=f"{done:.1f}", height="6", class_="f-processing"), viewBox="0 0 100 6", class_="gauge",
+                aria_hidden="true", preserveAspectRatio="none")  # fmt: skip
+    return h("span", bar, h("span", short(label)), class_="progress")
 
 
 def why(shell: Shell, job: Job, reason: str | None, now: float) -> Child:

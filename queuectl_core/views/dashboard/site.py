@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from . import actions
+from . import actions, failurepage
 from .joblist import dead, jobs
 from .jobpage import job
-from .overview import overview, workers
+from .overview import overview
+from .workerpage import workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     # Returns the title and the content; a title "" means that what the address names doesn't exist.
     Page = Callable[[View], Tuple[str, Markup]]
 
-PAGES: dict[str, Page] = {"/": overview, "/jobs": jobs, "/job": job, "/dlq": dead, "/workers": workers}
+PAGES: dict[str, Page] = {
+    "/": overview,
+    "/jobs": jobs,
+    "/job": job,
+    "/dlq": dead,
+    "/failures": failurepage.page,
+    "/workers": workers,
+}
 ACTION = "/do/"
 
 
