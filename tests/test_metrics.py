@@ -382,7 +382,7 @@ class TextfileTest(MetricsTestCase):
         self.assertTrue(os.path.islink(self.target))
         read(self.read("real.prom"), False)
 
-    def test_a_file_that_nobody_collects_is_pointed_out(self):
+    def test_a_file_that_is_not_collected_is_pointed_out(self):
         self.create_queue()
         result = self.run_cli("metrics", "--textfile", "queuectl.txt")
         self.assertIn("only files that end in .prom, not 'queuectl.txt'", result.stderr)

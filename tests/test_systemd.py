@@ -13,6 +13,7 @@ import sys
 import tempfile
 import unittest
 
+from tests.doc_runner import blocks
 from tests.harness import IS_ROOT, MARK, PROGRAM, QueueTestCase, wait_until
 
 SYSTEMD = "/lib/systemd/systemd"
@@ -298,6 +299,30 @@ class SystemdTest(QueueTestCase):
         self.systemctl("reload")
         self.systemctl("stop")
         self.assertEqual((self.show("Result"), self.show("NRestarts")), ("success", "0"))
+
+    def test_the_timer_for_monitoring_writes_its_file(self):
+        """The units of docs/monitoring.md, as its script writes them."""
+        self.enqueue("--", "true")
+        (script,) = [block.text for block in blocks("docs/monitoring.md") if "queuectl-metrics.timer <<" in block.text]
+        program = self.write("queuectl", f'#!/bin/sh\nexec {sys.executable} {PROGRAM} "$@"\n')
+        os.chmod(program, 0o755)
+        self.environment.update(PATH=f"{self.folder}:{self.environment['PATH']}", folder=self.folder)
+        subprocess.run(["/bin/sh", "-ec", script], env=self.environment, check=True)
+        extra = {"service": f"[Service]\nEnvironment=QUEUECTL_DB={self.db}\n", "timer": "[Timer]\nOnActiveSec=0\n"}
+        for kind, settings in extra.items():
+            name = f"queuectl-metrics.{kind}"
+            shutil.copy(os.path.join(self.home, ".config/systemd/user", name), self.machine.units)
+            os.mkdir(os.path.join(self.machine.units, f"{name}.d"))
+            with open(os.path.join(self.machine.units, f"{name}.d", "test.conf"), "w") as file:
+                file.write(settings)
+            self.addCleanup(self.machine.run, "systemctl", "stop", name)
+        self.unit = "queuectl-metrics.timer"
+        self.systemctl("start")
+        wait_until(lambda: "queuectl_jobs_added_total" in self.read("queuectl.prom"))
+        self.assertEqual(self.show("ActiveState"), "active")
+        self.unit = "queuectl-metrics.service"
+        wait_until(lambda: self.show("ActiveState") == "inactive")
+        self.assertEqual(self.show("Result"), "success")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-# Whoever collects the file is another user.
-EVERYONE_READS = 0o644
+EVERYONE_READS = 0o644  # The collector runs as another user.
 
 
 def metrics_arguments(parser: ArgumentParser) -> None:
@@ -58,7 +57,7 @@ def _replace(path: str, content: bytes) -> None:
         target = os.path.realpath(path)
         if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
             raise Refused(f"{quote(path)}: is not a regular file")
-        partial = f"{target}.{os.getpid()}"  # Doesn't end in .prom, so nobody collects it.
+        partial = f"{target}.{os.getpid()}"  # Doesn't end in .prom, so it isn't collected.
         file = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, EVERYONE_READS)
         try:
             with open(file, "wb") as stream:

@@ -33,8 +33,8 @@ FORMATS = {
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
     "prometheus": "text/plain; version=0.0.4; charset=utf-8",
 }
-# The buckets of histogram.py that end where one of ours does: each second power of two from 4 ms to 3 days, and each
-# power between 64 ms and 70 minutes.
+# The buckets of histogram.py whose ends are ours too: powers of two milliseconds from 64 ms to 70 minutes, and beyond
+# that, from 4 ms to 3 days, powers of four.
 ENDS = (4, 8, *range(12, 45, 2), 48, 52, 56)
 LONGEST_NAME = 200  # Characters of a queue's name, as in the schema.
 
