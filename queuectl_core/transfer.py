@@ -83,17 +83,19 @@ def _output(store: Reader, job: Job, attempt: int) -> list[list[object]]:
 # --- import --------------------------------------------------------------------------------------
 
 
-def import_jobs(store: Client, lines: Iterable[bytes], now: float) -> tuple[list[str], int]:
+def import_jobs(store: Client, lines: Iterable[bytes], now: float, tick: Callable[..., None]) -> tuple[list[str], int]:
     """Add the jobs in `lines`. Returns the ids of those added, and how many already existed.
 
-    `now` is in epoch seconds. Raises BadInput, which names the line, having changed nothing.
+    `now` is in epoch seconds. `tick(done, total, what)` is called after each job: 7 of 9 (None: unknown) "jobs read".
+    Raises BadInput, which names the line, having changed nothing.
     """
     added: list[str] = []
-    existing = 0
+    existing = count = 0
     # Parse into a file: there may be millions of jobs, and reading a slow pipe must not hold the write lock.
     with tempfile.TemporaryFile() as file:
-        for numbered in _read(lines, store.config(), now):
+        for count, numbered in enumerate(_read(lines, store.config(), now), 1):
             pickle.dump(numbered, file)
+            tick(count, None, "jobs read")
         file.seek(0)
         with store.transaction():
             for number, record in _load(file):
@@ -105,6 +107,7 @@ def import_jobs(store: Client, lines: Iterable[bytes], now: float) -> tuple[list
                     added.append(record.job.id)
                 else:
                     existing += 1
+                tick(len(added) + existing, count, "jobs imported")
     return added, existing
 
 

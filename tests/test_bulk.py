@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import redirect_stdout
-from io import BytesIO, TextIOWrapper
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import Callable
 
 from queuectl_core.cli.bulk import Acknowledgements, each
@@ -32,8 +32,10 @@ class BatchTest(QueueTestCase):
         commits = []
         store._connection.db.set_trace_callback(lambda text: commits.append(1) if text == "COMMIT" else None)
         printed = TextIOWrapper(BytesIO())
-        with redirect_stdout(printed), Acknowledgements("cancelled", is_bulk=True) as done:
+        said, done = StringIO(), Acknowledgements("cancelled", is_bulk=True)
+        with redirect_stdout(printed), redirect_stderr(said), done:
             self.assertEqual(each(store, [*ids, "unknown"], lambda id: store.cancel(id).id, done, is_bulk=True), 0)
+        self.assertEqual(said.getvalue(), "cancelled 1,000 jobs\n")
         self.assertEqual(printed.buffer.getvalue().decode().split(), list(ids))
         self.assertEqual(self.states(), {"cancelled": 1000})
         self.assertLess(len(commits), 300)  # On a slow machine, a batch holds few; never one each.

@@ -216,8 +216,8 @@ class BackupTest(WorkersTestCase):
         patch = (
             "from queuectl_core.store import copies\n"
             "real = copies._copy\n"
-            "def make_copy(store, partial):\n"
-            "    real(store, partial)\n"
+            "def make_copy(store, partial, report):\n"
+            "    real(store, partial, report)\n"
             f"    with open({copy!r}, 'x') as file:\n"
             "        file.write('precious')\n"
             "copies._copy = make_copy"

@@ -217,7 +217,7 @@ class RestoreTest(FileTestCase):
             return 1
 
         with self.assertRaisesRegex(Refused, "added meanwhile"):
-            copies.restore(self.db, self.copy, examine)
+            copies.restore(self.db, self.copy, examine, lambda *_: None)
         self.assertEqual(self.ids(), {"old", "new"})
 
     def test_no_other_program_gets_in_during_a_restore(self):
@@ -236,7 +236,7 @@ class RestoreTest(FileTestCase):
 
         tries: list[bool] = []
         with mock.patch("queuectl_core.store.copies._version", version):
-            copies.restore(self.db, self.copy, lambda: None)
+            copies.restore(self.db, self.copy, lambda: None, lambda *_: None)
         self.assertEqual(tries, [True, True])
 
     def test_restore_replaces_a_damaged_or_missing_file_and_keeps_what_is_left_of_it(self):
@@ -387,6 +387,26 @@ class SpaceTest(FileTestCase):
         self.assertLess(os.path.getsize(self.db), 600_000)
         self.assertEqual(self.states(), {"completed": 1})
         self.audit()
+
+    def test_compact_by_itself_deletes_no_job_and_returns_all_space(self):
+        self.fill(10)
+        self.run_cli("prune", "--keep", "2")
+        self.run_statements("PRAGMA auto_vacuum = NONE", "VACUUM")
+        self.run_cli("prune", "--keep", "1")
+        before = self.size()
+        said = self.run_cli("prune", "--compact").stderr
+        self.assertRegex(said, r"^returned \d.* to the disk; the file takes \d.* KiB\n$")
+        self.assertLess(self.size(), before)
+        self.assertEqual(self.states(), {"completed": 1})
+        self.run_cli("prune", "--compact", "--dry-run", code=2)
+        self.run_cli("prune", "--compact", "-s", "completed")
+        self.assertEqual(self.states(), {})
+
+    def test_prune_names_the_space_that_it_cannot_return(self):
+        self.fill(10)
+        self.run_statements("PRAGMA auto_vacuum = NONE", "VACUUM")
+        said = r"^deleted 10 jobs; \d.* MiB stay unused in the file; to return them, run: queuectl prune --compact\n$"
+        self.assertRegex(self.run_cli("prune").stderr, said)
 
     def trace(self, *words: str) -> list[str]:
         """The system calls of a command that change files or names, in order."""

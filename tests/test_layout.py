@@ -84,7 +84,8 @@ ORDER = {
         "queue_file",
         "hints",
         "parser plain",
-        "tables bulk jobstream output",
+        "tables jobstream output progress obstacle",
+        "bulk silence",
         "columns",
         "enqueue jobs status stats report logs wait cancel queues prune workers schedules config doctor backup transfer"
         " install metrics completion manual top dashboard",

@@ -107,7 +107,7 @@ class CancelRetryEditPruneTest(ShellTestCase):
         patch = "Store.unfinished_ids = lambda *_: ['done', 'waiting']"  # As if `done` had just finished.
         words = patched(patch, "cancel", "--all")
         result = subprocess.run(words, env=self.environment, capture_output=True, check=False)
-        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, b"waiting\n", b""))
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, b"waiting\n", b"cancelled 1 job\n"))
         self.sh("queuectl cancel done", code=1)  # Naming a finished job is an error.
 
     def test_control_characters_in_ids_never_reach_a_terminal(self):
@@ -123,7 +123,27 @@ class CancelRetryEditPruneTest(ShellTestCase):
         self.assertEqual(self.on_terminal("queuectl cancel --all"), "cancelled 1 job\n")
         # Pipes get the exact id.
         self.assertEqual(self.run_cli("prune", "-s", "cancelled", "--dry-run").stdout, hostile + "\n")
-        self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl prune -s cancelled"))
+        self.assertIn("x\\x1b[31m\\ny", self.on_terminal("queuectl prune -s cancelled --ids"))
+
+    def test_bulk_commands_count_on_a_terminal_and_name_ids_in_a_pipe_or_if_asked(self):
+        self.sh("seq 3 | queuectl enqueue --max-retries 0 --each 'exit {}' -")
+        self.sh("queuectl worker start --drain --foreground", code=1)
+        ids = self.run_cli("dlq", "purge", "--all", "--dry-run").lines
+        self.assertEqual(len(ids), 3)
+        commands = {"dlq retry --all": "retrying", "cancel --all": "cancelled", "prune -s cancelled": "deleted"}
+        for command, verb in commands.items():
+            with self.subTest(command):
+                count = rf"{verb} 3 jobs(; .*)?\n$"
+                self.run_cli("backup", "--force", "copy")
+                self.assertRegex(self.on_terminal(f"queuectl {command}"), "^" + count)
+                self.run_cli("restore", "--force", "copy")
+                shown = self.on_terminal(f"queuectl {command} --ids")
+                self.assertRegex(shown, "^" + "\n".join(ids) + "\n" + count)
+                self.run_cli("restore", "--force", "copy")
+                piped = self.sh(f"queuectl {command}")
+                self.assertEqual(piped.lines, ids)
+                self.assertRegex(piped.stderr, "^" + count)
+                self.assertEqual(self.sh(f"queuectl --quiet {command}").stderr, "")
 
     def test_cancel_takes_either_ids_or_a_queue_or_all(self):
         for id, queue in (("a", "x"), ("b", "default"), ("c", "x")):

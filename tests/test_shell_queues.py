@@ -185,6 +185,28 @@ class QueueTest(ShellTestCase):
         self.sh("queuectl resume; queuectl wait a c; queuectl resume")
         self.assertFalse(self.run_cli("status", "--json").json["paused"])
 
+    def test_pause_and_resume_say_what_they_did_and_what_to_type_next(self):
+        self.sh("seq 1200 | queuectl enqueue -q mail -")
+        for command, said in (
+            ("pause mail", "paused queue mail, with 1,200 waiting jobs; to resume, run: queuectl resume mail"),
+            ("pause mail", "queue mail is already paused"),
+            ("pause none", "paused queue none, with no waiting jobs; to resume, run: queuectl resume none"),
+            ("pause", "paused all queues, with 1,200 waiting jobs; to resume, run: queuectl resume"),
+            ("pause", "all queues are already paused"),
+            ("resume none", "resumed queue none, but all queues are paused; to resume them, run: queuectl resume"),
+            ("resume x", "queue x was not paused by itself, but all queues are paused; to resume them, run: queuectl"
+             " resume"),
+            ("resume", "resumed all queues, with 1,200 waiting jobs; no worker is running; run: queuectl worker start"),
+            ("resume", "no queue is paused"),
+            ("resume x", "queue x is not paused"),
+        ):  # fmt: skip
+            self.assertEqual(self.sh(f"queuectl {command}").stderr, said + "\n")
+        self.start_workers("-q", "other")
+        self.enqueue("--id", "a", "-q", "other", "sleep 60")
+        self.wait_for_state("a", "processing")
+        said = self.sh("queuectl pause other").stderr
+        self.assertIn("with no waiting jobs; 1 running job will finish; to resume", said)
+
 
 class DrainTest(ShellTestCase):
     def drain(self, *options: str, code: int = 0) -> None:

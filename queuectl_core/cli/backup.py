@@ -9,8 +9,13 @@ from ..errors import BadInput, DatabaseDamaged, Refused
 from ..store import bell, copies
 from ..store.reader import Reader
 from ..workers import fleet
+from .progress import Progress
 from .queue_file import open_reader, queue_path
-from .terminal import counted, tell
+from .terminal import counted, size, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +30,11 @@ def backup_arguments(parser: ArgumentParser) -> None:
 def backup(args: Namespace) -> int:
     if not args.file:
         raise BadInput("FILE: must not be empty")
-    with open_reader(args) as store:
-        copies.backup(store, args.file, args.force)
+    with open_reader(args) as store, Progress() as progress:
+        copies.backup(store, args.file, args.force, _reporter(progress))
         target = os.path.abspath(args.file)
-        tell(f"Backed up to {target}. Don't run workers on both: pending jobs would run twice.")
+    bytes = size(os.path.getsize(target))
+    tell(f"Backed up to {target} ({bytes}). Don't run workers on both: pending jobs would run twice.")
     return 0
 
 
@@ -53,13 +59,24 @@ def restore(args: Namespace) -> int:
             _confirm(f"{path} also has tables of another program, which the backup replaces")
         return jobs
 
-    aside = copies.restore(path, args.file, examine)
+    with Progress() as progress:
+        aside = copies.restore(path, args.file, examine, _reporter(progress))
     if aside:
         tell(f"{path} was damaged; what is left of it is now {aside}")
     with Reader(path) as store:
         jobs = sum(sum(states.values()) for states in store.counts().values())
     tell(f"Restored {counted(jobs, 'job')} from {os.path.abspath(args.file)}.")
     return 0
+
+
+def _reporter(progress: Progress) -> Callable[[int, int], None]:
+    """What shows how much of a file was copied."""
+
+    def report(done: int, total: int) -> None:
+        share = done / max(1, total)
+        progress.show(f"{share:.0%} copied" if share < 1 else "checking the copy", share, is_last=share == 1)
+
+    return report
 
 
 def _refuse_listeners(path: str) -> None:

@@ -7,11 +7,12 @@ import time
 
 from .. import values
 from ..errors import BadInput, Refused
+from .progress import Progress, goes_to_file
 from .terminal import complain, counted, print_id, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterator, Sequence
 
     from ..store.client import Client
@@ -36,27 +37,42 @@ def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequ
     return selected
 
 
-class Acknowledgements:
-    """Prints the id of each job that was changed; on a terminal, just their number if the user didn't name them."""
+def ids_argument(parser: ArgumentParser) -> None:
+    """Add --ids."""
+    help = "print the id of each job, as in a pipe; by default, a terminal shows how many there are"
+    parser.add_argument("--ids", action="store_true", dest="shows_ids", help=help)
 
-    def __init__(self, verb: str, is_bulk: bool) -> None:
+
+class Acknowledgements:
+    """Prints the id of each job that was changed, and how many there were if the user didn't name them.
+
+    On a terminal, those that the user didn't name are only counted, unless --ids was given.
+    """
+
+    def __init__(self, verb: str, is_bulk: bool, shows_ids: bool = False) -> None:
         """`verb`: what was done to them, such as "cancelled"."""
-        self._verb = verb
-        self._is_counted = is_bulk and sys.stdout.isatty()
-        self._count = 0
+        self.verb = verb
+        self._is_bulk = is_bulk
+        self.shows_ids = shows_ids or not is_bulk or not sys.stdout.isatty()
+        self.count = 0
+        self.note = ""  # To add to the message.
 
     def add(self, id: str) -> None:
         """This job's change is on disk."""
-        self._count += 1
-        if not self._is_counted:
+        self.count += 1
+        if self.shows_ids:
             print_id(id)
+
+    def progress(self) -> Progress:
+        """A line of progress, unless the ids are on the terminal or go to a program that may draw there."""
+        return Progress(not self.shows_ids or goes_to_file(1))
 
     def __enter__(self) -> Acknowledgements:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_counted and self._count:  # After Ctrl-C too.
-            tell(f"{self._verb} {counted(self._count, 'job')}")
+        if self._is_bulk and self.count:  # After Ctrl-C too.
+            tell(f"{self.verb} {counted(self.count, 'job')}{self.note}")
 
 
 def each(
@@ -72,17 +88,20 @@ def each(
     so one that has changed meanwhile isn't an error.
     """
     code = 0
-    left = iter(dict.fromkeys(ids))
-    while True:
-        acted, refused, is_over = _batch(store, left, act)
-        for id in acted:
-            done.add(id)
-        for refusal in () if is_bulk else refused:
-            complain(f"queuectl: {refusal}")
-            code = refusal.exit_code
-        if is_over:
-            return code
-        time.sleep(BREATH)
+    unique = dict.fromkeys(ids)
+    left = iter(unique)
+    with done.progress() as progress:
+        while True:
+            acted, refused, is_over = _batch(store, left, act)
+            for id in acted:
+                done.add(id)
+            for refusal in () if is_bulk else refused:
+                complain(f"queuectl: {refusal}")
+                code = refusal.exit_code
+            progress.count(done.count, len(unique), f"jobs {done.verb}")
+            if is_over:
+                return code
+            time.sleep(BREATH)
 
 
 def _batch(

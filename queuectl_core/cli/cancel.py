@@ -7,7 +7,7 @@ import time
 
 from .. import values
 from ..errors import Refused
-from .bulk import Acknowledgements, each, selected_ids
+from .bulk import Acknowledgements, each, ids_argument, selected_ids
 from .queue_file import open_store, own_job
 from .terminal import complain, tell
 
@@ -26,6 +26,7 @@ def cancel_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="an unfinished job")
     parser.add_argument("--all", action="store_true", help="all unfinished jobs")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="all unfinished jobs in this queue")
+    ids_argument(parser)
 
 
 def cancel(args: Namespace) -> int:
@@ -36,7 +37,7 @@ def cancel(args: Namespace) -> int:
             ids = [*(id for id in ids if id != own.id), own.id]  # Last: that ends this command.
         ending: list[Job] = []
         is_bulk = not args.ids
-        with Acknowledgements("cancelled", is_bulk) as done:
+        with Acknowledgements("cancelled", is_bulk, args.shows_ids) as done:
             code = each(store, ids, lambda id: _cancel(store, id, ending), done, is_bulk)
             # Request every cancellation before waiting for the first, so that the jobs stop in parallel.
             for job in ending:

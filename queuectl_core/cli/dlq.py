@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import values
 from ..errors import BadInput, Refused
-from .bulk import Acknowledgements, each, selected_ids
+from .bulk import Acknowledgements, each, ids_argument, selected_ids
 from .jobs import list_jobs, search_arguments
 from .prune import shrink
 from .queue_file import open_client
@@ -31,12 +31,13 @@ def dlq_retry_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all dead jobs")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="all dead jobs in this queue")
     parser.add_argument("--like", metavar="GROUP", help="all dead jobs of a group of 'queuectl failures'")
+    ids_argument(parser)
 
 
 def dlq_retry(args: Namespace) -> int:
     with open_client(args) as store:
         ids = _selected(args, store)
-        with Acknowledgements("retrying", not args.ids) as done:
+        with Acknowledgements("retrying", not args.ids, args.shows_ids) as done:
             return each(store, ids, lambda id: store.revive(id, only_dead=True), done)
 
 
@@ -62,8 +63,9 @@ def dlq_purge_arguments(parser: ArgumentParser) -> None:
 def dlq_purge(args: Namespace) -> int:
     with open_client(args) as store:
         ids = _selected(args, store)
-        with Acknowledgements("deleted", not args.ids and not args.dry_run) as done:
+        verb = "would delete" if args.dry_run else "deleted"
+        with Acknowledgements(verb, not args.ids, args.shows_ids or args.dry_run) as done:
             code = each(store, ids, lambda id: store.purge(id, args.dry_run), done)
-        if not args.dry_run:
-            shrink(store)
+            returned = "" if args.dry_run else shrink(store)
+            done.note = returned and f"; {returned}"
     return code

@@ -113,7 +113,7 @@ def _disk(store: Reader) -> Finding:
     if left < LOW_DISK:
         return Finding("disk", "wrong", text, "free some: without space, nothing can be enqueued or settled")
     if unused > max(MUCH_UNUSED, used // 2):
-        advice = "new jobs will use it; to return it now, run: queuectl prune --compact (deletes completed jobs)"
+        advice = "new jobs will use it; to return it now, run: queuectl prune --compact"
         return Finding("disk", "note", text, advice)
     return Finding("disk", "ok", text, None)
 

@@ -299,9 +299,11 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
 
         template = Template(values.command(args.each, "--each"), "--each")
     from .jobstream import JobParser, records  # Deferred: a single job doesn't need it.
+    from .progress import Progress, goes_to_file, seconds
+    from .terminal import counted, tell
 
-    fd = _open(args.file)
-    with open_intake(args) as store:
+    fd, count = _open(args.file), 0
+    with open_intake(args) as store, Progress(goes_to_file(1) and not os.isatty(fd)) as progress:
         store.expect_large_transactions()
         parser = JobParser(fields, OPTIONS, template)
         batches = records(fd, b"\0" if args.null else b"\n")
@@ -324,8 +326,12 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
                     jobs = jobs[: refusal.index]
                 except BrokenPipeError:
                     return OUTPUT_CLOSED
+            count += len(jobs)
+            progress.count(count, None, "jobs enqueued")
             if problem:
                 raise problem
+        if progress.is_shown:
+            tell(f"enqueued {counted(count, 'job')} in {seconds(progress.elapsed())}")
     return 0
 
 

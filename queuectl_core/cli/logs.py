@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 
 from .. import values
 from ..errors import BadInput, Refused
 from ..lifecycle import FINISHED, Job
 from .output import OutputReader, last_lines
 from .queue_file import open_reader
+from .silence import Silence, of_all, of_job
 from .tables import attempt_title
-from .terminal import tell
+from .terminal import tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from ..store.reader import Reader
 
-POLL = 0.02  # Seconds.
 
 
 def logs_arguments(parser: ArgumentParser) -> None:
@@ -52,8 +53,8 @@ def logs(args: Namespace) -> int:
             raise BadInput(
                 "logs needs the id of a job; to find it, run: queuectl list; to follow running jobs: queuectl logs -f"
             )
-        with open_reader(args) as store:
-            _FollowAll(store, streams, lines).run()
+        with open_reader(args) as store, Silence(store) as silence:
+            _FollowAll(store, silence, streams, lines).run()
     with open_reader(args) as store:
         job = store.get(args.id)
         if number is not None and number > job.last_attempt:
@@ -65,7 +66,8 @@ def logs(args: Namespace) -> int:
         reader = OutputReader(store, job, number or max(job.last_attempt, 1), streams)
         _write(last_lines(reader.read(), lines))
         if args.follow:
-            _follow(store, job, reader, one_attempt=number is not None)
+            with Silence(store) as silence:
+                _follow(store, silence, job, reader, one_attempt=number is not None)
         elif job.last_attempt == 0:
             tell(f"job {job.id} has not run yet")
     return 0
@@ -85,35 +87,34 @@ def _write_all_attempts(store: Reader, job: Job, streams: tuple[int, ...], lines
 
 def _write(data: bytes) -> None:
     if data:
+        terminal.erase()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
 
-def _follow(store: Reader, job: Job, reader: OutputReader, one_attempt: bool) -> None:
+def _follow(store: Reader, silence: Silence, job: Job, reader: OutputReader, one_attempt: bool) -> None:
     """Write output until the job finishes or, with `one_attempt`, until the attempt ends."""
     while True:
         version = store.data_version()
         job = store.get(job.id)  # Read before the output, so that its end is not missed.
-        _write(reader.read())
+        data = reader.read()
+        _write(data)
+        silence.heard(data)
         if reader.is_behind(job) and not one_attempt:
             reader.next_attempt()
         elif job.state in FINISHED or reader.is_behind(job):
             return
         else:
-            _sleep_until_change(store, version)
-
-
-def _sleep_until_change(store: Reader, version: int) -> None:
-    while store.data_version() == version:
-        time.sleep(POLL)
+            silence.wait(version, partial(of_job, store, job.id))
 
 
 class _FollowAll:
     """Follows the output of all jobs, each line prefixed with the job's id."""
 
-    def __init__(self, store: Reader, streams: tuple[int, ...], lines: int | None) -> None:
+    def __init__(self, store: Reader, silence: Silence, streams: tuple[int, ...], lines: int | None) -> None:
         """For jobs already running, start with the last `lines` lines of their output (None: all)."""
         self._store = store
+        self._silence = silence
         self._streams = streams
         self._lines = lines
         self._began = time.time()
@@ -132,7 +133,8 @@ class _FollowAll:
             for job in jobs:
                 self._write_job(job)
             self._lines = None
-            _sleep_until_change(self._store, version)
+            running = sum(job.state == "processing" for job in jobs)
+            self._silence.wait(version, partial(of_all, self._store, running))
 
     def _write_job(self, job: Job) -> None:
         """Write a job's new output, including that of attempts since the last call."""
@@ -155,7 +157,9 @@ class _FollowAll:
         *lines, rest = (rest + last_lines(reader.read(), self._lines)).split(b"\n")
         self._open[seq] = reader, rest
         prefix = values.escape(reader.id).encode() + b" | "
-        _write(b"".join(prefix + line + b"\n" for line in lines))
+        data = b"".join(prefix + line + b"\n" for line in lines)
+        _write(data)
+        self._silence.heard(data)
 
     def _write_rest(self, seq: int) -> None:
         """Write the rest of an attempt that has ended, including a last line without a newline."""

@@ -7,24 +7,25 @@ import time
 from .. import values
 from ..errors import BadInput
 from ..lifecycle import FINISHED
-from .bulk import BREATH, HOLD
+from .bulk import BREATH, HOLD, Acknowledgements, ids_argument
+from .progress import Progress
 from .queue_file import open_client
-from .terminal import print_id, size, tell
+from .terminal import size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
 
     from ..store.client import Client
 
 BATCH = 1000  # Most jobs per transaction.
 PATIENCE = 2.0  # Seconds to wait for programs that prevent emptying the log.
+NOTABLE = 1024**2  # Bytes. Less unused space isn't worth a hint.
 
 
 def prune_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--older-than", metavar="DURATION", default="0", help="only jobs that finished longer ago than this"
-    )
+    parser.add_argument("--older-than", metavar="DURATION", help="only jobs that finished longer ago than this")
     parser.add_argument(
         "-s",
         "--state",
@@ -35,11 +36,13 @@ def prune_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--keep", metavar="N", help="keep the N most recently finished jobs in each state")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
+    ids_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; print the ids that would be deleted")
     parser.add_argument(
         "--compact",
         action="store_true",
-        help="then rewrite the whole file without unused space; nothing else can write meanwhile",
+        help="return all unused space by rewriting the file; nothing else can write meanwhile. By itself, this deletes"
+        " no job",
     )
 
 
@@ -55,34 +58,64 @@ def _state(word: str) -> str:
 
 
 def prune(args: Namespace) -> int:
-    age = values.duration(args.older_than, "--older-than")
+    if args.compact and args.dry_run:
+        raise BadInput("--compact: cannot be used together with --dry-run")
+    deletes = not args.compact or bool(args.older_than or args.state or args.keep is not None or args.queue)
+    age = 0.0 if args.older_than is None else values.duration(args.older_than, "--older-than")
     keep = 0 if args.keep is None else values.whole(args.keep, "--keep", 0)
     queue = None if args.queue is None else values.name(args.queue, "--queue")
     states = dict.fromkeys(map(_state, args.state or ["completed"]))
     before = time.time() - age
-    with open_client(args) as store:
-        for state in states:
-            remaining = len(store.prune(state, before, queue, dry_run=True)) - keep
-            while remaining > 0:
-                limit = remaining if args.dry_run else min(remaining, BATCH)
-                ids = store.prune(state, before, queue, limit, args.dry_run)
-                for id in ids:
-                    print_id(id)
-                remaining = 0 if args.dry_run or not ids else remaining - len(ids)
-                if remaining:
-                    time.sleep(BREATH)
-        if not args.dry_run:
-            shrink(store, args.compact)
+    done = Acknowledgements("would delete" if args.dry_run else "deleted", True, args.shows_ids or args.dry_run)
+    with open_client(args) as store, done:
+        if deletes:
+            numbers = {state: max(0, len(store.prune(state, before, queue, dry_run=True)) - keep) for state in states}
+            with done.progress() as progress:
+                for state, number in numbers.items():
+                    for ids in _batches(store, (state, before, queue), number, args.dry_run):
+                        for id in ids:
+                            done.add(id)
+                        progress.count(done.count, sum(numbers.values()), "jobs deleted")
+        returned = "" if args.dry_run else shrink(store, args.compact)
+        done.note = returned and f"; {returned}"
+        if deletes and not done.count:
+            tell(f"no jobs to delete{done.note}")
+        elif not deletes:
+            tell(returned)
     return 0
 
 
-def shrink(store: Client, is_rewritten: bool = False) -> None:
-    """Return unused space to the file system: in short transactions, or by rewriting the file."""
+def _batches(store: Client, which: tuple[str, float, str | None], number: int, is_dry: bool) -> Iterator[list[str]]:
+    """Delete so many jobs of a state that finished before a time, in a queue; yields the ids in each transaction."""
+    while number > 0:
+        ids = store.prune(*which, number if is_dry else min(number, BATCH), is_dry)
+        if not ids:
+            return
+        yield ids
+        number = 0 if is_dry else number - len(ids)
+        if number:
+            time.sleep(BREATH)
+
+
+def shrink(store: Client, is_rewritten: bool = False) -> str:
+    """Return unused space to the file system: in short transactions, or by rewriting the file.
+
+    Returns what to say about it, such as "returned 1.2 MiB to the disk".
+    """
     before = store.file_size() + store.wal_size()
+    unused = store.free_size()
+    with Progress(patience=0 if is_rewritten else PATIENCE) as progress:
+        if is_rewritten:
+            progress.show("rewriting the file")
+            store.compact()
+        while store.give_back(HOLD):
+            progress.show(f"returning space: {size(store.free_size())} left", 1 - store.free_size() / max(1, unused))
+            time.sleep(BREATH)
+        store.fold(PATIENCE)
+    now, unused = store.file_size() + store.wal_size(), store.free_size()
+    text = f"returned {size(before - now)} to the disk" if now < before else ""
     if is_rewritten:
-        store.compact()
-    while store.give_back(HOLD):
-        time.sleep(BREATH)
-    store.fold(PATIENCE)
-    if is_rewritten:
-        tell(f"{store.path}: {size(before)} before, {size(store.file_size() + store.wal_size())} now")
+        return f"{text or 'no space to return'}; the file takes {size(now)}"
+    if unused >= NOTABLE:
+        return f"{size(unused)} stay unused in the file; to return them, run: queuectl prune --compact"
+    return text

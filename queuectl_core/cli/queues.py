@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .. import values
+from ..workers import fleet
 from .queue_file import open_client
-from .terminal import tell
+from .terminal import counted, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from ..store.reader import Reader
 
 
 def pause_arguments(parser: ArgumentParser) -> None:
@@ -18,8 +21,16 @@ def pause_arguments(parser: ArgumentParser) -> None:
 def pause(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
     with open_client(args, creates=True) as store:
-        if not store.pause(queue):
-            tell("all queues are already paused" if queue is None else f"queue {queue} is already paused")
+        was_paused = not store.pause(queue)
+        waiting, running = _unfinished(store, queue)
+    if was_paused:
+        tell("all queues are already paused" if queue is None else f"queue {queue} is already paused")
+        return 0
+    from shlex import quote  # Deferred: most commands quote nothing.
+
+    ending = f"; {counted(running, 'running job')} will finish" if running else ""
+    command = "queuectl resume" if queue is None else f"queuectl resume {quote(queue)}"
+    tell(f"paused {_named(queue)}, {_with(waiting)}{ending}; to resume, run: {command}")
     return 0
 
 
@@ -29,8 +40,31 @@ resume_arguments = pause_arguments
 def resume(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
     with open_client(args) as store:
-        if not store.resume(queue):
-            tell("no queue is paused" if queue is None else f"queue {queue} was not paused individually")
-        if queue is not None and None in store.paused():
-            tell("all queues are still paused; to resume them, run: queuectl resume")
+        was_paused = store.resume(queue)
+        waiting, _ = _unfinished(store, queue)
+        all_paused = None in store.paused()
+        has_worker = bool(fleet.live_workers(store))
+    if all_paused:
+        problem = f"resumed queue {queue}" if was_paused else f"queue {queue} was not paused by itself"
+        tell(f"{problem}, but all queues are paused; to resume them, run: queuectl resume")
+    elif not was_paused:
+        tell("no queue is paused" if queue is None else f"queue {queue} is not paused")
+    else:
+        hint = "; no worker is running; run: queuectl worker start" if waiting and not has_worker else ""
+        tell(f"resumed {_named(queue)}, {_with(waiting)}{hint}")
     return 0
+
+
+def _unfinished(store: Reader, queue: str | None) -> tuple[int, int]:
+    """How many jobs of a queue, or of all (None), are waiting and running."""
+    counts = [states for name, states in store.counts().items() if queue in (None, name)]
+    waiting = sum(states["pending"] + states["failed"] for states in counts)
+    return waiting, sum(states["processing"] for states in counts)
+
+
+def _named(queue: str | None) -> str:
+    return "all queues" if queue is None else f"queue {queue}"
+
+
+def _with(waiting: int) -> str:
+    return f"with {counted(waiting, 'waiting job')}" if waiting else "with no waiting jobs"

@@ -16,6 +16,7 @@ class Terminal:
     def __init__(self) -> None:
         self.quiet = False
         self.color = "auto"
+        self._is_drawn = False  # Whether a line of progress is on the terminal.
 
     def tell(self, text: str) -> None:
         """Print a message to stderr, unless --quiet was given."""
@@ -26,10 +27,29 @@ class Terminal:
         """Print an error message to stderr."""
         from ..values import escape
 
+        self.erase()
         try:
             print(escape(text), file=sys.stderr)
         except OSError:
             pass  # Whether stderr can be written doesn't change what happened.
+
+    def draw(self, line: str) -> None:
+        """Draw a line of progress on stderr, over the last one."""
+        self._is_drawn = True
+        self._write(f"\r{line}\033[K")
+
+    def erase(self) -> None:
+        """Erase the line of progress, if there is one."""
+        if self._is_drawn:
+            self._is_drawn = False
+            self._write("\r\033[K")
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:
+            pass  # As in complain.
 
     def shows_progress(self) -> bool:
         """Whether to draw progress on stderr."""
@@ -70,8 +90,8 @@ complain = terminal.complain
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and its noun, such as "1 job" or "3 jobs"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """A number and its noun, such as "1 job" or "5,000 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size(number: int) -> str:

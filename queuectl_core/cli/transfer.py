@@ -7,8 +7,10 @@ import time
 
 from .. import values
 from ..errors import BadInput
+from .bulk import ids_argument
+from .progress import Progress, goes_to_file, seconds
 from .queue_file import open_client, open_reader
-from .terminal import counted, tell
+from .terminal import counted, print_id, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,27 +32,36 @@ def export_jobs(args: Namespace) -> int:
 
     from .. import transfer
 
-    with open_reader(args) as store:
-        for job in transfer.export_jobs(store):
+    count = 0
+    with open_reader(args) as store, Progress(goes_to_file(1)) as progress:
+        total = sum(sum(states.values()) for states in store.counts().values())
+        for count, job in enumerate(transfer.export_jobs(store), 1):
             sys.stdout.write(json.dumps(job) + "\n")
+            progress.count(count, total, "jobs exported")
+        if progress.is_shown:
+            sys.stdout.flush()
+            tell(f"exported {counted(count, 'job')} in {seconds(progress.elapsed())}")
     return 0
 
 
 def import_jobs_arguments(parser: ArgumentParser) -> None:
     parser.description = IMPORT
     parser.add_argument("file", nargs="?", metavar="FILE", help="the file to read (default: standard input)")
+    ids_argument(parser)
 
 
 def import_jobs(args: Namespace) -> int:
     from .. import transfer
 
-    with open_client(args, creates=True) as store:
+    with open_client(args, creates=True) as store, Progress() as progress:
         try:
             with open(0 if args.file in (None, "-") else args.file, "rb") as file:
-                added, skipped = transfer.import_jobs(store, file, time.time())
+                added, skipped = transfer.import_jobs(store, file, time.time(), progress.count)
         except OSError as error:
             raise BadInput(f"{values.quote(args.file)}: {error.strerror}") from None
-    for id in added:
-        print(id)
-    tell(f"imported {counted(len(added), 'job')}; skipped {skipped} that already exist")
+    if args.shows_ids or not sys.stdout.isatty():
+        for id in added:
+            print_id(id)
+    there = f"; skipped {skipped:,} that already exist{'s' if skipped == 1 else ''}" if skipped else ""
+    tell(f"imported {counted(len(added), 'job')}{there}")
     return 0

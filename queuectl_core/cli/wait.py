@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import select
-import sys
 import time
 
 from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
 from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
+from .obstacle import NO_WORKER, obstacle
+from .progress import Progress, seconds
 from .queue_file import open_reader, own_job
-from .terminal import counted, tell, terminal
+from .terminal import counted, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 POLL = 0.004  # Seconds between reads of `data_version`, which take about 10 µs each.
 RECHECK = 1.0  # Seconds between checks of all jobs, for what `finished_since` misses, such as deleted jobs.
-MAX_BAR_WIDTH = 30  # Columns.
 
 
 def wait_arguments(parser: ArgumentParser) -> None:
@@ -53,7 +53,14 @@ def wait(args: Namespace) -> int:
     with open_reader(args, may_be_unused=not given) as store:
         waiting = _Waiting(store, args.json)
         waiting.add(given if args.ids else waiting.others(store.unfinished_ids(queue)))
-        return waiting.wait(stream, deadline)
+        with waiting.progress:
+            try:
+                code = waiting.wait(stream, deadline)
+            except KeyboardInterrupt:
+                waiting.conclude()
+                raise
+            waiting.conclude()
+            return code
 
 
 class _Waiting:
@@ -71,7 +78,8 @@ class _Waiting:
         self._checked_at = self._recheck_at = self._earliest_recheck = 0.0
         self._stuck: set[int] = set()  # Known only after a check of all jobs.
         self._obstacle: str | None = None
-        self._bar = _Bar()
+        self._told = False  # That there is no worker.
+        self.progress = Progress(patience=0)
         self._own = own = own_job(store)
         self._dependents = store.dependents(own) if own else set()
 
@@ -81,7 +89,9 @@ class _Waiting:
         others = [id for id in ids if not own or (id != own.id and id not in self._dependents)]
         if own and len(others) < len(ids):
             waiters = len(ids) - len(others) - (own.id in ids)
-            tell(f"leaving out job {own.id}, which runs this{f', and {waiters} that wait for it' if waiters else ''}")
+            verb = "waits" if waiters == 1 else "wait"
+            those = f", and {waiters:,} that {verb} for it" if waiters else ""
+            tell(f"leaving out job {own.id}, which runs this{those}")
         return others
 
     def add(self, ids: Sequence[str]) -> None:
@@ -113,14 +123,37 @@ class _Waiting:
                 stream = None if stream.at_end else stream
             self._collect()
             count, left = len(self._known), len(self._left)
-            self._bar.show(count - left, self._failed, count, self._obstacle)
+            self._show(count - left, count)
             if not left and not stream:
-                self._bar.clear()
                 return self._exit_code()
             if deadline is not None and time.monotonic() >= deadline:
-                self._bar.clear()
                 raise WaitTimedOut(_timeout_message(left, count))
             self._sleep(version, stream, deadline)
+
+    def _show(self, ended: int, count: int) -> None:
+        """Draw the progress bar: jobs ended and failed, how fast, and the time left or why none is running."""
+        progress = self.progress
+        progress.start("jobs", ended)
+        if not progress.is_due():
+            return
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        pace = f", {self._obstacle}" if self._obstacle else progress.pace(ended, count)
+        elapsed = pace or f", {values.span(progress.elapsed())} elapsed"
+        progress.show(f"{ended:,}/{count:,} jobs{failed}{elapsed}", ended / max(1, count))
+
+    def conclude(self) -> None:
+        """Say on a terminal how the jobs ended, such as "5,000 done, 3 failed in 4.2s", or how many are unfinished."""
+        if not self.progress.is_shown:
+            return
+        count, left = len(self._known), len(self._left)
+        took = seconds(self.progress.elapsed())
+        if left:
+            tell(f"stopped waiting after {took}: {left:,} of {counted(count, 'job')} unfinished")
+        elif count:
+            failed = f", {self._failed:,} failed" if self._failed else ""
+            tell(f"{count - self._failed:,} done{failed} in {took}")
+        else:
+            tell("no unfinished jobs")
 
     def _sleep(self, version: int, stream: _IdStream | None, deadline: float | None) -> None:
         """Sleep until the file changes, input arrives, or the next check of all jobs or the deadline is due."""
@@ -159,14 +192,22 @@ class _Waiting:
         for id in set(self._left).difference(job.id for job in jobs):
             del self._left[id]
             self._fail(f"job {id} was deleted")
-        if self._bar.is_shown and jobs:
-            is_running = any(job.state == "processing" for job in jobs)
-            self._obstacle = None if is_running else self._store.reason(min(jobs))
+        if jobs:
+            self._find_obstacle(jobs)
         # Spend at most a tenth of the time on this: there may be a million jobs.
         now = time.monotonic()
         self._earliest_recheck = now + 10 * (now - began)
         self._recheck_at = max(now + RECHECK, self._earliest_recheck)
         return jobs
+
+    def _find_obstacle(self, jobs: Sequence[Job]) -> None:
+        """Find out why none of these jobs is running, for the bar; without one, say once that there is no worker."""
+        running = [job for job in jobs if job.state == "processing"]
+        self._obstacle = obstacle(self._store, min(running or jobs))
+        has_waited = self.progress.elapsed() > RECHECK
+        if self._obstacle and NO_WORKER in self._obstacle and has_waited and not (self.progress.is_shown or self._told):
+            self._told = True
+            tell(f"{counted(len(jobs), 'job')} unfinished: {self._obstacle}")
 
     def _end(self, job: Job) -> None:
         self._last = job
@@ -175,11 +216,11 @@ class _Waiting:
             detail = job.error or reason
             self._fail(f"job {job.id} is {job.state}{f': {detail}' if detail else ''}")
         if self._json:
+            self.progress.clear()
             print(json.dumps(job_json(job, reason)), flush=True)
 
     def _fail(self, text: str) -> None:
         self._failed += 1
-        self._bar.clear()
         tell(text)
 
     def _exit_code(self) -> int:
@@ -216,48 +257,6 @@ class _IdStream:
             self.at_end = True
             lines.append(self._partial)
         return [values.decode(line).strip() for line in lines if line.strip()]
-
-
-class _Bar:
-    """A progress bar on stderr, if that is a terminal and --quiet was not given."""
-
-    def __init__(self) -> None:
-        self.is_shown = terminal.shows_progress()
-        self._next = 0.0
-        self._began = time.monotonic()
-        self._is_drawn = False
-
-    def show(self, done: int, failed: int, count: int, obstacle: str | None) -> None:
-        """Draw the bar, at most ten times a second: jobs done and failed, rate, time left.
-
-        `obstacle` is why no job is running, or None if one is.
-        """
-        now = time.monotonic()
-        if not self.is_shown or now < self._next:
-            return
-        self._next = now + 0.1
-        self._is_drawn = True
-        rate = done / (now - self._began) if now > self._began else 0.0
-        if obstacle:
-            progress = obstacle
-        elif rate:
-            progress = f"{rate:.3g}/s, {values.span((count - done) / rate)} left"
-        else:
-            progress = f"{values.span(now - self._began)} elapsed"
-        text = f"{done}/{count} done, {failed} failed, {progress}"
-        width = min(MAX_BAR_WIDTH, max(0, os.get_terminal_size(2).columns - len(text) - 4))
-        filled = width * done // count if count else 0
-        bar = "#" * filled + "." * (width - filled)
-        sys.stderr.write(f"\r\033[K[{bar}] {text}")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Erase the bar."""
-        if self._is_drawn:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
-            self._is_drawn = False
-            self._next = 0.0
 
 
 def _end_of(job: Job) -> float:

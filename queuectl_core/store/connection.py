@@ -15,11 +15,14 @@ from .sqlite import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, Union
+
+    Report = Callable[[int, int], None]
 
     Parameters = Union[Mapping[str, object], Sequence[object]]
 
+COPIED = 1000  # Pages between two reports on a copy.
 PATIENCE = 60.0  # Seconds that a command waits for the write lock.
 SHORTEST_NAP = 0.0001  # Seconds between attempts to get the lock.
 LONGEST_NAP = 0.1  # With a thousand waiting workers, shorter naps would keep two cores busy.
@@ -109,6 +112,18 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self.db.close()
+
+
+def copy_pages(source: sqlite3.Connection, target: sqlite3.Connection, report: Report) -> None:
+    """Copy a snapshot of a whole database. `report(done, total)` is called after every few of its pages."""
+    source.execute("BEGIN")
+    try:
+        # Between two steps without a snapshot, any commit would make SQLite start over.
+        source.execute("SELECT 1 FROM sqlite_master").fetchone()
+        source.backup(target, pages=COPIED, progress=lambda _, left, total: report(total - left, total))
+    finally:
+        if source.in_transaction:
+            source.execute("ROLLBACK")
 
 
 class Transaction:

@@ -14,7 +14,7 @@ import os
 
 from ..errors import DatabaseDamaged, DatabaseUnusable, Refused
 from . import sql
-from .connection import translated
+from .connection import copy_pages, translated
 from .filesystem import create, sync_folder
 from .sqlite import sqlite3
 from .wal import open_without_log, refuse_foreign_log
@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .connection import Report
     from .database import Database
 
 PATIENCE = 5.0  # Seconds that restore waits for other programs to close the file.
@@ -31,11 +32,11 @@ _LOCKED_FROM, _LOCKED_BYTES = 0x40000000, 512
 _PARTS = ("-wal", "-journal", "")  # The suffixes of a queue's files; SQLite recreates -shm.
 
 
-def backup(store: Database, target: str, force: bool = False) -> None:
+def backup(store: Database, target: str, force: bool, report: Report) -> None:
     """Copy a snapshot of the file to `target`, even while other processes write. It is on disk on return.
 
-    The copy appears complete or not at all. Raises Refused if `target` exists (unless `force`) or is in use, and
-    DatabaseUnusable if it can't be written.
+    `report` as in copy_pages. The copy appears complete or not at all. Raises Refused if `target` exists
+    (unless `force`) or is in use, and DatabaseUnusable if it can't be written.
     """
     target = os.path.realpath(target)
     exists = f"{target} already exists; --force replaces it"
@@ -48,7 +49,7 @@ def backup(store: Database, target: str, force: bool = False) -> None:
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
-            _copy(store, partial)
+            _copy(store, partial, report)
             if not force:
                 _claim_name(partial, target)
             os.replace(partial, target)
@@ -71,10 +72,10 @@ def _claim_name(partial: str, target: str) -> None:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
-def _copy(store: Database, target: str) -> None:
+def _copy(store: Database, target: str, report: Report) -> None:
     copy = sqlite3.connect(target, isolation_level=None)
     try:
-        store.copy_to(copy)
+        store.copy_to(copy, report)
         copy.execute("PRAGMA ignore_check_constraints = ON")  # As in Database.faults.
         (verdict,) = copy.execute(sql.QUICK_CHECK).fetchone()
         if verdict == "ok":
@@ -110,11 +111,12 @@ def _remove_one(name: str) -> None:
 # --- restore -------------------------------------------------------------------------------------
 
 
-def restore(path: str, source: str, examine: Callable[[], int | None]) -> str | None:
+def restore(path: str, source: str, examine: Callable[[], int | None], report: Report) -> str | None:
     """Put the copy `source` in place of the queue file `path`, which may be damaged or missing. On disk on return.
 
     `examine` looks at the present file and returns how many jobs may be replaced (None: any number). It raises to stop
-    the restore; with DatabaseDamaged, the damaged file is moved aside. Returns its new path, or None.
+    the restore; with DatabaseDamaged, the damaged file is moved aside. Returns its new path, or None. `report` as in
+    copy_pages.
 
     Raises Refused if a program has the file open, and DatabaseUnusable if `source` isn't an intact queue or the file
     can't be written.
@@ -135,7 +137,7 @@ def restore(path: str, source: str, examine: Callable[[], int | None]) -> str | 
             except DatabaseDamaged:
                 aside = _move_aside(path)
         create(path)
-        _replace(path, copy, limit)
+        _replace(path, copy, limit, report)
         sync_folder(os.path.dirname(path))
     except sqlite3.Error as error:
         raise translated(error, source) from None
@@ -184,7 +186,7 @@ def _version(db: sqlite3.Connection) -> int:
     return row[0] if row and isinstance(row[0], int) else 0
 
 
-def _replace(path: str, copy: sqlite3.Connection, limit: int | None) -> None:
+def _replace(path: str, copy: sqlite3.Connection, limit: int | None, report: Report) -> None:
     """Overwrite the file `path` with a copy, unless it has more than `limit` jobs."""
     db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)
     try:
@@ -196,7 +198,7 @@ def _replace(path: str, copy: sqlite3.Connection, limit: int | None) -> None:
         db.execute("COMMIT")
         if limit is not None and jobs > limit:
             raise Refused(f"{path}: jobs were added meanwhile; nothing was changed")
-        copy.backup(db)
+        copy_pages(copy, db, report)
         if _version(db) == sql.SCHEMA_VERSION:  # Otherwise the migration does it.
             _give_new_mark(db)
         db.execute("PRAGMA journal_mode = WAL")

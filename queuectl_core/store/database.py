@@ -15,7 +15,7 @@ import time
 from .. import values
 from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, NoQueue
 from . import sql
-from .connection import PATIENCE, Connection, Transaction
+from .connection import PATIENCE, Connection, Transaction, copy_pages
 from .sqlite import SQLITE_VERSION, sqlite3
 
 OLDEST_SQLITE = (3, 31)
@@ -29,6 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypeVar
+
+    from .connection import Report
 
     Self = TypeVar("Self", bound="Database")
 
@@ -254,9 +256,9 @@ class Database:
         """Whether an application keeps tables of its own in the file."""
         return self._one(sql.OTHER_TABLES) is not None
 
-    def copy_to(self, target: sqlite3.Connection) -> None:
-        """Copy a snapshot of the whole file to an empty database."""
-        self._connection.db.backup(target)
+    def copy_to(self, target: sqlite3.Connection, report: Report) -> None:
+        """Copy a snapshot of the whole file to an empty database. `report` as in copy_pages."""
+        copy_pages(self._connection.db, target, report)
 
     def faults(self) -> list[str]:
         """What SQLite finds wrong with the file, one line per fault. Reads the whole file.
