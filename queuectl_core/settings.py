@@ -50,6 +50,13 @@ def _line(value: object, place: str) -> str:
     return text
 
 
+def _switch(value: object, place: str) -> str:
+    text = str(value).strip().lower()
+    if text not in ("on", "off"):
+        raise BadInput(f"{place}: must be on or off, not {values.quote(value)}")
+    return text
+
+
 def _runner(value: object, place: str) -> str:
     import shlex
 
@@ -80,6 +87,7 @@ SETTINGS = {
         ),
         Setting("defer-limit", 20, _count, True, "how many times exit 75 costs no retry"),
         Setting("runner", "/bin/sh -c", _runner, False, "command that runs each job's command"),
+        Setting("direct", "on", _switch, False, "whether simple commands run without the shell"),
         Setting("runner-kill", "", _line, False, "kills what a job's runner started elsewhere"),
         Setting("keep-completed", "forever", values.retention, False, "prune completed jobs older than this"),
         Setting("keep-dead", "forever", values.retention, False, "prune dead jobs older than this"),

@@ -17,7 +17,7 @@ PACKAGE = os.path.join(ROOT, "queuectl_core")
 # its package. A package's __init__ is on top of it unless it is listed.
 ORDER = {
     "": (
-        "errors typed version cells histogram",
+        "errors typed version cells histogram direct",
         "values lifecycle records template grid",
         "settings jobspec phrases",
         "jobjson",
@@ -48,7 +48,7 @@ ORDER = {
         "log identity lifeline oom inbox page slot",
         "leftovers",
         "fleet process",
-        "runner",
+        "runner shell",
         "rescue orphans",
         "worker strays",
         "worker_process",

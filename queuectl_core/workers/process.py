@@ -56,13 +56,17 @@ class CannotStartNow(CannotStart):
 
 
 class Invocation(NamedTuple):
-    """A command to run. `stdin` and `lock` are descriptors; the command inherits `lock` unless that is -1."""
+    """A command to run. `stdin` and `lock` are descriptors; the command inherits `lock` unless that is -1.
+
+    `program` is the file to execute, if it isn't what argv[0] names.
+    """
 
     argv: list[bytes]
     cwd: bytes
     environment: dict[bytes, bytes]
     stdin: int
     lock: int = -1
+    program: bytes | None = None
 
 
 class Output:
@@ -135,6 +139,7 @@ class Command:
 
     def __init__(self, invocation: Invocation, timeout: float, kill_grace: float, output: Output) -> None:
         """Start it. Times are in seconds; a timeout of 0 means none. Raises CannotStart."""
+        self.invocation = invocation
         self.output = output
         self.outcome: Outcome | None = None
         self._kill_grace = kill_grace
@@ -161,6 +166,11 @@ class Command:
             raise
         self.started = time.monotonic()
         self._times_out_at = self.started + (timeout or math.inf)
+
+    @property
+    def dumped_core(self) -> bool:
+        """Whether its first process was killed by a signal and left its memory in a file."""
+        return self._status is not None and os.WIFSIGNALED(self._status) and os.WCOREDUMP(self._status)
 
     @property
     def fds(self) -> list[int]:
@@ -323,7 +333,7 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
     score.raise_it()
     try:
         return os.posix_spawnp(
-            invocation.argv[0],
+            invocation.program or invocation.argv[0],
             invocation.argv,
             invocation.environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in inherited],
@@ -344,6 +354,7 @@ def _spawn_by_subprocess(invocation: Invocation, writers: list[int]) -> int:
     stdout, stderr = writers
     process = subprocess.Popen(
         invocation.argv,
+        executable=invocation.program,
         stdin=invocation.stdin,
         stdout=stdout,
         stderr=stderr,

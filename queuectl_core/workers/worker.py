@@ -22,6 +22,7 @@ from .leftovers import described, end_leftovers
 from .lifeline import Lifeline
 from .orphans import Orphans
 from .process import CannotStart, CannotStartNow, Command, Invocation, Output
+from .shell import Shell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Worker:
         self._null = os.open(os.devnull, os.O_RDONLY)
         self._lifeline = Lifeline(store.path, id)
         self._orphans = Orphans(orders.rescuer.kills, orders.page)
+        self._shell = Shell(inbox, self._null)
         # Once a block of this size has been freed, glibc keeps twice as much instead of returning it to the system
         # after each transaction (mallopt(3), M_MMAP_THRESHOLD). Saves 13 µs per job.
         bytearray(LARGEST_BLOCK)
@@ -199,6 +201,9 @@ class Worker:
             raise
         finally:
             self._inbox.watch([])
+        if outcome.kind == "signal" and command.invocation.program:
+            outcome, report = self._shell.killed(outcome.code, command.dumped_core, command.invocation)
+            output.add(2, report)
         if outcome.kind not in ("exit", "signal"):
             # It was ended, so what escaped its process group must end too.
             self._end_leftovers(job, token, command.pid)
@@ -281,7 +286,13 @@ class Worker:
                 stdin,
                 self._lifeline.begin(),
             )
-            return Command(invocation, job.timeout, job.kill_grace, output)
+            direct = self._shell.bypass(config, job, invocation)
+            try:
+                return Command(direct or invocation, job.timeout, job.kill_grace, output)
+            except CannotStart:
+                if direct is None:
+                    raise
+            return Command(invocation, job.timeout, job.kill_grace, output)  # The shell says what is wrong.
         finally:
             if stdin != self._null:
                 os.close(stdin)
