@@ -42,7 +42,7 @@ def set_priority(id: str, priority: int) -> list[str]:
 
 
 class Remedy(NamedTuple):
-    """What ends a job's wait: in words, and the words of the command that does it."""
+    """What ends a job's wait, for people, and the words of the command that does it."""
 
     meaning: str
     words: list[str]

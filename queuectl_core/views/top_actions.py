@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 class Action(NamedTuple):
-    """A change. `words` are the command that makes it, without "queuectl"; `perform` makes it, and returns what was
-    done, in words; `question` is asked before (None: it is made at once)."""
+    """A change. `words` are the command that makes it, without "queuectl".
+
+    `perform` makes it, and returns a line that says what was done. `question` is asked first (None: none is).
+    """
 
     words: list[str]
     perform: Callable[[Client], str]

@@ -1,8 +1,7 @@
 """What `top` shows, read from the file in one short snapshot; and the file itself, which may be locked or disappear.
 
 Every query is bounded, so a million jobs are as fast as a hundred. While nothing has changed, only
-`PRAGMA data_version` is asked. A `Source` keeps what it read last: a file that can't be read, for now or for good,
-leaves the screen as it was, with a reason.
+`PRAGMA data_version` is asked. If the file can't be read, `Source` says why and returns nothing, so the screen stays.
 """
 
 from __future__ import annotations

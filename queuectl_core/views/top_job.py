@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from .top_log import LogLine
     from .top_text import Charset, Line, Value
 
-LONG = ("command", "reason", "error", "after", "environment", "directory")  # These fields get lines of their own.
+LONG = ("command", "progress", "reason", "error", "after")  # These fields get lines of their own.
+LAST = ("environment", "directory")
+BAR = 24  # Columns.
 SKIPPED = ("id", "state")  # They are in the title.
 STREAMS = {NOTICE: "dim", 1: "", 2: "stderr"}
 SIDEWAYS = 20  # Columns that a key scrolls.
@@ -100,11 +102,8 @@ class JobScreen:
             last = self.picture.attempts[-1] if self.picture.attempts else None
             title.append((f"  {when(job, last, now)}", ""))
         busy = self.picture.busy
-        if busy is not None and busy.remaining.seconds is not None:
-            percent = "" if busy.percent is None else f"{busy.percent:.0f}%"
-            title.append((f"  {percent or 'estimate'}: {left(busy.remaining)} left", "dim"))
-        if busy is not None and busy.text:
-            title.append((f"  {charset.clean(busy.text)}", ""))
+        if busy is not None and busy.percent is None and busy.remaining.seconds is not None:
+            title.append((f"  about {left(busy.remaining).lstrip('~')} left, as earlier runs took", "dim"))
         if job.cancel and state == "processing":
             title.append(("  being cancelled", "warning"))
         return spread(title, notice, room, charset.ellipsis)
@@ -117,14 +116,16 @@ class JobScreen:
         if str(picture.reason).startswith("after "):
             del fields["after"]  # The reason says the same.
         found: list[Line] = []
-        for name in [name for name in LONG[:4] if name in fields]:
+        for name in [name for name in LONG if name in fields]:
             style = "warning" if name in ("reason", "error") else ""
             line: Line = [(f" {name:<9} ", "dim"), (charset.clean(fields[name]), style)]
+            if name == "progress" and picture.busy is not None and picture.busy.percent is not None:
+                line[1:1] = self._bar(picture.busy.percent)
             found.append(clipped(line, room, charset.ellipsis))
             if name == "reason":
                 found += self._remedy(job, room)
-        short = [(name, charset.clean(value)) for name, value in fields.items() if name not in (*LONG, *SKIPPED)]
-        short += [(name, charset.clean(fields[name])) for name in LONG[4:] if name in fields]
+        names = [name for name in fields if name not in (*LONG, *LAST, *SKIPPED)]
+        short = [(name, charset.clean(fields[name])) for name in [*names, *LAST] if name in fields]
         line = [(" ", "")]
         for name, value in short:
             piece: Line = [(f"{name} ", "dim"), (value, ""), ("   ", "")]
@@ -133,6 +134,12 @@ class JobScreen:
                 line = [(" ", "")]
             line += piece
         return [*found, clipped(line, room, charset.ellipsis)]
+
+    def _bar(self, percent: float) -> Line:
+        """A bar that shows how far the job is."""
+        full, rest = ("█", "░") if self.charset.is_unicode else ("#", ".")
+        done = round(percent / 100 * BAR)
+        return [(full * done, "processing"), (rest * (BAR - done), "dim"), (" ", "")]
 
     def _remedy(self, job: Job, room: int) -> list[Line]:
         found = commands.remedy(job, self.picture.reason, self.picture.needs)

@@ -147,8 +147,11 @@ def _job_row(job: Job, reason: str | None, last: Attempt | None, moment: tuple[f
     id, state, tries, when, took, queue, why, command = job_row(job, reason, last, now)
     if state == "processing":
         took = ""  # WHEN says it.
-        why = "its worker is dead" if not is_alive else "being cancelled" if job.cancel else why
+        troubled = "its worker is dead" if not is_alive else "being cancelled" if job.cancel else None
+        why = troubled or why
+        why_style = "warning" if troubled else ""
     else:
+        why_style = "dim" if state in FINISHED else "warning"
         try:
             when = f"{coarse(now - last_event(job, last))} ago"
         except TypeError:
@@ -157,11 +160,11 @@ def _job_row(job: Job, reason: str | None, last: Attempt | None, moment: tuple[f
         (id, ""),
         (state, ""),
         (tries, "dim"),
-        (job.priority, "dim"),
+        (job.priority or "", "dim"),
         (when, "dim" if state != "processing" else ""),
         (took or "", "dim"),
         (queue, ""),
-        (why or "", "dim" if state in FINISHED else "warning"),
+        (why or "", why_style),
         (command, ""),
     ]
 

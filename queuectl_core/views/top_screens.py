@@ -148,7 +148,7 @@ class Screens:
         return found[: lines - len(over)] + over
 
     def _popup_height(self) -> int:
-        """How many lines of a popup are visible, besides its title and its last line."""
+        """How many lines of a popup are visible between its title and its last line."""
         return self._height - 4
 
     def _watch_cursor(self) -> None:
