@@ -173,6 +173,170 @@ class AnywhereTest(BundleTestCase):
         self.assertEqual(self.state("here"), "completed")
 
 
+class StubTest(BundleTestCase):
+    """The shell script at the start of a bundle."""
+
+    def path_with(self, **pythons: str) -> dict[str, str]:
+        """An environment whose PATH has just these programs, by name (with _ for .), and what a shell needs."""
+        folder = os.path.join(self.folder, "bin")
+        os.makedirs(folder)
+        for name, target in {**pythons, "sh": "/bin/sh"}.items():
+            os.symlink(target, os.path.join(folder, name.replace("_", ".")))
+        return {"PATH": folder}
+
+    def lonely_bundle(self) -> str:
+        """A bundle that doesn't find the Pythons of this machine which aren't on PATH."""
+        path = self.bundle()
+        with open(path, "rb") as file:
+            data = file.read()
+        for python in (b"/usr/bin/python3", b"/usr/local/bin/python3", b"/usr/libexec/platform-python"):
+            self.assertEqual(data.count(b" " + python, 0, 2000), 1, python)
+            data = data.replace(b" " + python, b" /missing".ljust(len(python) + 1, b"n"), 1)
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+    def test_a_bundle_runs_wherever_it_is_and_however_it_is_called(self):
+        folder = self.path("it's a \"folder\" $HOME")
+        os.mkdir(folder)
+        os.rename(self.bundle(), os.path.join(folder, "-q"))
+        os.symlink(os.path.join(folder, "-q"), self.path("queuectl link"))
+        path = {"PATH": os.pathsep + os.environ["PATH"]}  # An empty part is the working directory.
+        for number, (words, cwd) in enumerate((
+            ([os.path.join(folder, "-q")], "/"),
+            (["./-q"], folder),
+            (["sh", "./-q"], folder),
+            ([self.path("queuectl link")], "/"),
+            ([sys.executable, os.path.join(folder, "-q")], "/"),
+            (["-q"], folder),
+        )):  # fmt: skip
+            id = f"job{number}"
+            result = self.run_program(*words, "enqueue", "--id", id, "--", "echo", "a  'b'", "", cwd=cwd, env=path)
+            self.assertEqual(result.lines, [id], words)
+            self.assertEqual(self.job(id)["command"], "echo 'a  '\"'\"'b'\"'\"'' ''")
+            self.assertEqual(self.job(id)["cwd"], cwd)
+
+    def test_the_same_comes_out_whether_the_script_or_python_starts_it(self):
+        bundle = self.bundle()
+        self.enqueue("--id", "a", "--delay", "1h", "true")
+        path = self.path_with(python3=sys.executable)
+        for words in (
+            *(["status"], ["show", "a", "--json"], ["list", "--json"], ["config", "list"], ["list", "--nope"]),
+            *(["nope"], ["show", "b"], ["--help"], ["enqueue", "{"], ["completion", "bash"], ["manual"], []),
+            *(["--version"], ["status", "--watch"]),
+        ):
+            one = self.run_program(bundle, *words, code=None, env=path)
+            two = self.run_program(sys.executable, bundle, *words, code=None)
+            three = self.run_cli(*words, code=None)
+            self.assertEqual(one, two, words)
+            self.assertEqual((one.code, one.stderr), (three.code, three.stderr), words)
+
+    def test_a_python_under_another_name_is_found(self):
+        bundle = self.lonely_bundle()
+        result = self.run_program(bundle, "enqueue", "true", env=self.path_with(python3_9=sys.executable))
+        self.assertEqual(len(result.lines), 1)
+
+    def test_without_a_python_a_bundle_says_what_is_missing(self):
+        result = self.run_program(self.lonely_bundle(), "list", env=self.path_with(), code=3)
+        self.assertEqual((result.stdout, result.stderr), ("", "queuectl: needs Python 3.8 or later; found none\n"))
+
+    def test_an_old_python_is_passed_over(self):
+        old = {version: python for version, python in other_pythons().items() if (3, 4) <= version < (3, 8)}
+        if not old:
+            self.skipTest("no old Python is installed")
+        (version, python), bundle = next(iter(old.items())), self.lonely_bundle()
+        result = self.run_program(bundle, "list", env=self.path_with(python3=python), code=3)
+        found = "only Python %d.%d" % version
+        self.assertEqual(result.stderr, f"queuectl: needs Python 3.8 or later; found {found}\n")
+        path = {"PATH": os.path.join(self.folder, "bin")}
+        others = [python for version, python in other_pythons().items() if version >= (3, 8)]
+        for number, python in enumerate([sys.executable, *others[:1]]):
+            os.symlink(python, os.path.join(self.folder, "bin", f"python3.{12 + number}"))
+            command = "echo ${QUEUECTL_OLD_PYTHON-unset}"
+            self.run_program(bundle, "enqueue", "--id", f"a{number}", "--", command, env=path)
+            # Without the fast path's own start over.
+            self.run_program(bundle, "--quiet", "worker", "start", "--drain", "--foreground", env=path)
+            self.assertEqual(self.run_program(bundle, "logs", f"a{number}", env=path).stdout, "unset\n")
+
+    def test_a_python_of_another_version_compiles_the_sources(self):
+        bundle = self.lonely_bundle()
+        for version, python in other_pythons().items():
+            if version < (3, 8):
+                continue
+            with self.subTest(python=python):
+                shutil.rmtree(os.path.join(self.folder, "bin"), ignore_errors=True)
+                path = self.path_with(python3=python)
+                result = self.run_program(bundle, "enqueue", "true", env=path)
+                self.assertEqual(len(result.lines), 1)
+
+    def test_nothing_but_the_standard_library_is_loaded(self):
+        for name in ("sqlite3", "json", "sitecustomize", "usercustomize", "queuectl_core", "argparse"):
+            self.write(f"{name}.py", "raise SystemExit('not this one')")
+        bundle = self.bundle()
+        for words in (["enqueue", "true"], ["list", "--json"], ["list", "-n5"]):
+            self.run_program(bundle, *words, env={"PYTHONPATH": self.folder, "PYTHONHOME": "/nowhere"})
+
+    def test_workers_run_under_the_same_python_and_have_a_readable_command_line(self):
+        bundle = self.bundle()
+        path = self.path_with(python3=sys.executable)
+        self.run_program(bundle, "worker", "start", "-c", "2", env=path)
+        python = os.path.join(path["PATH"], "python3")
+        for pid, *_ in self.rows("SELECT pid FROM queuectl_workers"):
+            with open(f"/proc/{pid}/cmdline") as file:
+                self.assertEqual(file.read().split("\0")[:-1], [python, "-IS", bundle, "worker", "start", "-c", "2"])
+        unit = self.run_program(bundle, "service", env=path).stdout
+        self.assertIn(f"ExecStart={python} -IS {bundle} --db", unit)
+        self.run_program(bundle, "worker", "restart", env=path)
+        ids = [self.enqueue("--id", "a", "echo it works")]
+        self.wait_until_all_finished()
+        self.stop_workers()
+        self.audit(ids)
+
+    def test_a_closed_standard_input_is_not_the_bundle(self):
+        result = self.run_program("sh", "-c", '"$0" enqueue - <&-', self.bundle())
+        self.assertEqual((result.stdout, result.stderr), ("", ""))
+
+    def test_replacing_the_file_breaks_no_running_command(self):
+        bundle = self.bundle()
+        environment = {**self.environment, **self.path_with(python3=sys.executable)}
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen([bundle, "enqueue", "-"], env=environment, cwd=self.folder, **streams)
+        assert process.stdin and process.stdout
+        process.stdin.write(b"true\n")
+        process.stdin.flush()
+        self.assertTrue(process.stdout.readline())
+        self.write("new", "not a bundle")
+        os.rename(self.path("new"), bundle)
+        stdout, _ = process.communicate(b'{"command": "true"}\n{"command":\n"false"}\n', timeout=LONGEST_RUN)
+        self.assertEqual((process.returncode, len(stdout.split())), (0, 2))
+
+    def test_a_replaced_file_is_never_read_as_the_old_one(self):
+        bundle = self.bundle()
+        script = (
+            "import sys, os\n"
+            f"sys.path.insert(0, {bundle!r})\n"
+            "from queuectl_core.program.importer import Importer\n"
+            f"with open({bundle!r}, 'rb') as file:\n"
+            "    start = file.read(4000).index(b'start(f, ')\n"
+            "    file.seek(start)\n"
+            "    index, hot = eval(file.readline().split(b'f,')[1].split(b')')[0])\n"
+            "    head = file.seek(0) or file.read(200_000)\n"
+            "    file.seek(head.index(b'PK\\3\\4') - index)\n"
+            "    importer = Importer(file, index, hot)\n"
+            f"os.rename({bundle!r}, {bundle!r} + '.old')\n"
+            f"os.link({self.write('new', 'x' * 3_000_000)!r}, {bundle!r})\n"
+            f"sys.path.remove({bundle!r})\n"
+            "sys.meta_path.insert(0, importer)\n"
+            "import queuectl_core.cli.jobs\n"
+            "try:\n"
+            "    import queuectl_core.cli.hints\n"
+            "except ImportError as error:\n"
+            "    print(error)\n"
+        )
+        result = self.run_program(sys.executable, "-c", script)
+        self.assertEqual(result.stdout, f"{bundle} was replaced while it was running\n", result)
+
+
 class UpgradeTest(BundleTestCase):
     def test_replacing_the_file_breaks_no_running_worker(self):
         bundle = self.bundle()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import unittest
 
+from queuectl_core.program import bundle
 from tests.harness import ROOT, QueueTestCase
 
 PACKAGE = os.path.join(ROOT, "queuectl_core")
@@ -29,7 +30,7 @@ ORDER = {
         "library transfer views",
         "cli",
     ),
-    "program": ("sources service", "bundle"),
+    "program": ("sources service importer stub", "bundle"),
     "schedule": ("__init__ cron zones", "times crontab"),
     "store": (
         "sql bell sqlite",
@@ -109,6 +110,7 @@ SLOW = {
 FEW = {
     *("__future__", "_collections", "_functools", "_json", "_operator", "_signal", "_sqlite3", "collections", "errno"),
     *("fcntl", "functools", "gc", "itertools", "keyword", "math", "operator", "pwd", "reprlib", "types"),
+    *("_bootlocale", "_heapq", "_locale", "heapq"),  # On old Pythons.
 }
 
 
@@ -311,6 +313,7 @@ class LoadedTest(QueueTestCase):
         ):
             loaded = self.loaded_by(*words)
             ours = {name for name in loaded if name.partition(".")[0] == "queuectl_core"}
+            self.assertEqual(ours - bundle.HOT, set(), words)
             names = {name.partition(".")[2] or name for name in ours}
             self.assertEqual(names - shared - own, set(), words)
             self.assertEqual(loaded - ours - FEW, set(), words)

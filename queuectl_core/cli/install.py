@@ -19,8 +19,7 @@ def bundle_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--python",
         metavar="COMMAND",
-        default="/usr/bin/env python3",
-        help="the interpreter named on the #! line (default: %(default)s)",
+        help="the interpreter named on the #! line (default: find a Python 3.8 or later when it runs)",
     )
 
 

@@ -63,7 +63,7 @@ class Declared:
             setattr(found, self.dest, value)
 
     def store_all(self, found: Arguments, words: Sequence[str]) -> None:
-        """Store the values of the only positional argument, or of one of several."""
+        """Store the values of the last positional argument."""
         many = self.nargs in ("*", "+")
         if (not words and self.nargs in (None, "+")) or (len(words) > 1 and not many):
             raise Unusual(words)
@@ -148,14 +148,17 @@ class Plain:
         return 2
 
     def _store_loose(self, words: list[str], found: Arguments) -> None:
-        """Store the words that belong to no option: all in the only positional argument, or one in each."""
-        if len(self._positionals) == 1:
-            self._positionals[0].store_all(found, words)
+        """Store the words that belong to no option: one in each positional argument, and all others in the last."""
+        if not self._positionals:
+            if words:
+                raise Unusual(words)
             return
-        if len(words) != len(self._positionals) or any(declared.nargs for declared in self._positionals):
+        *singles, last = self._positionals
+        if len(words) < len(singles) or any(declared.nargs for declared in singles):
             raise Unusual(words)
-        for declared, word in zip(self._positionals, words):
+        for declared, word in zip(singles, words):
             setattr(found, declared.dest, word)
+        last.store_all(found, words[len(singles) :])
 
 
 class Exclusive:

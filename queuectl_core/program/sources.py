@@ -36,6 +36,7 @@ def _names(folder: str, loader: Any) -> Iterable[str]:
     if hasattr(loader, "archive"):
         import zipimport
 
+        zipimport.zipimporter(loader.archive)  # Fills the cache.
         # pkgutil uses this too: zipimport has no public list of its files.
         names = zipimport._zip_directory_cache[loader.archive]  # type: ignore[attr-defined]
         return [name[len(PACKAGE) + 1 :] for name in names if _is_ours(name)]
@@ -53,6 +54,9 @@ def _is_ours(name: str) -> bool:
 
 def version() -> str:
     """The version of exactly this code, such as 0.1.0+5f3a2c1d. The part after + is a checksum of all sources."""
+    built: str | None = getattr(__loader__, "version", None)  # type: ignore[name-defined]
+    if built is not None:  # In a bundle; reading all sources takes 5 ms.
+        return built
     checksum = 0
     for name, source in sources().items():
         checksum = crc32(source, crc32(name.encode(), checksum))
@@ -61,6 +65,8 @@ def version() -> str:
 
 def program() -> list[str]:
     """The command line that starts this program again, or the version that has replaced it."""
+    if hasattr(__loader__, "version"):  # type: ignore[name-defined]  # A bundle that its shell script has started.
+        return [sys.executable, "-IS", os.path.join(START_FOLDER, sys.argv[0])]
     # Python's own options, such as -I. Unknown before Python 3.10.
     options = getattr(sys, "orig_argv", [])[1 : -len(sys.argv)]
     return [sys.executable, *options, os.path.join(START_FOLDER, sys.argv[0])]

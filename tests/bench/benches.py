@@ -39,26 +39,30 @@ def dispatch() -> list[Row]:
 
 
 def startup() -> list[Row]:
-    """Whole commands compared with the bare interpreter."""
+    """Whole commands compared with the bare interpreter, from the checkout and from a bundle."""
     with queue() as ours:
         ours.add(10)
+        bundle = os.path.join(ours.folder, "queuectl")
+        ours.run("bundle", bundle)
+        os.symlink(sys.executable, os.path.join(ours.folder, "python3"))
+        path = {**ours.environment, "PATH": ours.folder + os.pathsep + os.environ["PATH"]}
         commands = {
-            "enqueue -- true": (["enqueue", "--", "true"], "<= 2.0"),
-            "enqueue JSON": (["enqueue", '{"command": "true"}'], "<= 2.3"),
-            "status": (["status"], "<= 2.5"),
-            "list": (["list"], ""),
+            "enqueue -- true": ["enqueue", "--", "true"],
+            "enqueue JSON": ["enqueue", '{"command": "true"}'],
+            "status": ["status"],
+            "list": ["list", "-n", "10"],
         }
-        figures = in_turn(
+        goals = ("<= 1.6", "<= 1.65", "<= 1.65", "<= 1.7", "<= 1.45", "", "", "")
+        names = [*commands, *(f"{name}, bundle" for name in commands)]
+        lines = [ours.argv(*words) for words in commands.values()]
+        lines += [[bundle, *words] for words in commands.values()]
+        bare, *figures = in_turn(
             20,
             lambda: 1000 * seconds([sys.executable, "-c", "pass"], ours.environment),
-            *[
-                lambda words=words: 1000 * seconds(ours.argv(*words), ours.environment)
-                for words, _ in commands.values()
-            ],
+            *[lambda line=line: 1000 * seconds(line, path) for line in lines],
         )
         return [
-            row(name, figure, "ms", "python3 -c pass", figures[0], goal)
-            for (name, (_, goal)), figure in zip(commands.items(), figures[1:])
+            row(name, figure, "ms", "python3 -c pass", bare, goal) for name, goal, figure in zip(names, goals, figures)
         ]
 
 
