@@ -105,13 +105,13 @@ SLOW = {
     *("argparse", "dataclasses", "datetime", "enum", "importlib", "inspect", "json", "logging", "multiprocessing"),
     *("pathlib", "re", "select", "selectors", "shutil", "signal", "subprocess", "tempfile", "typing", "warnings"),
 }
-# What of the standard library plain commands load besides what every Python has loaded. _sqlite3 itself loads
-# functools, which loads the rest.
+# What of the standard library plain commands load besides what every Python has loaded.
 FEW = {
-    *("__future__", "_collections", "_functools", "_json", "_operator", "_signal", "_sqlite3", "collections", "errno"),
-    *("fcntl", "functools", "gc", "itertools", "keyword", "math", "operator", "pwd", "reprlib", "types"),
-    *("_bootlocale", "_heapq", "_locale", "heapq"),  # On old Pythons.
+    *("__future__", "_collections", "_json", "_locale", "_bootlocale", "_operator", "_signal", "_sqlite3", "errno"),
+    *("fcntl", "gc", "itertools", "math", "operator", "pwd"),
 }
+if sys.version_info >= (3, 10):  # _sqlite3 itself loads functools, which loads the rest.
+    FEW |= {"_functools", "collections", "functools", "keyword", "reprlib", "types"}
 
 
 def modules() -> dict[str, str]:

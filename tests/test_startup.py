@@ -15,7 +15,7 @@ import unittest
 from queuectl_core import jobjson
 from queuectl_core.cli import columns, enqueue, jobs
 from queuectl_core.errors import BadInput
-from queuectl_core.typed import NamedTuple
+from queuectl_core.typed import NamedTuple, once
 from tests.harness import ROOT
 
 
@@ -64,6 +64,19 @@ class NamedTupleTest(unittest.TestCase):
         self.assertFalse(hasattr(ours, "__dict__"))
         for same in (pickle.loads(pickle.dumps(ours)), copy.copy(ours), copy.deepcopy(ours)):
             self.assertEqual((same, type(same)), (ours, Point))
+
+
+class OnceTest(unittest.TestCase):
+    def test_a_function_decorated_with_once_is_called_once_unless_it_fails(self):
+        calls: list[int] = []
+
+        @once
+        def count() -> int:
+            calls.append(1)
+            return 1 // (len(calls) - 1)
+
+        self.assertRaises(ZeroDivisionError, count)
+        self.assertEqual([count(), count(), len(calls)], [1, 1, 2])
 
 
 PIECES = (

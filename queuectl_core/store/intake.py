@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 from .. import settings, values
 from ..errors import BadInput, DuplicateId, JobRefused, QueueError, Refused
@@ -83,9 +82,9 @@ class Intake(Roster):
             are_plain = are_plain and fields[_EXTRAS] == _NO_EXTRAS
         if are_plain:
             self._connection.insert_many(sql.ENQUEUE_PLAIN, rows)
-            ids, added = [row[0] for row in rows], Counter([job.queue for job in jobs])
+            ids, added = [row[0] for row in rows], _numbers(jobs)
         else:
-            added = Counter()
+            added = {}
             ids = [self._insert_one(index, job, row, added) for index, (job, row) in enumerate(zip(jobs, rows))]
         for queue, count in added.items():
             self._count_added(queue, count, now)
@@ -95,7 +94,7 @@ class Intake(Roster):
         minute = int(now) // sql.MINUTE * sql.MINUTE
         self._execute(sql.COUNT_ADDED, {"minute": minute, "queue": queue, "count": count})
 
-    def _insert_one(self, index: int, job: NewJob, row: Row, added: Counter[str]) -> str:
+    def _insert_one(self, index: int, job: NewJob, row: Row, added: dict[str, int]) -> str:
         """Insert a job that may have extras; returns its id. `row` is its row without them, `added` counts it."""
         id: str = row[0]
         fields: Row = job
@@ -109,7 +108,7 @@ class Intake(Roster):
                 self._replace(job, row, *holder)
                 return holder[0]
         seq = self._connection.insert(sql.ENQUEUE, row)
-        added[job.queue] += 1
+        added[job.queue] = added.get(job.queue, 0) + 1
         try:
             self._add_dependencies(seq, job.after or ())
         except Refused as refusal:
@@ -164,8 +163,7 @@ class Intake(Roster):
 
     def _choose_for(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
         """Choose idle workers for new jobs, one for each."""
-        counts = Counter([job.queue for job in jobs])
-        return [pair for queue, count in counts.items() for pair in self._choose(queue, count)]
+        return [pair for queue, count in _numbers(jobs).items() for pair in self._choose(queue, count)]
 
     # --- jobs from another file -----------------------------------------------------------------
 
@@ -217,6 +215,14 @@ class Intake(Roster):
                 fields[name] = values.storable(text)
         parameters = {**fields, "job": job.seq, "now": self._clock()}
         return self._execute(sql.EDIT, parameters).rowcount > 0
+
+
+def _numbers(jobs: Iterable[NewJob]) -> dict[str, int]:
+    """How many of these jobs are in each queue."""
+    numbers: dict[str, int] = {}
+    for job in jobs:
+        numbers[job.queue] = numbers.get(job.queue, 0) + 1
+    return numbers
 
 
 def _row(job: NewJob, new_id: str, defaults: Row, now: float) -> Row:

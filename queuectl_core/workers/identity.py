@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import lru_cache
 
 from ..errors import QueueError
 from ..records import Identity
-from ..typed import NamedTuple
+from ..typed import NamedTuple, once
 
 LINUX = sys.platform.startswith("linux")
 TOKEN_VARIABLE = "QUEUECTL_TOKEN"
@@ -30,7 +29,7 @@ class Process(NamedTuple):
     birth: str
 
 
-@lru_cache(maxsize=None)
+@once
 def boot() -> str:
     """This boot of this machine and, on Linux, this PID namespace: "BOOT/NAMESPACE"."""
     if LINUX:

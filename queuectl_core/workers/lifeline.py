@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from functools import lru_cache
 
 from ..store import bell
+from ..typed import once
 
 # The command's descriptor. Shells use those below 10 themselves.
 DESCRIPTOR = 198
@@ -109,7 +109,7 @@ class Lifeline:
                 self.fd = -1
 
 
-@lru_cache(maxsize=None)
+@once
 def descriptor() -> int:
     """The number under which commands inherit the lock."""
     limit = os.sysconf("SC_OPEN_MAX")
