@@ -86,7 +86,7 @@ ORDER = {
         "hints",
         "parser plain",
         "tables jobstream output progress obstacle",
-        "bulk silence",
+        "bulk silence stopping",
         "columns",
         "enqueue jobs status stats report logs wait cancel queues prune workers schedules config doctor backup transfer"
         " install metrics completion manual top dashboard",

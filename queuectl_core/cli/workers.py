@@ -7,10 +7,11 @@ import time
 from collections import Counter
 
 from .. import values
-from ..errors import BadInput, DatabaseUnusable, NoQueue, Refused, WaitTimedOut
+from ..errors import BadInput, DatabaseUnusable, NoQueue, Refused
 from ..program import sources
 from .queue_file import open_reader, open_store, own_job
-from .terminal import counted, print_json_array, tell
+from .stopping import named, wait_for_end
+from .terminal import print_json_array, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ..workers.worker_process import Plan
 
 STOP_POLL = 0.02  # Seconds.
-MAX_LISTED = 10  # Lines.
 RESTART_TIMEOUT = 30.0  # Seconds for a supervisor to restart.
 
 
@@ -208,7 +208,7 @@ def stop(args: Namespace) -> int:
             for row in targets:
                 print(f"worker {row.id} is stopping, pid {row.pid}")
             return 0
-        _wait_for_end(store, _except_own(own, targets), timeout, args.now)
+        wait_for_end(store, _except_own(own, targets), timeout, args.now)
         sweep(store, 0 if unwritten else SILENCE)
         if unwritten and are_left_to_supervisors(store):
             raise DatabaseUnusable("their jobs aren't settled yet; the supervisor tries until it can write")
@@ -221,48 +221,6 @@ def _except_own(own: Job | None, workers: Sequence[Worker]) -> list[Worker]:
     if own and len(others) < len(workers):
         tell(f"not waiting for worker {own.worker}: it runs job {own.id}, and that runs this command")
     return others
-
-
-def _wait_for_end(store: Reader, targets: Sequence[Worker], timeout: float | None, now: bool) -> None:
-    """Wait until these workers have stopped, printing each. Raises WaitTimedOut after `timeout` seconds."""
-    from ..workers import fleet
-
-    began = time.monotonic()
-    announced = False
-    left = {row.id: row for row in targets}
-    while left:
-        checked_at = time.monotonic()
-        present = {row.id for row in store.workers()}
-        for id, row in list(left.items()):
-            if id not in present or not fleet.is_running(store, row):
-                print(f"worker {id} stopped", flush=True)
-                del left[id]
-        now_at = time.monotonic()
-        waited = now_at - began
-        if left and not announced and waited > 0.5:
-            announced = True
-            _announce(store, left, now)
-        if left and timeout is not None and waited >= timeout:
-            raise WaitTimedOut(f"still running after {values.span(timeout)}: {_named(left)}")
-        if left:
-            # At most a tenth of the time: with a thousand workers, a check takes as long as stopping several.
-            time.sleep(max(STOP_POLL, 10 * (now_at - checked_at)))
-
-
-def _announce(store: Reader, left: dict[int, Worker], now: bool) -> None:
-    """Say which jobs hold up the workers that are left."""
-    running = store.running()
-    busy = [id for id in left if id in running]
-    for id in busy[:MAX_LISTED]:
-        job, since = running[id]
-        verb, hint = ("end", "") if now else ("finish", "; to end it now, run: queuectl worker stop --now")
-        tell(f"waiting for worker {id} to {verb} job {job} (running for {values.span(time.time() - since)}){hint}")
-    if len(busy) > MAX_LISTED:
-        tell(f"… and for {counted(len(busy) - MAX_LISTED, 'more worker')}")
-
-
-def _named(ids: Collection[int]) -> str:
-    return f"worker{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids))}"
 
 
 def restart_arguments(parser: ArgumentParser) -> None:
@@ -287,7 +245,7 @@ def restart(args: Namespace) -> int:
             _wait_for_renewal(store, row)
         if not args.no_wait:
             retiring = _except_own(own_job(store), list(old.values()))
-            _wait_for_end(store, retiring, None, False)
+            wait_for_end(store, retiring, None, False)
             _wait_for_start(store, old, Counter(row.supervisor for row in retiring))
         versions = {row.version for row in store.workers() if row.id in supervisors}
     for version in versions - {sources.version()}:
@@ -295,7 +253,7 @@ def restart(args: Namespace) -> int:
     if orphans:
         ids = [row.id for row in orphans]
         whose = "its supervisor is" if len(ids) == 1 else "their supervisors are"
-        raise Refused(f"{_named(ids)}: {whose} dead; run: queuectl worker stop {' '.join(map(str, ids))}")
+        raise Refused(f"{named(ids)}: {whose} dead; run: queuectl worker stop {' '.join(map(str, ids))}")
     return 0
 
 
