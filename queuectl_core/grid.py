@@ -44,9 +44,10 @@ def fit(columns: Sequence[Column], natural: list[int], room: int | None) -> list
             break
         least[number] = widths[number] = 0
     widths = _limited(_limited(widths, least, room), [min(1, floor) for floor in least], room)
-    for number, wanted in enumerate(natural):  # Hand out the columns that a common limit leaves over.
+    # Hand out the columns that a common limit leaves over: where they complete a text, before where they only help.
+    for number in sorted(range(len(natural)), key=lambda number: natural[number] - widths[number]):
         if widths[number]:
-            widths[number] += min(wanted - widths[number], max(0, room - _total(widths)))
+            widths[number] += min(natural[number] - widths[number], max(0, room - _total(widths)))
     return widths
 
 

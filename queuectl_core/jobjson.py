@@ -146,6 +146,8 @@ def from_object(
             continue
         if field not in JSON_FIELDS:
             known = sorted(JSON_FIELDS)
+            if key in ("history", "input"):
+                raise BadInput(f"{key}: only import takes it; run: queuectl export | queuectl --db FILE import")
             raise BadInput(f"{values.quote(key)}: no such field ({values.nearest(key, known)})")
         if value is None and field != "command":
             continue

@@ -114,7 +114,7 @@ def sheet(job: Job, reason: str | None, needs: Needs, last: Attempt | None, now:
         "took": took(last),
         "worker": job.worker,
         "unique": job.unique_key,
-        "stdin": None if job.stdin is None else f"{job.stdin} bytes",
+        "stdin": None if job.stdin is None else f"{job.stdin:,} byte{'' if job.stdin == 1 else 's'}",
         "bury on": job.bury_on,
         "retry only on": job.retry_only_on,
         "deferrals": f"{job.deferrals} of {job.defer_limit}" if job.deferrals else None,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import sqlite3
 import stat
+import struct
 import subprocess
+import termios
 import unittest
 
 from queuectl_core.cli.doctor import has_wal_reset_bug
 from queuectl_core.errors import DatabaseUnusable
 from queuectl_core.store.database import LARGE_WAL, SMALL_WAL
 from queuectl_core.store.filesystem import file_system, refuse_network
-from tests.harness import process_is_gone, wait_until
+from tests.harness import process_is_gone, shown_on, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
@@ -114,6 +118,28 @@ class DoctorTest(WorkersTestCase):
                 f"job {stuck} waits for job {needed}, which is dead",
             ],
         )
+
+    def test_advice_for_a_paused_queue_names_what_was_paused(self):
+        self.enqueue("-q", "held", "true")
+        self.run_cli("pause", "held")
+        self.assertIn("→ queuectl resume held\n", self.run_cli("doctor").stdout)
+        self.run_cli("pause")
+        self.assertIn("→ queuectl resume\n", self.run_cli("doctor").stdout)
+
+    def test_findings_fit_the_terminal(self):
+        self.enqueue("-q", "held", "true")
+        self.run_cli("pause", "held")
+        controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        process = self.start_cli("doctor", stdout=terminal, stderr=terminal)
+        os.close(terminal)
+        shown = shown_on(controller).decode().replace("\r\n", "\n")
+        self.assertEqual(process.wait(20), 0)
+        for line in shown.splitlines():
+            if self.db not in line:
+                self.assertLessEqual(len(line), 60)
+        finding = "note   jobs     queue held has 1 waiting job but is paused\n"
+        self.assertIn(f"{finding}{' ' * 16}→ queuectl resume held\n", shown)
 
     def test_a_wal_kept_large_by_a_reader_is_found_and_shrinks_once_the_reader_is_done(self):
         store = self.store()

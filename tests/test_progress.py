@@ -13,7 +13,7 @@ from contextlib import redirect_stderr
 from unittest import mock
 
 from queuectl_core.cli import progress
-from queuectl_core.cli.terminal import terminal
+from queuectl_core.cli.terminal import counted, size, terminal
 from tests.harness import shown_on, wait_until
 from tests.patched import patched
 from tests.shell import ShellTestCase
@@ -186,6 +186,11 @@ class LineTest(unittest.TestCase):
             line.show("working")
             terminal.complain("hello")
         self.assertEqual(self.stderr.getvalue(), "\rworking\x1b[K\r\x1b[Khello\n")
+
+    def test_numbers_are_grouped_and_agree_with_their_nouns(self):
+        for number, text in {0: "0 jobs", 1: "1 job", 2: "2 jobs", 5000: "5,000 jobs"}.items():
+            self.assertEqual(counted(number, "job"), text)
+        self.assertEqual([size(number) for number in (1, 2, 2048)], ["1 byte", "2 bytes", "2.0 KiB"])
 
     def test_rates_and_times_are_short(self):
         for number, text in {1150: "1,150/s", 12: "12/s", 2.5: "2.5/s", 0.1: "6/min"}.items():

@@ -216,6 +216,18 @@ class WaitTest(ShellTestCase):
         self.assertIn("no worker", self.on_terminal("queuectl wait --timeout 200ms", code=124))
 
 
+class CopyTest(ShellTestCase):
+    def test_jobs_that_list_printed_are_pointed_to_export_and_import(self):
+        self.sh("queuectl enqueue --id j true; seq 3 | queuectl enqueue -")
+        for command in ("list --json", "show --json j", "export"):
+            code = 1 if command == "list --json" else 2
+            said = self.sh(f"queuectl {command} | queuectl enqueue -", code).stderr
+            self.assertRegex(said, r"run: queuectl export \| queuectl --db FILE import( \(it began on line 1\))?\n$")
+        twice = """printf '{"id": "a", "command": "true"}\\n%.0s' 1 2"""
+        self.assertNotIn("import", self.sh(f"{twice} | queuectl enqueue -", code=1).stderr)
+        self.sh("queuectl export | queuectl --db other.db import")
+
+
 class DataTest(ShellTestCase):
     def test_standard_input_reaches_the_job_unchanged(self):
         data = bytes(range(256)) * 1000

@@ -11,7 +11,7 @@ import time
 import unittest
 from unittest import mock
 
-from queuectl_core import cells, phrases, values
+from queuectl_core import cells, grid, phrases, values
 from queuectl_core.cli import config, status, tables
 from queuectl_core.cli.terminal import terminal
 from queuectl_core.lifecycle import STATES, Job
@@ -164,6 +164,12 @@ class FitTest(unittest.TestCase):
     def test_a_state_is_colored_only_in_its_column(self):
         line = next(line for line in rendered(120, "C.UTF-8", "always").splitlines() if line.startswith("deadline"))
         self.assertIn("\x1b[36m◦ pending", line)
+
+
+class GridTest(unittest.TestCase):
+    def test_spare_columns_go_first_where_they_complete_a_text(self):
+        columns = [grid.Column("A", least=5), grid.Column("B", least=5)]
+        self.assertEqual(grid.fit(columns, [20, 6], 15), [7, 6])
 
 
 class SymbolTest(unittest.TestCase):

@@ -15,7 +15,7 @@ from ..store.sqlite import SQLITE_VERSION
 from ..typed import NamedTuple
 from ..workers import fleet
 from .queue_file import open_client, queue_path
-from .terminal import counted, print_json, size, tell
+from .terminal import counted, print_json, size, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def _jobs(store: Reader) -> list[Finding]:
             continue
         text = f"queue {queue} has {counted(waiting, 'waiting job')}"
         if None in paused or queue in paused:
-            findings.append(Finding("jobs", "note", f"{text} but is paused", "queuectl resume"))
+            command = "queuectl resume" if None in paused else f"queuectl resume {queue}"
+            findings.append(Finding("jobs", "note", f"{text} but is paused", command))
         elif not any(queues is None or queue in queues for queues in served):
             findings.append(Finding("jobs", "wrong", f"{text} but no worker", "queuectl worker start"))
     stuck = store.stuck()
@@ -201,6 +202,22 @@ def doctor(args: Namespace) -> int:
         print_json({"well": is_healthy, "findings": [finding._asdict() for finding in findings]})
         return 0 if is_healthy else 1
     for finding in findings:
-        advice = "" if finding.advice is None else " → " + finding.advice
-        print(values.escape(f"{finding.level:<5}  {finding.check:<7}  {finding.text}{advice}"))
+        _print(finding, terminal.width())
     return 0 if is_healthy else 1
+
+
+def _print(finding: Finding, room: int | None) -> None:
+    """Print a finding on one line; on a terminal (of `room` columns) that is too narrow, on several, indented."""
+    head = f"{finding.level:<5}  {finding.check:<7}  "
+    advice = "" if finding.advice is None else f"→ {finding.advice}"
+    line = values.escape(f"{head}{finding.text} {advice}".rstrip())
+    if room is None or len(line) <= room:
+        print(line)
+        return
+    from textwrap import wrap
+
+    for indent, text in ((head, finding.text), (" " * len(head), advice)):
+        width = max(20, room - len(head))
+        for piece in wrap(values.escape(text), width, break_long_words=False, break_on_hyphens=False):
+            print(indent + piece)
+            indent = " " * len(head)

@@ -7,7 +7,7 @@ import sys
 import time
 
 from .. import jobspec, values
-from ..errors import BadInput, JobRefused, Refused
+from ..errors import BadInput, DuplicateId, JobRefused, Refused
 from .queue_file import open_intake
 
 TYPE_CHECKING = False
@@ -320,7 +320,7 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
                     _acknowledge(store, jobs)
                     break
                 except JobRefused as refusal:
-                    problem = Refused(f"line {lines[refusal.index]}: {refusal}")
+                    problem = Refused(f"line {lines[refusal.index]}: {refusal}{_copy_hint(refusal, batch)}")
                     if args.atomic:
                         raise problem from None
                     jobs = jobs[: refusal.index]
@@ -333,6 +333,13 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
         if progress.is_shown:
             tell(f"enqueued {counted(count, 'job')} in {seconds(progress.elapsed())}")
     return 0
+
+
+def _copy_hint(refusal: JobRefused, records: list[tuple[int, str]] | None) -> str:
+    """How to copy jobs, if an id exists and these records look like what `list --json` prints."""
+    if not isinstance(refusal, DuplicateId) or not any('"created_at"' in text for _, text in records or ()):
+        return ""
+    return "; to copy jobs to another queue, with their history, run: queuectl export | queuectl --db FILE import"
 
 
 def _open(path: str | None) -> int:

@@ -224,7 +224,8 @@ def surplus(prog: str, found: str, words: Sequence[str], options: Collection[str
         return f"list takes no arguments; to see {meant} jobs, run: {command_line(line)}"
     if name == "worker start" and found.isdigit():
         line.insert(_last(line, found), "-c")
-        return f"worker start takes no arguments; to start {found} workers, run: {command_line(line)}"
+        workers = f"{found} worker{'' if found == '1' else 's'}"
+        return f"worker start takes no arguments; to start {workers}, run: {command_line(line)}"
     if "--cron" in line and "--cron" in options:
         return f"unexpected argument: {quote(found)}; quote the expression, as in: queuectl {name} --cron '30 2 * * *'"
     return f"unexpected argument: {quote(found)} (see '{prog} --help')"

@@ -10,7 +10,7 @@ from ..errors import BadInput
 from ..store.search import MOST, SORTS, Search, find, is_filtered, matching, running_first
 from .queue_file import open_reader
 from .tables import attempts_table, job_sheet, jobs_table
-from .terminal import print_json, print_json_array, tell
+from .terminal import print_json, print_json_array, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def list_jobs(args: Namespace) -> int:
     elif not store.is_unused:
         tell(_nothing(search))
     if left_out:
-        more = "more" if number is None else f"{number - len(shown)} more"
+        more = "more" if number is None else f"{number - len(shown):,} more"
         tell(f"… and {more}; use --limit 0 to show all")
     elif searched:
         tell(f"only the newest {searched:,} jobs were searched; to search all, add --limit 0")
@@ -178,4 +178,9 @@ def show(args: Namespace) -> int:
         print()
         for line in output.rstrip(b"\n").split(b"\n"):
             print(values.escape(values.decode(line)))
+    if job.state == "dead" and terminal.width() is not None:
+        from shlex import quote  # Deferred: it takes as long as the rest.
+
+        print()
+        tell(f"to run it again, run: queuectl retry {quote(job.id)}")
     return 0

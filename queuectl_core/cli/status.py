@@ -17,7 +17,7 @@ from ..typed import NamedTuple
 from ..workers import fleet
 from .queue_file import open_reader
 from .tables import table, workers_table
-from .terminal import counted, print_json, size, tell
+from .terminal import counted, print_json, size, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _print(facts: _Facts, now: float) -> None:
         kept = [place for place, column in enumerate(headers) if column.title != "DONE" or any(done.values())]
         table([headers[place] for place in kept], [[row[place] for place in kept] for row in lines])
         if totals["processing"] > len(jobs):
-            print(f"… and {totals['processing'] - len(jobs)} more (to list them, run: queuectl list -s processing)")
+            print(f"… and {totals['processing'] - len(jobs):,} more (to list them, run: queuectl list -s processing)")
     print(f"\nActive workers: {sum(row.role == 'worker' for row in rows)}")
     if rows:
         workers_table(rows, facts.holders, now)
@@ -142,7 +142,7 @@ def _print(facts: _Facts, now: float) -> None:
     print(f"\nFile: {values.escape(facts.path)} ({room})")
     died, failed = facts.failed
     if died or failed:
-        print(f"\nFailures in the last hour: {died} dead, {failed} to be retried")
+        print(f"\nFailures in the last hour: {died:,} dead, {failed:,} to be retried")
         print("To list them, run: queuectl list --attempted --since 1h")
     if totals["dead"]:
         print(f"\nDead letter queue: {counted(totals['dead'], 'job')}; run: queuectl dlq list")
@@ -220,15 +220,20 @@ def _print_counts(counts: Counts, totals: dict[str, int], notes: Mapping[str, Se
     for queue in {**counts, **notes}:
         by_state = counts.get(queue) or dict.fromkeys(lifecycle.STATES, 0)
         if queue in notes or any(by_state.values()):
-            rows.append([queue, *by_state.values(), ", ".join(notes.get(queue, ()))])
+            rows.append([queue, *_figures(by_state), ", ".join(notes.get(queue, ()))])
     if not rows:
         print("No jobs." if counts else "No jobs yet.")
         return
     if len(rows) > 1:
-        rows.append(["(all)", *totals.values(), ""])
+        rows.append(["(all)", *_figures(totals), ""])
     headers = [Column("QUEUE", least=8)]
     headers += [Column(state.upper(), right=True, drop=int(not totals[state])) for state in lifecycle.STATES]
     headers.append(Column("LIMITS"))
     if not any(row[-1] for row in rows):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
     table(headers, rows)
+
+
+def _figures(by_state: Mapping[str, int]) -> list[str]:
+    """The numbers of jobs, with commas for people: a script that reads the table gets digits."""
+    return [f"{number:,}" if terminal.width() is not None else str(number) for number in by_state.values()]

@@ -99,7 +99,7 @@ def size(number: int) -> str:
     for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
-    return f"{number} bytes"
+    return counted(number, "byte")
 
 
 def print_id(id: str) -> None:

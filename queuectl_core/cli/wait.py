@@ -232,7 +232,7 @@ class _Waiting:
 def _timeout_message(left: int, count: int) -> str:
     if not left:
         return "timed out waiting for more ids on standard input"
-    return f"timed out: {left} of {counted(count, 'job')} unfinished"
+    return f"timed out: {left:,} of {counted(count, 'job')} unfinished"
 
 
 class _IdStream:
