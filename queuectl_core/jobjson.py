@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .lifecycle import Job
-    from .records import Attempt, Worker
+    from .records import Attempt, Needs, Worker
 
 # --- input ---------------------------------------------------------------------------------------
 
@@ -190,6 +190,7 @@ SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
     "last_error": _only_null,
     "next_retry_at": _only_null,
     "worker": _only_null,
+    "slot": _only_null,
     "deferrals": _is_zero,
     "reason": lambda value, now: True,
 }
@@ -199,8 +200,8 @@ SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
 
 JOB_FIELDS = (
     "id command state attempts max_retries created_at updated_at queue priority run_at started_at"
-    " finished_at exit_code error cwd env backoff_base backoff_max timeout kill_grace output_limit"
-    " bury_on retry_only_on defer_limit deferrals unique_key stdin worker"
+    " finished_at exit_code error cwd env backoff_base backoff_max backoff_jitter timeout kill_grace output_limit"
+    " bury_on retry_only_on defer_limit deferrals unique_key stdin held slot worker"
 ).split()
 TIMES = frozenset(("created_at", "updated_at", "run_at", "started_at", "finished_at"))
 
@@ -216,6 +217,7 @@ def job_json(job: Job, reason: str | None) -> dict[str, object]:
         fields["env"] = jobspec.variables(job.env)
     except BadInput:
         fields["env"] = None  # Another program stored garbage, so the job cannot start.
+    fields["held"] = bool(job.held)
     # What earlier implementations of this system called these.
     fields["next_retry_at"] = fields["run_at"] if job.state == "failed" else None
     fields["last_error"] = fields["error"]
@@ -230,6 +232,14 @@ def _json(field: str, value: Any) -> object:
         raise TypeError
     # 2, not 2.0: SQLite stores some columns as floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def after_json(needs: Needs) -> dict[str, object]:
+    """The jobs that a job waits for, or waited for, as fields of its JSON, by condition."""
+    return {
+        field: [id for id, _, _, needed in needs if needed == condition]
+        for field, condition in jobspec.CONDITIONS.items()
+    }
 
 
 def attempts_json(attempts: Sequence[Attempt]) -> list[dict[str, object]]:

@@ -15,8 +15,9 @@ class NewJob(NamedTuple):
     """A job to enqueue. The store fills in what is None: an id, the time, the settings.
 
     The fields before `after` are columns, in this order (see sql.ENQUEUE): first those that every job has, then, from
-    `env` on, those that most jobs leave empty. `after` lists the ids of jobs that must complete first, `replace`
-    updates the waiting job with the same unique key, and `stdin` is the job's standard input.
+    `env` on, those that most jobs leave empty. A `held` job waits until it is released. `after` lists the ids of jobs
+    that must complete first, `after_notok` those that must die or be cancelled, and `after_any` those that must finish
+    either way. `replace` updates the waiting job with the same unique key, and `stdin` is the job's standard input.
     """
 
     id: str | None
@@ -27,6 +28,7 @@ class NewJob(NamedTuple):
     max_retries: int | None
     backoff_base: float | None
     backoff_max: float | None
+    backoff_jitter: float | None
     timeout: float | None
     kill_grace: float | None
     output_limit: int | None
@@ -35,10 +37,22 @@ class NewJob(NamedTuple):
     unique_key: str | None
     bury_on: str | None
     retry_only_on: str | None
+    held: bool | None
     run_at: float | None
     after: tuple[str, ...] | None
+    after_notok: tuple[str, ...] | None
+    after_any: tuple[str, ...] | None
     replace: bool | None
     stdin: bytes | None
+
+
+# The fields that name jobs to wait for, and what must become of them.
+CONDITIONS = {"after": "ok", "after_notok": "notok", "after_any": "any"}
+
+
+def conditions(job: NewJob) -> list[tuple[str, str]]:
+    """The ids that a new job waits for, each with "ok", "notok" or "any"."""
+    return [(id, condition) for field, condition in CONDITIONS.items() for id in getattr(job, field) or ()]
 
 
 def _env(value: object, place: str) -> str | None:
@@ -76,6 +90,12 @@ def _cwd(value: object, place: str) -> str:
     return value
 
 
+def _held(value: object, place: str) -> bool | None:
+    if not isinstance(value, bool):
+        raise BadInput(f"{place}: must be true or false, not {values.quote(value)}")
+    return value or None
+
+
 FIELDS: dict[str, Callable[[object, str], object]] = {
     "id": values.name,
     "queue": values.name,
@@ -86,6 +106,7 @@ FIELDS: dict[str, Callable[[object, str], object]] = {
     "max_retries": lambda value, place: values.whole(value, place, 0),
     "backoff_base": values.factor,
     "backoff_max": values.duration,
+    "backoff_jitter": values.fraction,
     "timeout": values.duration,
     "kill_grace": values.duration,
     "output_limit": values.size,
@@ -93,7 +114,10 @@ FIELDS: dict[str, Callable[[object, str], object]] = {
     "unique_key": values.key,
     "bury_on": values.exit_codes,
     "retry_only_on": values.exit_codes,
+    "held": _held,
     "after": values.names,
+    "after_notok": values.names,
+    "after_any": values.names,
     "stdin": values.input_bytes,
     "replace": lambda value, place: bool(value),
 }
@@ -122,8 +146,9 @@ def new_job(
             checked[field] = FIELDS[field](value, place(field))
     if "command" not in fields:
         raise BadInput("command: missing")
-    if fields.get("replace") and fields.get("after") is not None:
-        raise BadInput(f"{place('after')}: cannot be used together with --replace; dependencies can't be replaced")
+    for field in CONDITIONS:
+        if fields.get("replace") and fields.get(field) is not None:
+            raise BadInput(f"{place(field)}: cannot be used together with --replace; dependencies can't be replaced")
     if fields.get("delay") is not None and fields.get("run_at") is not None:
         raise BadInput(f"{place('delay')}: cannot be used together with {place('run_at')}")
     if fields.get("delay") is not None:

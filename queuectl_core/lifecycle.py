@@ -58,6 +58,7 @@ class Job(NamedTuple):
 
     `attempts` counts starts against max_retries: revive resets it to 0, release and defer give one back.
     `last_attempt` is the number of the latest attempt. It never decreases, so it identifies a row of queuectl_attempts.
+    `waits_for` counts the jobs that it waits for; `slot` is its number among the running jobs of a queue with a limit.
     Other programs can insert jobs too: triggers fill in missing columns, and CHECKs reject values of other types.
     """
 
@@ -72,6 +73,7 @@ class Job(NamedTuple):
     max_retries: int
     backoff_base: float
     backoff_max: float
+    backoff_jitter: float | None
     timeout: float
     kill_grace: float
     output_limit: int
@@ -84,6 +86,8 @@ class Job(NamedTuple):
     attempts: int
     last_attempt: int
     waits_for: int
+    held: int
+    slot: int | None
     worker: int | None
     cancel: int
     run_at: float
@@ -152,7 +156,7 @@ def judge(job: Job, outcome: Outcome, now: float) -> Verdict:
         if job.retry_only_on and not is_among(outcome.code, job.retry_only_on):
             return Verdict("bury", None, exit_code, error)
     if job.attempts <= job.max_retries:
-        wait = backoff(job.backoff_base, job.attempts, job.backoff_max)
+        wait = backoff(job.backoff_base, job.attempts, job.backoff_max) * (1 + (job.backoff_jitter or 0) * chance(job))
         return Verdict("fail", now + wait, exit_code, error)
     return Verdict("bury", None, exit_code, error)
 
@@ -161,7 +165,7 @@ _NUMBERS = (
     *("priority", "max_retries", "backoff_base", "backoff_max", "timeout", "kill_grace", "output_limit", "defer_limit"),
     *("deferrals", "attempts", "last_attempt", "run_at", "created_at", "updated_at", "waits_for"),
 )
-_MAYBE_NUMBERS = ("started_at", "finished_at", "exit_code", "stdin")
+_MAYBE_NUMBERS = ("started_at", "finished_at", "exit_code", "stdin", "backoff_jitter", "slot")
 _TEXTS = ("cwd", "env", "bury_on", "retry_only_on", "unique_key", "error")
 
 
@@ -210,6 +214,13 @@ def backoff(base: float, attempt: int, cap: float) -> float:
         return min(float(base) ** attempt, cap)
     except OverflowError:
         return cap
+
+
+def chance(job: Job) -> float:
+    """A number from 0 to 1 that looks random but is the same each time for an attempt of a job."""
+    from zlib import crc32  # Deferred: enqueue doesn't need it.
+
+    return crc32(f"{job.id}.{job.last_attempt}".encode("utf-8", "surrogateescape")) / 2**32
 
 
 def describe(job: Job, outcome: Outcome) -> tuple[int | None, str | None]:

@@ -9,6 +9,8 @@ from .values import span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .grid import Alternatives
     from .lifecycle import Job
     from .records import Attempt, Needs, Worker
@@ -91,8 +93,13 @@ def worker_row(row: Worker, holds: tuple[str, float] | None, now: float) -> tupl
     return (row.id, row.pid, row.state(job), job, lasted, span(now - row.started_at), row.queues or "all")
 
 
-def sheet(job: Job, reason: str | None, needs: Needs, last: Attempt | None, now: float) -> dict[str, object]:
-    """Everything about a job that isn't malformed: what has a value, by its name. "state" starts with the state."""
+def sheet(
+    job: Job, reason: str | None, needs: Needs, last: Attempt | None, now: float, waiters: Sequence[str] = ()
+) -> dict[str, object]:
+    """Everything about a job that isn't malformed: what has a value, by its name. "state" starts with the state.
+
+    `waiters` are the ids of jobs that wait for it.
+    """
     done = progress(last, now)
     fields: dict[str, object] = {
         "id": job.id,
@@ -100,6 +107,7 @@ def sheet(job: Job, reason: str | None, needs: Needs, last: Attempt | None, now:
         "reason": waits(job, reason, now),
         "error": job.error,
         "after": after(needs),
+        "before": before(waiters),
         "command": job.command,
         "queue": job.queue,
         "priority": job.priority,
@@ -113,22 +121,38 @@ def sheet(job: Job, reason: str | None, needs: Needs, last: Attempt | None, now:
         "progress": done[0] if done and job.state == "processing" else None,
         "took": took(last),
         "worker": job.worker,
+        "slot": job.slot,
         "unique": job.unique_key,
         "stdin": None if job.stdin is None else f"{job.stdin:,} byte{'' if job.stdin == 1 else 's'}",
         "bury on": job.bury_on,
         "retry only on": job.retry_only_on,
         "deferrals": f"{job.deferrals} of {job.defer_limit}" if job.deferrals else None,
-        "backoff": f"{job.backoff_base:g} ** n, at most {span(job.backoff_max)}",
+        "backoff": f"{job.backoff_base:g} ** n, at most {span(job.backoff_max)}{jitter(job)}",
         "timeout": span(job.timeout) if job.timeout else "none",
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def jitter(job: Job) -> str:
+    """What is said about a job's waits before retries besides their length."""
+    return f", plus up to {job.backoff_jitter:.0%} at random" if job.backoff_jitter else ""
+
+
 def after(needs: Needs) -> str | None:
     """The first jobs that a job waits for, those that it still waits for before the others; None if there are none."""
+    words = {"ok": "", "notok": "failure of ", "any": "end of "}
     first = sorted(needs, key=lambda need: (need[2], need[1] not in ("dead", "cancelled")))[:MOST_NEEDS]
-    more = f" and {len(needs) - len(first):,} more" if len(needs) > len(first) else ""
-    return ", ".join(f"{id} ({state})" for id, state, _ in first) + more or None
+    return _first([f"{words.get(condition, '')}{id} ({state})" for id, state, _, condition in first], len(needs))
+
+
+def before(waiters: Sequence[str]) -> str | None:
+    """The first jobs that wait for a job; None if there are none."""
+    return _first(waiters[:MOST_NEEDS], len(waiters))
+
+
+def _first(some: Sequence[str], number: int) -> str | None:
+    """The first of several things, and how many more there are."""
+    return ", ".join(some) + (f" and {number - len(some):,} more" if number > len(some) else "") or None
 
 
 def when(job: Job, last: Attempt | None, now: float) -> str:

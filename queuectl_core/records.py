@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     Counts = Dict[str, Dict[str, int]]
     # An attempt in a worker's lane: worker, id, queue, attempt, started_at, finished_at, outcome, exit_code.
     Lane = Tuple[int, str, str, int, float, "float | None", "str | None", "int | None"]
-    # A job's dependencies: (id, state, whether it is satisfied).
-    Needs = List[Tuple[str, str, int]]
+    # A job's dependencies: (id, state, whether it is satisfied, "ok", "notok" or "any").
+    Needs = List[Tuple[str, str, int, str]]
 
 
 class Identity(NamedTuple):

@@ -76,6 +76,7 @@ SETTINGS = {
         Setting("max-retries", 3, _count, True, "how many times to retry a failed job"),
         Setting("backoff-base", 2, values.factor, True, "wait BASE ** n seconds before retry n"),
         Setting("backoff-max", 86400, values.duration, True, "longest wait before a retry, in seconds"),
+        Setting("backoff-jitter", 0, values.fraction, True, "extend each wait by up to this fraction of it, at random"),
         Setting("timeout", 0, values.duration, True, "seconds an attempt can run (0: no limit)"),
         Setting("kill-grace", 10, values.duration, True, "seconds between SIGTERM and SIGKILL"),
         Setting(

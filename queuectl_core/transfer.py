@@ -11,13 +11,14 @@ reads all lines before it changes anything, then adds all jobs in one transactio
 from __future__ import annotations
 
 import pickle
-import re
 import tempfile
 
 from . import jobspec, settings, values
 from .errors import BadInput, QueueError
-from .jobjson import attempts_json, job_json, json_object
+from .jobjson import after_json, attempts_json, job_json, json_object
+from .jobspec import CONDITIONS
 from .lifecycle import FINISHED, STATES, Job, presentable
+from .nodejs import from_node
 from .records import Attempt
 from .typed import NamedTuple
 
@@ -41,11 +42,11 @@ if TYPE_CHECKING:
 class Record(NamedTuple):
     """A job with everything that belongs to it.
 
-    `needs` lists the ids of its dependencies, `input` is its standard input.
+    `needs` lists the ids of its dependencies, each with its condition; `input` is its standard input.
     """
 
     job: Job
-    needs: tuple[str, ...]
+    needs: list[tuple[str, str]]
     attempts: History
     input: bytes | None
 
@@ -59,11 +60,12 @@ def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
         for job in store.oldest_first():
             fields = job_json(job, None)
             # These mean nothing in another queue.
-            del fields["worker"], fields["reason"], fields["stdin"], fields["next_retry_at"], fields["last_error"]
+            for name in ("worker", "slot", "reason", "stdin", "next_retry_at", "last_error"):
+                del fields[name]
             attempts = store.attempts(job)
             if fields["env"] is None:
                 fields["env"] = presentable(job).env  # What another program stored, or None.
-            fields["after"] = [id for id, _, _ in store.needs(job)]
+            fields.update(after_json(store.needs(job)))
             fields["history"] = [
                 dict(entry, output=_output(store, job, attempt.attempt))
                 for attempt, entry in zip(attempts, attempts_json(attempts))
@@ -144,7 +146,7 @@ def read_record(line: bytes, config: Config, now: float) -> Record:
     except UnicodeDecodeError:
         raise BadInput("not UTF-8") from None
     if "_id" in given or "createdAt" in given:
-        given = _from_node(given)
+        given = from_node(given)
     fields = _checked(given, FIELDS, now)
     for name in ("id", "command", "state", "created_at"):
         if fields.get(name) is None:
@@ -155,7 +157,8 @@ def read_record(line: bytes, config: Config, now: float) -> Record:
             f"finished_at: {'missing' if state in FINISHED else 'given'}, but the job is {state}"
         )
     attempts = [_attempt(entry, now) for entry in fields.pop("history", None) or []]
-    needs, data = fields.pop("after", None) or (), fields.pop("input", None)
+    needs = [(id, condition) for field, condition in CONDITIONS.items() for id in fields.pop(field, None) or ()]
+    data = fields.pop("input", None)
     job = Job(**{**dict.fromkeys(Job._fields), **_DEFAULTS, **fields})
     defaults = settings.resolve(config, job.queue)
     missing: dict[str, Any] = {
@@ -174,7 +177,7 @@ def read_record(line: bytes, config: Config, now: float) -> Record:
     return Record(job, needs, attempts, data)
 
 
-_DEFAULTS = {"queue": "default", "priority": 0, "attempts": 0, "deferrals": 0}
+_DEFAULTS = {"queue": "default", "priority": 0, "attempts": 0, "deferrals": 0, "held": False}
 
 
 def _released(job: Job, attempts: History, now: float) -> tuple[Job, History]:
@@ -276,6 +279,12 @@ def _env(value: object, place: str) -> object:
     return value if isinstance(value, str) else jobspec.FIELDS["env"](value, place)
 
 
+def _bool(value: object, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise BadInput(f"{place}: must be true or false, not {values.quote(value)}")
+    return value
+
+
 def _real(value: object, place: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e10:
         raise BadInput(f"{place}: not a number from 0 to 1e10: {values.quote(value)}")
@@ -311,7 +320,8 @@ FIELDS: Table = {
     "finished_at": _moment,
     "exit_code": _of(values.whole, 0, 255),
     "error": _of(_text),
-    "after": _of(_names),
+    **{name: _of(_names) for name in CONDITIONS},
+    "held": _of(_bool),
     "history": _of(_list),
     "input": _of(values.input_bytes),
 }
@@ -328,73 +338,3 @@ ATTEMPT_FIELDS: Table = {
     "progress_text": _of(_text),
     "output": _of(_chunks),
 }
-
-# --- from QueueCTL for Node.js -------------------------------------------------------------------
-
-NODE_NAMES = {
-    "base_backoff_seconds": "backoff_base",
-    "available_at": "run_at",
-    "createdAt": "created_at",
-    "updatedAt": "updated_at",
-}
-MOST_PLACEHOLDERS = 10_000  # Attempts for which a placeholder is made.
-NOT_RECORDED = "not recorded by the queue that it came from"
-
-
-def _from_node(document: Fields) -> dict[str, object]:
-    """Convert a document of its `jobs` collection to the fields of our own lines.
-
-    It records only the number of attempts and the output of the last one, so earlier attempts get placeholders.
-    """
-    given = {NODE_NAMES.get(name, name): _plain(value) for name, value in document.items()}
-    own_id = given.pop("_id", None)
-    given.pop("__v", None)  # Mongoose's document version.
-    if given.get("id") is None:
-        given["id"] = own_id
-    output = given.pop("output", None)
-    state, count = given.get("state"), given.get("attempts") or 0
-    if state in ("completed", "failed", "dead", "processing") and count == 0:
-        count = 1
-    if not isinstance(count, int) or not 0 <= count <= MOST_PLACEHOLDERS:
-        raise BadInput(f"attempts: not a whole number from 0 to {MOST_PLACEHOLDERS}: {values.quote(count)}")
-    given["attempts"] = count
-    created, updated = given.get("created_at"), given.get("updated_at") or given.get("created_at")
-    earlier = {"started_at": created, "finished_at": created, "outcome": "exit", "error": NOT_RECORDED}
-    history: list[dict[str, object]] = [{"attempt": number, **earlier} for number in range(1, count)]
-    if count:
-        last = {"attempt": count, "started_at": updated, "finished_at": updated, "outcome": "exit"}
-        if state == "completed":
-            last["exit_code"] = given["exit_code"] = 0
-        elif state == "processing":
-            last["finished_at"] = last["outcome"] = None
-        else:
-            last["error"] = given["error"] = given.get("error") or NOT_RECORDED
-        if output:
-            last["output"] = [[0, 1, output]]
-        history.append(last)
-        given["started_at"] = updated
-    if state in FINISHED:
-        given["finished_at"] = updated
-    given["history"] = history
-    return given
-
-
-def _plain(value: object) -> object:
-    """Unwrap MongoDB's Extended JSON: dates, ids and typed numbers."""
-    if not isinstance(value, dict) or len(value) != 1:
-        return value
-    ((kind, inner),) = value.items()
-    inner = _plain(inner)
-    if kind == "$date":
-        if isinstance(inner, int):
-            return inner / 1000
-        # MongoDB trims zeros from the fraction, which Python before 3.11 can't parse.
-        return re.sub(r"\.\d{1,6}", lambda match: match[0].ljust(7, "0"), str(inner))
-    try:
-        if kind in ("$numberInt", "$numberLong"):
-            return int(str(inner))
-        if kind == "$numberDouble":
-            return float(str(inner))
-    except ValueError:
-        return value
-    return inner if kind == "$oid" else value

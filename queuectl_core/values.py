@@ -144,6 +144,14 @@ def factor(value: object, place: str) -> float:
     return int(number) if number == int(number) else number
 
 
+def fraction(value: object, place: str) -> float:
+    """A number from 0 to 1."""
+    number = factor(value, place)
+    if number > 1:
+        raise BadInput(f"{place}: must be from 0 to 1, not {quote(value)}")
+    return number
+
+
 def retention(value: object, place: str) -> float | str:
     """How long to keep finished jobs: seconds, or "forever"."""
     return "forever" if value == "forever" else duration(value, place)

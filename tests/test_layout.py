@@ -20,7 +20,7 @@ ORDER = {
     "": (
         "errors typed version cells histogram direct",
         "values lifecycle records template grid",
-        "settings jobspec phrases",
+        "settings jobspec phrases nodejs",
         "jobjson",
         "jobtext",
         "program",
@@ -88,8 +88,8 @@ ORDER = {
         "tables jobstream output progress obstacle",
         "bulk silence stopping",
         "columns",
-        "enqueue jobs status stats report logs wait cancel queues prune workers schedules config doctor backup transfer"
-        " install metrics completion manual top dashboard",
+        "enqueue jobs status stats report hold logs wait cancel queues prune workers schedules config doctor backup"
+        " transfer install metrics completion manual top dashboard",
         "change dlq",
         "main",
     ),

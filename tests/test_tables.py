@@ -88,7 +88,7 @@ def everything() -> str:
     return printed.getvalue()
 
 
-RETRIED_SHEET = (RETRIED, "retrying", [("x1", "completed", 1)], HISTORY[-1], NOW)
+RETRIED_SHEET = (RETRIED, "retrying", [("x1", "completed", 1, "ok")], HISTORY[-1], NOW, ["x2", "x3"])
 
 # File: columns (None: not a terminal), the locale, --color.
 LOOKS = {

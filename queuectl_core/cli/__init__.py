@@ -44,6 +44,8 @@ COMMANDS = {
         Command("cancel", "cancel", "cancel", "cancel jobs, including running ones"),
         Command("retry", "change", "retry", "run finished or failed jobs again, with all their retries"),
         Command("edit", "change", "edit", "change a waiting job"),
+        Command("hold", "hold", "hold", "let waiting jobs wait until they are released"),
+        Command("release", "hold", "release", "let held jobs run"),
         Command("pause", "queues", "pause", "pause a queue, or all of them; running jobs finish"),
         Command("resume", "queues", "resume", "resume a paused queue, or all of them"),
         Command("prune", "prune", "prune", "delete finished jobs"),

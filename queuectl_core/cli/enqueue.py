@@ -31,10 +31,12 @@ FIELDS = {
     "delay": ("--delay", "DURATION", "wait at least this long: 90, 90s, 5m, 2h or 1d"),
     "run_at": ("--run-at", "TIME", "wait until this time: ISO 8601, epoch seconds, or +5m"),
     "after": (
-        "--after",
+        "--after-ok --after",
         "ID[,ID]",
         "wait until these jobs have completed; - reads their ids from standard input, one per line",
     ),
+    "after_notok": ("--after-notok", "ID[,ID]", "run only if these jobs die or are cancelled"),
+    "after_any": ("--after-any", "ID[,ID]", "wait until these jobs have finished, however they end"),
     "unique_key": (
         "--unique",
         "KEY",
@@ -88,8 +90,10 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         help="save standard input (at most 64 MiB) and feed it to the job",
     )
     when = parser.add_argument_group("when it runs")
-    for field in ("delay", "run_at", "after", "unique_key"):
+    for field in ("delay", "run_at", "after", "after_notok", "after_any"):
         add_field(when, field)
+    when.add_argument("--hold", action="store_true", help="do not run it before it is released: queuectl release ID")
+    add_field(when, "unique_key")
     when.add_argument(
         "--replace", action="store_true", help="with --unique: if that job is still waiting, replace it"
     )
@@ -127,6 +131,8 @@ def enqueue(args: Namespace) -> int:
         if "unique_key" not in fields:
             raise BadInput("--replace: requires --unique")
         fields["replace"] = True
+    if args.hold:
+        fields["held"] = True
     if fields.get("after") == "-":
         if args.stdin or args.words == ["-"] or args.file == "-":
             raise BadInput("--after -: standard input is already used for the jobs or for --stdin")

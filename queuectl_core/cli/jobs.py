@@ -162,15 +162,16 @@ def show(args: Namespace) -> int:
     with open_reader(args) as store, store.snapshot():
         job = store.get(args.id)
         reason, needs, attempts = store.reason(job), store.needs(job), store.attempts(job)
+        waiters = store.waiters(job)
         reader = OutputReader(store, job, job.last_attempt, (1, 2))
         output = b"" if args.json else last_lines(reader.read(), LAST_LINES)
     if args.json:
-        from ..jobjson import attempts_json, job_json
+        from ..jobjson import after_json, attempts_json, job_json
 
-        after, history = [id for id, _, _ in needs], attempts_json(attempts)
-        print_json(dict(job_json(job, reason), after=after, history=history))
+        after = after_json(needs)
+        print_json({**job_json(job, reason), **after, "before": waiters, "history": attempts_json(attempts)})
         return 0
-    job_sheet(job, reason, needs, attempts[-1] if attempts else None, time.time())
+    job_sheet(job, reason, needs, attempts[-1] if attempts else None, time.time(), waiters)
     if attempts:
         print()
         attempts_table(attempts)

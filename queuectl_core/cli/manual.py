@@ -51,6 +51,7 @@ EXIT_CODES = {
 
 JOB_ENVIRONMENT = {
     "QUEUECTL_JOB_ID": "the job's id",
+    "QUEUECTL_SLOT": "in a queue with a limit: a number from 1 to the limit, unique among its running jobs",
     "QUEUECTL_ATTEMPT": "the number of this attempt, starting at 1",
     "QUEUECTL_QUEUE": "the job's queue",
     "QUEUECTL_DB": "the queue file, so jobs can enqueue other jobs and read their output",

@@ -100,11 +100,13 @@ def jobs_table(jobs: Sequence[tuple[Job, str | None]], last: Mapping[int, Attemp
     table(columns, rows)
 
 
-def job_sheet(job: Job, reason: str | None, needs: Needs, last: Attempt | None, now: float) -> None:
+def job_sheet(
+    job: Job, reason: str | None, needs: Needs, last: Attempt | None, now: float, waiters: Sequence[str] = ()
+) -> None:
     """Print everything about one job, one line per field. `last` is its last attempt."""
     if malformed(job):
         job = presentable(job)
-    for name, value in sheet(job, reason, needs, last, now).items():
+    for name, value in sheet(job, reason, needs, last, now, waiters).items():
         if name == "state":
             state, _, detail = str(value).partition(" ")
             print(f"{name:<13} {_colored(f'{_with_symbol(state)} {detail}', state)}")

@@ -104,11 +104,19 @@ class Claims(Intake):
             self._token_of, self._token = (job.seq, job.last_attempt), _new_token(job)
             attempt = {"job": job.seq, "attempt": job.last_attempt, "worker": worker, "now": now}
             self._execute(sql.BEGIN_ATTEMPT, {**attempt, "token": self._token})
+            if job.queue + ".limit" in config:
+                job = self._give_slot(job)
             if job.queue + ".rate" in config:
                 self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
         if idle == (job is not None):
             self._execute(sql.SET_IDLE, {"id": worker, "idle": int(job is None)})
         return Claim(job, wanted, None if job else self._next_due(), config)
+
+    def _give_slot(self, job: Job) -> Job:
+        """Give a job that was just claimed the lowest free number of its queue's running jobs."""
+        slot = self._one(sql.FREE_SLOT, {"queue": job.queue})
+        self._execute(sql.SET_SLOT, {"job": job.seq, "slot": slot})
+        return job._replace(slot=slot)
 
     def _next_due(self) -> float | None:
         """When a job may become claimable just because time passes, in epoch seconds."""
@@ -172,10 +180,10 @@ class Claims(Intake):
         nothing and returns False.
         """
         with self._transaction():
-            settled = self._settle(job, outcome, verdict, output)
-            chosen = self._choose_others(job, verdict, None, self.config()) if settled else []
+            ready = self._settle(job, outcome, verdict, output, self.config())
+            chosen = self._choose_others(ready, None)
         self._ring(chosen)
-        return settled
+        return ready is not None
 
     def settle_or_bury(self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput = NO_OUTPUT) -> bool:
         """Settle; if the database rejects the result (another program has a trigger on the table), bury the job."""
@@ -192,13 +200,19 @@ class Claims(Intake):
         assert job.worker is not None
         with self._transaction():
             config = self.config()
-            settled = self._settle(job, outcome, verdict, output)
+            ready = self._settle(job, outcome, verdict, output, config)
             claim = self._claim(job.worker, queues, False, config)
-            chosen = self._choose_others(job, verdict, claim.job, config) if settled else []
+            chosen = self._choose_others(ready, claim.job)
         self._ring(chosen)
-        return settled, claim
+        return ready is not None, claim
 
-    def _settle(self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput) -> bool:
+    def _settle(
+        self, job: Job, outcome: Outcome, verdict: Verdict, output: NewOutput, config: Config
+    ) -> dict[str, int] | None:
+        """Settle, unless the job has been taken from its worker; returns None then.
+
+        Otherwise returns how many jobs became claimable, or may have, by queue.
+        """
         # The clock may have been set back, but a duration must not be negative.
         now = max(self._clock(), job.started_at or 0)
         state = TRANSITIONS[verdict.move].to_state
@@ -219,12 +233,17 @@ class Claims(Intake):
             },
         ).rowcount
         if not changed:
-            return False
+            return None
         end = {**owner, **result, "outcome": outcome.kind, "dropped": output.dropped}
         self._execute(sql.END_ATTEMPT, end)
         self._count(job, outcome, verdict, now)
         self._write_output(job, output)
-        return True
+        ready = {}
+        if state in FINISHED and self._one(sql.HAS_DEPENDENTS, {"job": job.seq}):
+            ready = self._release_dependents(job, verdict.move == "succeed")
+        if verdict.run_at is not None or job.queue + ".limit" in config:
+            ready[job.queue] = ready.get(job.queue, 0) + 1
+        return ready
 
     def _count(self, job: Job, outcome: Outcome, verdict: Verdict, now: float) -> None:
         """Add an attempt that ended to the record and, if it was the job's first, how long the job had waited."""
@@ -274,15 +293,9 @@ class Claims(Intake):
         for position, stream, data in output.fresh:
             self._execute(sql.ADD_OUTPUT, (job.seq, job.last_attempt, position, stream, data))
 
-    def _choose_others(
-        self, job: Job, verdict: Verdict, next_job: Job | None, config: Config
-    ) -> list[tuple[int, str]]:
-        """Choose idle workers for the jobs that this settle made claimable, other than `next_job`."""
-        ready = {}
-        if verdict.move == "succeed" and self._one(sql.HAS_DEPENDENTS, {"job": job.seq}):
-            ready = dict(self._rows(sql.RELEASED, {"job": job.seq}))
-        if verdict.run_at is not None or job.queue + ".limit" in config:
-            ready[job.queue] = ready.get(job.queue, 0) + 1
+    def _choose_others(self, ready: dict[str, int] | None, next_job: Job | None) -> list[tuple[int, str]]:
+        """Choose idle workers for the jobs that a settle made claimable, other than `next_job`."""
+        ready = ready or {}
         if next_job:
             ready[next_job.queue] = ready.get(next_job.queue, 0) - 1
         return [

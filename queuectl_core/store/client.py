@@ -29,13 +29,16 @@ class Client(Intake):
         """
         with self._transaction():
             job = self.exact(id)
-            parameters = {"job": job.seq, "now": self._clock()}
+            parameters = {"job": job.seq, "now": self._clock(), "error": "cancelled"}
             if not self._execute(sql.CANCEL_WAITING, parameters).rowcount:
                 if not self._execute(sql.WANT_CANCEL, parameters).rowcount:
                     raise Refused(f"job {job.id} is already {job.state}")
             job = self.exact(job.id)
-        if job.worker is not None:
-            self._ring([(job.worker, job.queue)])
+            chosen = [(job.worker, job.queue)] if job.worker is not None else []
+            if job.state == "cancelled":
+                for queue, count in self._release_dependents(job, False).items():
+                    chosen += self._choose(queue, count)
+        self._ring(chosen)
         return job
 
     def edit(self, id: str, changes: dict[str, object]) -> str:
@@ -48,6 +51,24 @@ class Client(Intake):
             if not self._edit(job, changes):
                 raise Refused(f"job {job.id} is {job.state}; only waiting jobs can be changed")
             chosen = self._choose(self.exact(job.id).queue, 1)
+        self._ring(chosen)
+        return job.id
+
+    def hold(self, id: str) -> str:
+        """Let a waiting job wait until it is released; returns its id. Raises Refused for a job that isn't waiting."""
+        with self._transaction():
+            job = self.exact(id)
+            if not job.held and not self._execute(sql.HOLD, {"job": job.seq, "now": self._clock()}).rowcount:
+                raise Refused(f"job {job.id} is {job.state}; only waiting jobs can be held")
+        return job.id
+
+    def release(self, id: str) -> str:
+        """Undo `hold`; returns the job's id. Raises Refused for a job that isn't held."""
+        with self._transaction():
+            job = self.exact(id)
+            if not self._execute(sql.RELEASE, {"job": job.seq, "now": self._clock()}).rowcount:
+                raise Refused(f"job {job.id} is not held; it is {job.state}")
+            chosen = self._choose(job.queue, 1)
         self._ring(chosen)
         return job.id
 
@@ -71,6 +92,7 @@ class Client(Intake):
                 holder = self._holder_of(job.unique_key)
                 if holder:
                     raise Refused(f"job {job.id}: job {holder[0]} has its unique key now")
+            self._execute(sql.FORGET_UNNEEDED, {"job": job.seq})
             if not self._execute(sql.REVIVE, {"job": job.seq, "now": self._clock()}).rowcount:
                 raise Refused(f"job {job.id} is {job.state}; there is nothing to retry")
             chosen = self._choose(job.queue, 1)
@@ -110,6 +132,7 @@ class Client(Intake):
                 pruned.append(id)
                 if time.monotonic() > until:
                     break
+            self._execute(upkeep.FORGET_PRUNED)
         return pruned
 
     def retain(self) -> None:

@@ -6,7 +6,7 @@ import os
 
 from .. import settings, values
 from ..errors import BadInput, DuplicateId, JobRefused, QueueError, Refused
-from ..jobspec import NewJob
+from ..jobspec import NewJob, conditions
 from ..lifecycle import UNFINISHED, WAITING
 from . import sql
 from .roster import Roster
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # What `edit` can change.
 EDITABLE = (
     "queue priority command cwd env bury_on retry_only_on run_at max_retries backoff_base backoff_max"
-    " timeout kill_grace output_limit defer_limit"
+    " backoff_jitter timeout kill_grace output_limit defer_limit"
 ).split()
 
 # The parts of a NewJob: settings, which default to the configuration, and extras, which most jobs lack. Some extras
@@ -99,9 +99,9 @@ class Intake(Roster):
         id: str = row[0]
         fields: Row = job
         now = row[-1]
-        *extras, run_at = fields[_EXTRA_COLUMNS]
+        *extras, held, run_at = fields[_EXTRA_COLUMNS]
         run_at = now if run_at is None else run_at
-        row = (*row[:-3], *extras, run_at, now, now, int(run_at <= now))
+        row = (*row[:-3], *extras, int(bool(held)), run_at, now, now, None if held else int(run_at <= now))
         if job.unique_key:
             holder = self._holder_of(job.unique_key)
             if holder:
@@ -110,7 +110,7 @@ class Intake(Roster):
         seq = self._connection.insert(sql.ENQUEUE, row)
         added[job.queue] = added.get(job.queue, 0) + 1
         try:
-            self._add_dependencies(seq, job.after or ())
+            self._add_dependencies(seq, conditions(job))
         except Refused as refusal:
             raise JobRefused(str(refusal), index) from None
         if job.stdin is not None:
@@ -131,14 +131,58 @@ class Intake(Roster):
         self._edit(old, {name: fields[name] for name in EDITABLE})
         self._set_input(old.seq, job.stdin)
 
-    def _add_dependencies(self, seq: int, ids: Sequence[str]) -> None:
-        for id in ids:
-            needed = self.exact(id)
+    def _add_dependencies(self, seq: int, needs: Sequence[tuple[str, str]]) -> None:
+        """Make a new job wait for others: pairs of an id and a condition ("ok", "notok" or "any")."""
+        unneeded_by = None
+        for id, condition in needs:
+            needed = self.find(id)
+            if needed is None:
+                if not self._is_met_by_pruned(id, condition):
+                    unneeded_by = id
+                continue
             if needed.seq == seq:
                 raise Refused(f"job {id} cannot wait for itself")
-            self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq})
-        if ids:
+            self._execute(sql.ADD_DEPENDENCY, {"job": seq, "needs": needed.seq, "condition": condition})
+        if needs:
             self._execute(sql.WAIT_FOR_DEPENDENCIES, {"job": seq})
+            unneeded_by = unneeded_by or self._one(sql.UNNEEDED_BY, {"job": seq})
+        if unneeded_by:
+            self._cancel_unneeded(seq, unneeded_by)
+
+    def _is_met_by_pruned(self, id: str, condition: str) -> bool:
+        """Whether a job that has been deleted had ended as another one needs it. Raises Refused for any other id."""
+        state = self._one(sql.PRUNED_STATE, {"id": id})
+        if state is None or (condition == "ok" and state != "completed"):
+            self.exact(id)  # Refuses it.
+        return condition != "notok" or state != "completed"
+
+    def _cancel_unneeded(self, seq: int, needed: str) -> list[int]:
+        """Cancel a waiting job that was to run only if `needed` failed, which completed, and those that wait for it.
+
+        Returns the `seq` of each job that it cancels.
+        """
+        parameters = {"now": self._clock(), "error": f"not needed: {needed} completed"}
+        left, cancelled = [seq], []
+        while left:
+            job = left.pop()
+            if self._execute(sql.CANCEL_WAITING, {**parameters, "job": job}).rowcount:
+                cancelled.append(job)
+                left += [waiter for (waiter,) in self._rows(sql.LEFT_WAITING, {"job": job})]
+        return cancelled
+
+    def _release_dependents(self, job: Job, is_success: bool) -> dict[str, int]:
+        """How many jobs became claimable because `job` finished, by queue.
+
+        If it was a success, cancels those that were to run only if it failed.
+        """
+        ended = [job.seq]
+        for (waiter,) in self._rows(sql.LEFT_WAITING, {"job": job.seq}) if is_success else ():
+            ended += self._cancel_unneeded(waiter, job.id)
+        ready: dict[str, int] = {}
+        for seq in ended:
+            for queue, count in self._rows(sql.RELEASED, {"job": seq}):
+                ready[queue] = ready.get(queue, 0) + count
+        return ready
 
     def _set_input(self, seq: int, data: bytes | None) -> None:
         self._execute(sql.DROP_INPUT, {"job": seq})
@@ -170,14 +214,15 @@ class Intake(Roster):
     def import_job(
         self,
         job: Job,
-        needs: Sequence[str],
+        needs: Sequence[tuple[str, str]],
         attempts: Sequence[tuple[Attempt, Sequence[Chunk]]],
         data: bytes | None,
     ) -> bool:
         """Add a job as it was in another file. If its id exists here, does nothing and returns False.
 
-        Call it inside a transaction. `needs` are the ids that the job waits for, `data` is its standard input. Raises
-        Refused if an id in `needs` doesn't exist or the unique key is taken, and BadInput for what the schema rejects.
+        Call it inside a transaction. `needs` are the ids that the job waits for, each with a condition, and `data` is
+        its standard input. Raises Refused if an id in `needs` doesn't exist or the unique key is taken, and BadInput
+        for what the schema rejects.
         """
         if self.find(job.id):
             return False
@@ -189,13 +234,14 @@ class Intake(Roster):
         row.update(
             command=values.storable(job.command),
             cwd=job.cwd and values.storable(job.cwd),
-            ready=int(job.run_at <= self._clock()) if job.state in WAITING else None,
+            held=int(bool(job.held)),
+            ready=int(job.run_at <= self._clock()) if job.state in WAITING and not job.held else None,
         )
         try:
             seq = self._connection.insert(sql.IMPORT_JOB, row)
         except sqlite3.IntegrityError as error:
             raise BadInput(f"rejected by the database: {error}") from None
-        for id in needs:
+        for id, _ in needs:
             if not self.find(id):
                 raise Refused(f"after: no such job: {values.quote(id)}")
         self._add_dependencies(seq, needs)

@@ -20,6 +20,7 @@ REASON = """
                 WHERE link.job = job.seq AND link.met = 0 LIMIT 100)
             ORDER BY stuck DESC LIMIT 3)
         ) || CASE WHEN job.waits_for > 3 THEN ' and ' || (job.waits_for - 3) || ' more' ELSE '' END
+    WHEN job.held THEN 'held'
     WHEN job.ready = 0 AND job.state = 'failed' THEN 'retrying'
     WHEN job.ready = 0 THEN 'delayed'
     WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all paused'
@@ -136,6 +137,10 @@ IS_STUCK = """
     SELECT 1 FROM need JOIN queuectl_jobs AS needed ON needed.seq = need.seq
     WHERE needed.state IN ('dead', 'cancelled') LIMIT 1
 """
+WAITERS = """
+    SELECT job.id FROM queuectl_dependencies AS link JOIN queuectl_jobs AS job ON job.seq = link.job
+    WHERE link.needs = :job AND link.met = 0 AND job.state IN %s ORDER BY job.seq
+""" % listed(WAITING)
 # Jobs that wait for one, directly or through others.
 DEPENDENTS = """
     WITH RECURSIVE waiter (seq) AS (

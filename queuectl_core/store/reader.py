@@ -153,8 +153,12 @@ class Reader(Database):
     # --- what belongs to a job ------------------------------------------------------------------
 
     def needs(self, job: Job) -> Needs:
-        """The jobs that `job` was enqueued to wait for: (id, state, whether it has completed)."""
+        """The jobs that `job` was enqueued to wait for: (id, state, whether it has ended as needed, the condition)."""
         return self._rows(sql.NEEDS, {"job": job.seq})
+
+    def waiters(self, job: Job) -> list[str]:
+        """The ids of the jobs that wait for `job` itself."""
+        return [row[0] for row in self._rows(queries.WAITERS, {"job": job.seq})]
 
     def is_stuck(self, job: Job) -> bool:
         """Whether a job waits for one that is dead or cancelled, directly or through others."""

@@ -77,6 +77,7 @@ SCHEMA = (
         -- BETWEEN rejects text and blobs; NULL passes.
         backoff_base  REAL CHECK (backoff_base BETWEEN 0 AND 1e10),
         backoff_max   REAL CHECK (backoff_max BETWEEN 0 AND 1e10),
+        backoff_jitter REAL CHECK (backoff_jitter BETWEEN 0 AND 1),
         timeout       REAL CHECK (timeout BETWEEN 0 AND 1e10),
         kill_grace    REAL CHECK (kill_grace BETWEEN 0 AND 1e10),
         output_limit  INTEGER CHECK %(output_limit)s,
@@ -89,6 +90,9 @@ SCHEMA = (
         deferrals     INTEGER NOT NULL DEFAULT 0 CHECK (deferrals >= 0),
         attempts      INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
         last_attempt  INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt >= attempts),
+        held          INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
+        -- Its number among the running jobs of a queue with a limit.
+        slot          INTEGER CHECK (slot > 0),
         worker        INTEGER,
         cancel        INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
         -- Times before the year 10000.
@@ -99,7 +103,8 @@ SCHEMA = (
         finished_at   REAL CHECK (finished_at BETWEEN 0 AND 253402300800),
         exit_code     INTEGER CHECK (exit_code BETWEEN 0 AND 255),
         error         TEXT CHECK %(error)s,
-        CHECK ((ready IS NOT NULL) = (%(waiting)s AND waits_for = 0)),
+        CHECK ((ready IS NOT NULL) = (%(waiting)s AND waits_for = 0 AND (held = 0 OR ready IS 2))),
+        CHECK (slot IS NULL OR state = 'processing'),
         CHECK ((worker IS NOT NULL) = (state = 'processing')),
         CHECK ((finished_at IS NOT NULL) = %(finished)s),
         CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
@@ -131,16 +136,26 @@ SCHEMA = (
     WHERE unique_key IS NOT NULL AND %s
     """
     % sql.is_any(UNFINISHED),
-    # `job` waits until `needs` has completed (met = 1). queuectl_jobs.waits_for counts the unmet rows.
+    # `job` waits until `needs` has completed ('ok'), has died or been cancelled ('notok'), or either ('any'); then the
+    # row is met. queuectl_jobs.waits_for counts the unmet rows.
     """
     CREATE TABLE queuectl_dependencies (
         job   INTEGER NOT NULL,
         needs INTEGER NOT NULL CHECK (needs < job),
         met   INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
+        condition TEXT NOT NULL DEFAULT 'ok' CHECK (condition IN ('ok', 'notok', 'any')),
         PRIMARY KEY (job, needs)
     ) WITHOUT ROWID
     """,
     "CREATE INDEX queuectl_dependents ON queuectl_dependencies (needs, job)",
+    # Finished jobs that were deleted last: a job may be enqueued to run after one of them.
+    """
+    CREATE TABLE queuectl_pruned (
+        number INTEGER PRIMARY KEY,
+        id     TEXT NOT NULL UNIQUE,
+        state  TEXT NOT NULL
+    )
+    """,
     # A job's standard input, if it was enqueued with one.
     "CREATE TABLE queuectl_inputs (job INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     # One row per queue ever used. Triggers count its jobs by state. `next_start` is when a queue with a
@@ -252,20 +267,24 @@ SCHEMA = (
         ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
         *_COUNT_NEW,
     ),
-    # Jobs that waited only for this one become ready. If it is dead or cancelled, they keep waiting. From now on
-    # they wait for a worker, so that `run_at` is when a waiting job became ready.
+    # Jobs that waited only for this one, and for it to end like this, become ready. From now on they wait for a worker,
+    # so that `run_at` is when a waiting job became ready. Others keep waiting.
     """
-    CREATE TRIGGER queuectl_completed AFTER UPDATE OF state ON queuectl_jobs
-    WHEN NEW.state = 'completed' AND EXISTS
-        (SELECT 1 FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0) BEGIN
+    CREATE TRIGGER queuectl_finished AFTER UPDATE OF state ON queuectl_jobs
+    WHEN %(finished)s AND EXISTS (SELECT 1 FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0) BEGIN
         UPDATE queuectl_jobs SET waits_for = waits_for - (waits_for > 0),
-            ready = CASE WHEN waits_for <= 1 AND state IN %s THEN run_at <= %s END,
-            run_at = max(run_at, %s)
-        WHERE seq IN (SELECT job FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0);
-        UPDATE queuectl_dependencies SET met = 1 WHERE needs = NEW.seq AND met = 0;
+            ready = CASE WHEN waits_for <= 1 AND held = 0 AND state IN %(waiting)s THEN run_at <= %(now)s END,
+            run_at = max(run_at, %(now)s)
+        WHERE seq IN (SELECT job FROM queuectl_dependencies WHERE needs = NEW.seq AND met = 0 AND %(is_met)s);
+        UPDATE queuectl_dependencies SET met = 1 WHERE needs = NEW.seq AND met = 0 AND %(is_met)s;
     END
     """
-    % (sql.listed(WAITING), sql.NOW, sql.NOW),
+    % {
+        "finished": sql.is_any(FINISHED).replace("state", "NEW.state"),
+        "waiting": sql.listed(WAITING),
+        "now": sql.NOW,
+        "is_met": sql.is_met("condition", "NEW.state"),
+    },
     """
     CREATE TRIGGER queuectl_delete AFTER DELETE ON queuectl_jobs BEGIN
         UPDATE queuectl_queues SET %s WHERE name = OLD.queue;
@@ -273,9 +292,10 @@ SCHEMA = (
         DELETE FROM queuectl_output WHERE job = OLD.seq;
         DELETE FROM queuectl_inputs WHERE job = OLD.seq;
         DELETE FROM queuectl_dependencies WHERE job = OLD.seq OR needs = OLD.seq;
+        INSERT OR REPLACE INTO queuectl_pruned (id, state) SELECT OLD.id, OLD.state WHERE OLD.state IN %s;
     END
     """
-    % ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
+    % (", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES), sql.listed(FINISHED)),
     # For other programs; see docs/sql.md.
     """
     CREATE VIEW queuectl_list AS
@@ -294,10 +314,11 @@ SCHEMA = (
     """
     CREATE TRIGGER queuectl_file AFTER INSERT ON queuectl_jobs WHEN NEW.ready = 2 BEGIN
         UPDATE queuectl_jobs SET
-            ready = (NEW.run_at <= %(now)s),
+            ready = CASE NEW.held WHEN 0 THEN NEW.run_at <= %(now)s END,
             max_retries = coalesce(NEW.max_retries, %(max_retries)s),
             backoff_base = coalesce(NEW.backoff_base, %(backoff_base)s),
             backoff_max = coalesce(NEW.backoff_max, %(backoff_max)s),
+            backoff_jitter = coalesce(NEW.backoff_jitter, %(backoff_jitter)s),
             timeout = coalesce(NEW.timeout, %(timeout)s),
             kill_grace = coalesce(NEW.kill_grace, %(kill_grace)s),
             output_limit = coalesce(NEW.output_limit, %(output_limit)s),
@@ -313,6 +334,7 @@ SCHEMA = (
         "max_retries": _setting("max-retries", 3),
         "backoff_base": _setting("backoff-base", 2),
         "backoff_max": _setting("backoff-max", 86400),
+        "backoff_jitter": _setting("backoff-jitter", 0),
         "timeout": _setting("timeout", 0),
         "kill_grace": _setting("kill-grace", 10),
         "output_limit": _setting("output-limit", 1024 * 1024),

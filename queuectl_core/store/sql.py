@@ -14,7 +14,7 @@ queues that have waiting jobs, never with the number of jobs.
 from __future__ import annotations
 
 from ..jobspec import NewJob
-from ..lifecycle import TRANSITIONS, UNFINISHED, WAITING, Job
+from ..lifecycle import FINISHED, TRANSITIONS, UNFINISHED, WAITING, Job
 
 SCHEMA_VERSION = 3
 
@@ -45,6 +45,14 @@ def target(move: str) -> str:
 def takes(queues: str, queue: str) -> str:
     """Whether `queues`, a comma-separated list or NULL for all, contains `queue`."""
     return "(%s IS NULL OR instr(',' || %s || ',', ',' || %s || ',') > 0)" % (queues, queues, queue)
+
+
+def is_met(condition: str, state: str) -> str:
+    """Whether a job in `state` satisfies `condition`: "ok", "notok" or "any"."""
+    return (
+        f"(CASE {condition} WHEN 'ok' THEN {state} = 'completed' WHEN 'notok' THEN {state} IN ('dead', 'cancelled')"
+        f" ELSE {state} IN {listed(FINISHED)} END)"
+    )
 
 
 # UTC epoch seconds with a fraction. (unixepoch('subsec') needs SQLite 3.42.)
@@ -107,18 +115,19 @@ ADD_INPUT = "INSERT INTO queuectl_inputs (job, data) VALUES (:job, :data)"
 SET_INPUT_SIZE = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"
 # Other programs can store text where a BLOB belongs.
 INPUT = "SELECT CAST(data AS BLOB) FROM queuectl_inputs WHERE job = :job"
-# One id of `--after`, met if that job has already completed.
+# One id of `--after`, `--after-notok` or `--after-any`.
 ADD_DEPENDENCY = """
-    INSERT OR REPLACE INTO queuectl_dependencies (job, needs, met)
-    SELECT :job, seq, state = 'completed' FROM queuectl_jobs WHERE seq = :needs
-"""
+    INSERT OR REPLACE INTO queuectl_dependencies (job, needs, condition, met)
+    SELECT :job, seq, :condition, %s FROM queuectl_jobs WHERE seq = :needs
+""" % is_met(":condition", "state")
+PRUNED_STATE = "SELECT state FROM queuectl_pruned WHERE id = :id"
 _UNMET = "(SELECT count(*) FROM queuectl_dependencies WHERE job = :job AND met = 0)"
 WAIT_FOR_DEPENDENCIES = """
     UPDATE queuectl_jobs SET ready = NULL, waits_for = %s WHERE seq = :job AND %s > 0
 """ % (_UNMET, _UNMET)
 # A job as it was in another file. The rest of the import sets the columns left out here.
 _IMPORTED = [
-    name for name in Job._fields if name not in ("seq", "stdin", "waits_for", "worker", "cancel")
+    name for name in Job._fields if name not in ("seq", "stdin", "waits_for", "slot", "worker", "cancel")
 ]
 IMPORT_JOB = "INSERT INTO queuectl_jobs (%s, ready) VALUES (%s, :ready)" % (
     ", ".join(_IMPORTED),
@@ -131,8 +140,18 @@ IMPORT_ATTEMPT = """
         :progress_text)
 """
 NEEDS = """
-    SELECT needed.id, needed.state, link.met FROM queuectl_dependencies AS link
+    SELECT needed.id, needed.state, link.met, link.condition FROM queuectl_dependencies AS link
     JOIN queuectl_jobs AS needed ON needed.seq = link.needs WHERE link.job = :job ORDER BY link.needs
+"""
+# Jobs that wait for one that has finished, though not as they need it.
+LEFT_WAITING = """
+    SELECT job.seq FROM queuectl_dependencies AS link JOIN queuectl_jobs AS job ON job.seq = link.job
+    WHERE link.needs = :job AND link.met = 0 AND %s
+""" % is_any(WAITING).replace("state", "job.state")
+# What a job is still to wait for, but can't happen any more.
+UNNEEDED_BY = """
+    SELECT needed.id FROM queuectl_dependencies AS link JOIN queuectl_jobs AS needed ON needed.seq = link.needs
+    WHERE link.job = :job AND link.met = 0 AND link.condition = 'notok' AND needed.state = 'completed' LIMIT 1
 """
 HAS_DEPENDENTS = "SELECT 1 FROM queuectl_dependencies WHERE needs = :job LIMIT 1"
 # How many jobs of each queue became ready because this job completed.
@@ -219,7 +238,7 @@ SETTLE = f"""
         ready = CASE WHEN {_CANCELS} THEN NULL ELSE :ready END,
         finished_at = CASE WHEN {_CANCELS} THEN :now ELSE :finished_at END,
         error = CASE WHEN {_CANCELS} THEN 'cancelled' ELSE :error END,
-        worker = NULL, cancel = 0, run_at = coalesce(:run_at, run_at), updated_at = :now,
+        worker = NULL, slot = NULL, cancel = 0, run_at = coalesce(:run_at, run_at), updated_at = :now,
         attempts = max(attempts - :refund, 0), deferrals = max(deferrals, 0) + :deferral, exit_code = :exit_code
     WHERE seq = :job AND {guard("succeed")} AND worker = :worker AND last_attempt = :attempt
 """
@@ -243,6 +262,15 @@ IDENTIFY_ATTEMPT = """
     UPDATE queuectl_attempts SET pid = :pid, birth = :birth
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
 """
+# The lowest number from 1 on that no running job of the queue has.
+FREE_SLOT = """
+    SELECT min(number) FROM (
+        SELECT 1 AS number UNION ALL
+        SELECT slot + 1 FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending' AND queue = :queue)
+    WHERE number NOT IN (SELECT slot FROM queuectl_jobs
+        WHERE state = 'processing' AND state <> 'pending' AND queue = :queue AND slot IS NOT NULL)
+"""
+SET_SLOT = "UPDATE queuectl_jobs SET slot = :slot WHERE seq = :job AND state = 'processing'"
 ADD_OUTPUT = """
     INSERT OR REPLACE INTO queuectl_output (job, attempt, position, stream, data) VALUES (?, ?, ?, ?, ?)
 """
@@ -267,14 +295,14 @@ LEFT_TO_DO = """
 LEFT_TO_WAIT_FOR = """
     WITH RECURSIVE hopeless (seq) AS (
         SELECT job.seq FROM queuectl_jobs AS job JOIN queuectl_queues AS queue ON queue.name = job.queue
-        WHERE job.waits_for > 0 AND (%s)
+        WHERE job.waits_for > 0 AND (job.held OR %s)
         UNION
         SELECT job.seq FROM queuectl_jobs AS job
         JOIN queuectl_dependencies AS link ON link.job = job.seq AND link.met = 0
         JOIN queuectl_jobs AS needed ON needed.seq = link.needs
         JOIN queuectl_queues AS queue ON queue.name = needed.queue
         WHERE job.waits_for > 0
-          AND (needed.state IN ('dead', 'cancelled') OR needed.state <> 'processing' AND (%s))
+          AND (needed.state IN ('dead', 'cancelled') OR needed.held OR needed.state <> 'processing' AND (%s))
         UNION
         SELECT link.job FROM hopeless
         JOIN queuectl_dependencies AS link ON link.needs = hopeless.seq AND link.met = 0)
@@ -312,8 +340,8 @@ COUNT_FIRST_ATTEMPT = _COUNT % (_ATTEMPT + ", (60, :minute, :queue, 'wait', :wai
 # --- cancel, revive -----------------------------------------------------------------------------
 
 CANCEL_WAITING = """
-    UPDATE queuectl_jobs SET state = %s, ready = NULL, finished_at = :now, updated_at = :now,
-        error = 'cancelled'
+    UPDATE queuectl_jobs SET state = %s, ready = NULL, held = 0, finished_at = :now, updated_at = :now,
+        error = :error
     WHERE seq = :job AND %s AND state <> 'processing'
 """ % (target("cancel"), guard("cancel"))
 # Only asks: a running job is cancelled by its worker.
@@ -323,7 +351,7 @@ WANT_CANCEL = """
 # Recounts waits_for: jobs that a cancelled job waited for may have been deleted.
 REVIVE = """
     UPDATE queuectl_jobs SET state = %s, waits_for = %s, ready = CASE %s WHEN 0 THEN 1 END,
-        attempts = 0, deferrals = 0, run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL,
+        held = 0, attempts = 0, deferrals = 0, run_at = :now, finished_at = NULL, exit_code = NULL, error = NULL,
         updated_at = :now
     WHERE seq = :job AND %s
 """ % (target("revive"), _UNMET, _UNMET, guard("revive"))
@@ -332,11 +360,24 @@ EDIT = """
     UPDATE queuectl_jobs SET queue = :queue, priority = :priority, command = :command, cwd = :cwd,
         env = :env, bury_on = :bury_on, retry_only_on = :retry_only_on, run_at = :run_at,
         max_retries = :max_retries, backoff_base = :backoff_base, backoff_max = :backoff_max,
-        timeout = :timeout, kill_grace = :kill_grace, output_limit = :output_limit,
+        backoff_jitter = :backoff_jitter, timeout = :timeout, kill_grace = :kill_grace, output_limit = :output_limit,
         defer_limit = :defer_limit, updated_at = :now,
-        ready = CASE WHEN waits_for = 0 THEN :run_at <= :now END
+        ready = CASE WHEN waits_for = 0 AND held = 0 THEN :run_at <= :now END
     WHERE seq = :job AND state IN %s
 """ % listed(WAITING)
+
+HOLD = "UPDATE queuectl_jobs SET held = 1, ready = NULL, updated_at = :now WHERE seq = :job AND held = 0 AND %s" % (
+    is_any(WAITING)
+)
+RELEASE = """
+    UPDATE queuectl_jobs SET held = 0, ready = CASE WHEN waits_for = 0 THEN run_at <= :now END, updated_at = :now
+    WHERE seq = :job AND held = 1
+"""
+# Before it is revived: a condition that can't come true any more doesn't stop it.
+FORGET_UNNEEDED = """
+    UPDATE queuectl_dependencies SET met = 1 WHERE job = :job AND met = 0 AND condition = 'notok'
+      AND EXISTS (SELECT 1 FROM queuectl_jobs WHERE seq = needs AND state = 'completed')
+"""
 
 # --- queues -------------------------------------------------------------------------------------
 

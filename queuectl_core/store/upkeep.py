@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, WAITING
-from .sql import ADD_UP, NOW, is_any, listed
+from .sql import ADD_UP, NOW, is_any, is_met, listed
 
 # --- the record ---------------------------------------------------------------------------------
 
@@ -31,6 +31,8 @@ PRUNABLE = """
       AND NOT %s
     ORDER BY finished_at LIMIT :limit
 """ % _WAITED_FOR
+# The newest deleted jobs are remembered.
+FORGET_PRUNED = "DELETE FROM queuectl_pruned WHERE number <= (SELECT max(number) FROM queuectl_pruned) - 100000"
 DELETE = """
     DELETE FROM queuectl_jobs AS job WHERE seq = :job AND state IN %s AND NOT %s
 """ % (listed(FINISHED), _WAITED_FOR)
@@ -46,7 +48,7 @@ _STORED = "SELECT name, %s FROM queuectl_queues WHERE %s" % (
 )
 _IS_ORPHAN = "job NOT IN (SELECT seq FROM queuectl_jobs)"
 _IS_LOOSE = "(%s OR needs NOT IN (SELECT seq FROM queuectl_jobs))" % _IS_ORPHAN
-_IS_MET = "EXISTS (SELECT 1 FROM queuectl_jobs WHERE seq = needs AND state = 'completed')"
+_IS_MET = "EXISTS (SELECT 1 FROM queuectl_jobs WHERE seq = needs AND %s)" % is_met("condition", "state")
 _UNMET_OF_ROW = "(SELECT count(*) FROM queuectl_dependencies AS link WHERE link.job = seq AND link.met = 0)"
 _MISCOUNTS_UNMET = "%s AND waits_for <> %s" % (is_any(WAITING), _UNMET_OF_ROW)
 RECOUNT = _COUNTED
@@ -67,7 +69,7 @@ REPAIRS = {
     ),
     "job has a wrong count of jobs it waits for": (
         "SELECT count(*) FROM queuectl_jobs WHERE %s" % _MISCOUNTS_UNMET,
-        """UPDATE queuectl_jobs SET waits_for = %s, ready = CASE %s WHEN 0 THEN run_at <= %s END
+        """UPDATE queuectl_jobs SET waits_for = %s, ready = CASE WHEN %s = 0 AND held = 0 THEN run_at <= %s END
             WHERE %s""" % (_UNMET_OF_ROW, _UNMET_OF_ROW, NOW, _MISCOUNTS_UNMET),
     ),
     **{

@@ -48,7 +48,7 @@ class Remedy(NamedTuple):
     words: list[str]
 
 
-def remedy(job: Job, reason: str | None, needs: Sequence[tuple[str, str, int]] = ()) -> Remedy | None:
+def remedy(job: Job, reason: str | None, needs: Sequence[tuple[str, str, int, str]] = ()) -> Remedy | None:
     """What a user can do about a wait (see queries.REASON); None if it only takes time.
 
     `needs`, if known, are the jobs that it waits for; otherwise the reason names the first of them.
@@ -64,6 +64,8 @@ def remedy(job: Job, reason: str | None, needs: Sequence[tuple[str, str, int]] =
         return Remedy("start a worker", ["worker", "start", "-q", job.queue])
     if reason == "workers busy":
         return Remedy("start another worker", ["worker", "start", "-q", job.queue])
+    if reason == "held":
+        return Remedy("release it", on_job("release", job.id))
     if kind == "retrying":
         return Remedy("retry it now", on_job("retry", job.id))
     if kind == "delayed":
@@ -72,7 +74,7 @@ def remedy(job: Job, reason: str | None, needs: Sequence[tuple[str, str, int]] =
         return Remedy("remove the limit", ["config", "unset", f"{job.queue}.limit"])
     if kind == "rate":
         return Remedy("remove the rate", ["config", "unset", f"{job.queue}.rate"])
-    stuck = next((id for id, state, is_met in needs if not is_met and state in ("dead", "cancelled")), None)
+    stuck = next((id for id, state, is_met, _ in needs if not is_met and state in ("dead", "cancelled")), None)
     if stuck is None and kind == "after" and detail.partition(" (")[2].startswith(("dead)", "cancelled)")):
         stuck = detail.partition(" (")[0]
     return None if stuck is None else Remedy("retry the job that it waits for", on_job("retry", stuck))

@@ -69,6 +69,8 @@ def environment(base: dict[bytes, bytes], job: Job, token: str, database: str) -
     result[b"QUEUECTL_JOB_ID"] = job.id.encode("utf-8", "surrogateescape")
     result[b"QUEUECTL_ATTEMPT"] = b"%d" % job.last_attempt
     result[b"QUEUECTL_QUEUE"] = job.queue.encode("utf-8", "surrogateescape")
+    if job.slot:
+        result[b"QUEUECTL_SLOT"] = b"%d" % job.slot
     result[b"QUEUECTL_DB"] = os.fsencode(database)
     result[TOKEN_VARIABLE.encode()] = token.encode()
     return result

@@ -93,7 +93,7 @@ def _explanation(view: View, job: Job, reason: str | None, needs: Needs) -> Chil
     if explanation is None:
         return None
     first = sorted(needs, key=lambda need: (need[2], need[1] not in ("dead", "cancelled")))[: phrases.MOST_NEEDS]
-    links = [h("li", job_link(id), " ", state(now, LABELS.get(now))) for id, now, is_met in first if not is_met]
+    links = [h("li", job_link(id), " ", state(now, LABELS.get(now))) for id, now, is_met, _ in first if not is_met]
     waits_for = h("ul", *links, class_="needs") if links else None
     return h("div", explanation, waits_for, class_="notice bad" if job.state == "dead" else "notice")
 
