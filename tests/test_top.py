@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ import unittest
 
 from queuectl_core.cells import width
 from queuectl_core.store.sql import SCHEMA_VERSION
-from tests.harness import PROGRAM, ROOT, QueueTestCase, wait_until
+from tests.harness import IS_ROOT, PROGRAM, ROOT, QueueTestCase, wait_until
 from tests.terminal_screen import TMUX, Pty, Tmux, cpu_seconds
 
 COMMAND = f"{sys.executable} {PROGRAM} top; echo exit code $?; stty -a | grep -o ' echo '; exec sleep 600"
@@ -148,6 +149,21 @@ class ScreenTest(QueueTestCase):
         top.wait_for("other", absent="first")
         top.press("q")
         top.wait_for("exit code 0")
+
+    @unittest.skipUnless(not IS_ROOT or shutil.which("setpriv"), "root needs setpriv to drop its capabilities")
+    def test_a_read_only_file_is_shown_and_a_change_says_why_not(self):
+        self.enqueue("--id", "first", "true")
+        self.run_cli("backup", "copy")
+        os.chmod(self.path("copy"), 0o444)
+        drop = "setpriv --bounding-set=-all --inh-caps=-all " if IS_ROOT else ""
+        top = Tmux(self, f"{drop}{sys.executable} {PROGRAM} --db copy top; exec sleep 600", 80, 24)
+        screen = wait_until(lambda: ("first" in top.screen() and top.screen()) or "setpriv" in top.screen())
+        if screen is True:
+            self.skipTest("root cannot drop its capabilities here")
+        top.press("+")
+        top.wait_for("copy: not writable; check the permissions")
+        top.press("C", "y")
+        top.wait_for("copy: not writable; check the permissions", "pending")
 
     def test_a_locked_file_leaves_the_last_screen(self):
         self.enqueue("--id", "first", "true")
