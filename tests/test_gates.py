@@ -165,6 +165,11 @@ class ConditionsTest(QueueTestCase):
 
 
 class HoldTest(QueueTestCase):
+    def test_a_held_job_is_listed_as_pending(self):
+        held = self.enqueue("--hold", "--", "true")
+        (job,) = self.run_cli("list", "--state", "pending", "--json").json
+        self.assertEqual((job["id"], job["reason"]), (held, "held"))
+
     def test_a_held_job_starts_only_after_its_release(self):
         held = self.enqueue("--hold", "--", "true")
         waiting = self.enqueue("--delay", "1h", "--", "true")

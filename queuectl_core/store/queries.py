@@ -53,7 +53,7 @@ LIST_INDEXED = "job.state <> 'pending'"
 # For pending jobs, if they are few: these indexes contain them.
 LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
     UNION ALL SELECT seq FROM queuectl_jobs WHERE ready = 0
-    UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0)"""
+    UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0 OR held = 1)"""
 LIST_QUEUES = "job.queue IN (%s)"
 LIST_NOT_RUNNING = "job.state <> 'processing'"
 LIST_FROM = "job.seq >= :floor"
