@@ -42,6 +42,7 @@ ORDER = {
         "reader",
         "roster search unused",
         "intake",
+        "hooks",
         "client claims",
         "store",
     ),

@@ -10,7 +10,7 @@ from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job, Outcome, judge
 from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
 from . import queries, sql, upkeep
-from .intake import Intake
+from .hooks import QUEUE as HOOK_QUEUE, Hooks
 from .reader import job_from
 from .sqlite import SQLITE_VERSION
 
@@ -62,7 +62,7 @@ class LostAttempt(NamedTuple):
     runner_kill: str
 
 
-class Claims(Intake):
+class Claims(Hooks):
     """One open queue, with the operations for workers."""
 
     # Before SQLite 3.35 a claim is a SELECT and an UPDATE in the same transaction.
@@ -243,6 +243,8 @@ class Claims(Intake):
             ready = self._release_dependents(job, verdict.move == "succeed")
         if verdict.run_at is not None or job.queue + ".limit" in config:
             ready[job.queue] = ready.get(job.queue, 0) + 1
+        if config and self._trigger_hooks(job, verdict, config, now):
+            ready[HOOK_QUEUE] = ready.get(HOOK_QUEUE, 0) + 1
         return ready
 
     def _count(self, job: Job, outcome: Outcome, verdict: Verdict, now: float) -> None:

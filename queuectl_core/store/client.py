@@ -7,17 +7,18 @@ import time
 from ..errors import Refused
 from ..lifecycle import FINISHED
 from . import sql, upkeep
-from .intake import Intake
+from .hooks import Hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..lifecycle import Job
+    from ..settings import Config
 
 RETENTION_BITE = 1000  # The most jobs that retain() deletes in one transaction.
 PRUNE_HOLD = 0.05  # Seconds after which prune() ends its transaction, so that workers can write.
 
 
-class Client(Intake):
+class Client(Hooks):
     """One open queue, with the operations for users and programs."""
 
     # --- changing jobs --------------------------------------------------------------------------
@@ -184,9 +185,25 @@ class Client(Intake):
     def set_config(self, key: str, value: int | float | str) -> None:
         """Set a canonical key to a value returned by `settings.parse`."""
         with self._transaction():
+            old = self.config()
             self._execute(sql.CONFIG_SET, {"key": key, "value": value})
+            self._drop_removed_hooks(old)
 
     def unset_config(self, key: str) -> bool:
         """Reset a canonical key to its default. False if it wasn't set."""
         with self._transaction():
-            return self._execute(sql.CONFIG_UNSET, {"key": key}).rowcount > 0
+            old = self.config()
+            is_changed = self._execute(sql.CONFIG_UNSET, {"key": key}).rowcount > 0
+            self._drop_removed_hooks(old)
+            return is_changed
+
+    def _drop_removed_hooks(self, old: Config) -> None:
+        """Cancel the hooks that wait to run a line that was in the configuration and no longer is."""
+        lines, kept = _hook_lines(old), _hook_lines(self.config())
+        for line in lines - kept:
+            self._drop_hooks(line)
+
+
+def _hook_lines(config: Config) -> set[str]:
+    """What the hooks in a configuration run."""
+    return {str(value) for key, value in config.items() if key.rpartition(".")[2].startswith("on-")}

@@ -156,6 +156,18 @@ SCHEMA = (
         state  TEXT NOT NULL
     )
     """,
+    # The last hook that was enqueued for an event (see hooks.py) in a queue: its job, how many causes it has, and when
+    # it is due.
+    """
+    CREATE TABLE queuectl_hooks (
+        event TEXT NOT NULL,
+        queue TEXT NOT NULL,
+        job   INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        due   REAL NOT NULL,
+        PRIMARY KEY (event, queue)
+    ) WITHOUT ROWID
+    """,
     # A job's standard input, if it was enqueued with one.
     "CREATE TABLE queuectl_inputs (job INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     # One row per queue ever used. Triggers count its jobs by state. `next_start` is when a queue with a
