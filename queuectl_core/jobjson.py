@@ -146,7 +146,7 @@ def from_object(
             continue
         if field not in JSON_FIELDS:
             known = sorted(JSON_FIELDS)
-            if key in ("history", "input"):
+            if key in ("history", "input", "before"):  # What `show` and `export` print.
                 raise BadInput(f"{key}: only import takes it; run: queuectl export | queuectl --db FILE import")
             raise BadInput(f"{values.quote(key)}: no such field ({values.nearest(key, known)})")
         if value is None and field != "command":

@@ -350,7 +350,7 @@ class UpgradeTest(BundleTestCase):
             self.enqueue("--id", "ok", "-e", "A=1", "--stdin", "cat; echo $A", input="in\n"),
             self.enqueue("--id", "bad", "--max-retries", "1", "--backoff-base", "0.1", "--", "exit 1"),
             self.enqueue("--id", "slow", "--max-retries", "0", "--timeout", "0.2", "--", "sleep 60"),
-            self.enqueue("--id", "nowhere", "--max-retries", "0", "--cwd", "/no/such/folder", "true"),
+            self.enqueue('{"id": "nowhere", "max_retries": 0, "cwd": "/no/such/folder", "command": "true"}'),
             self.enqueue("--id", "killer", "--max-retries", "0", "--", "kill -9 $PPID; sleep 60"),
         ]
         self.wait_until_all_finished()

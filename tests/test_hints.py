@@ -24,6 +24,8 @@ CORRECTED = {
     "list --status dead": "list --state dead",
     "--db other.db list dead": "--db other.db list --state dead",
     "worker start 4": "worker start -c 4",
+    "worker start 1": "worker start -c 1",
+    "-v": "--version",
     "worker start --workers 4": "worker start --count 4",
     "worker strat": "worker start",
     "worker status": "worker list",
@@ -81,6 +83,12 @@ class CommandLineTest(QueueTestCase):
             if "--db" not in words and words[0] not in ("cancel", "retry", "worker") and "--file" not in words:
                 with self.subTest(right=right):
                     self.run_cli(*words)
+
+    def test_an_option_is_not_taken_for_one_that_means_something_else(self):
+        self.assertNotIn("--reverse", self.refused("--verbose list"))
+
+    def test_one_worker_is_not_workers(self):
+        self.assertIn("to start 1 worker,", self.refused("worker start 1"))
 
     def test_other_errors_name_the_command_at_hand_in_our_own_words(self):
         for wrong, explanation in EXPLAINED.items():

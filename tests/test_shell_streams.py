@@ -216,6 +216,16 @@ class WaitTest(ShellTestCase):
         self.assertIn("no worker", self.on_terminal("queuectl wait --timeout 200ms", code=124))
 
 
+class EachTest(ShellTestCase):
+    def test_each_reads_a_pipe_without_being_told(self):
+        ids = self.sh("printf 'a b\\nc\\n' | queuectl enqueue --each 'echo'").lines
+        self.assertEqual([self.job(id)["command"] for id in ids], ["echo 'a b'", "echo c"])
+        said = self.on_terminal("queuectl enqueue --each 'echo {}'", code=2)
+        self.assertIn("run: queuectl enqueue 'echo hello'", said)
+        self.sh("queuectl enqueue --each 'echo {}' --file nowhere </dev/null", code=2)
+        self.assertEqual(len(self.jobs()), 2)
+
+
 class CopyTest(ShellTestCase):
     def test_jobs_that_list_printed_are_pointed_to_export_and_import(self):
         self.sh("queuectl enqueue --id j true; seq 3 | queuectl enqueue -")

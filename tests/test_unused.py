@@ -21,7 +21,7 @@ EMPTY = (
 NEEDING = (
     "show a", "logs a", "logs -f", "wait a", "cancel a", "cancel --all", "retry a", "edit a -p 1", "resume", "prune",
     "dlq retry --all", "dlq purge --all", "backup copy", "config unset timeout", "export", "worker restart",
-    "worker stop 3", "stats", "failures", "metrics", "dashboard",
+    "worker stop 3", "hold a", "release a", "stats", "failures", "metrics", "dashboard",
 )  # fmt: skip
 ELSEWHERE = (  # They read no queue, or have their own tests.
     "bundle", "completion", "manual", "service", "restore", "doctor", "schedule next", "top",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 from .. import settings, values
 from ..errors import BadInput, DatabaseFull, DatabaseUnusable
@@ -60,6 +61,9 @@ def examine(path: str) -> list[Finding]:
 
 def _sqlite(version: tuple[int, ...]) -> Finding:
     text = f"SQLite {'.'.join(map(str, version[:3]))}"
+    if has_wal_reset_bug(version) and sys.base_prefix == "/usr":  # Only the distribution can upgrade its SQLite.
+        text += ", the system's; 3.51.3 fixes a rare bug that can corrupt a busy file"
+        return Finding("sqlite", "ok", text, None)
     if has_wal_reset_bug(version):
         text += " has a rare bug that can corrupt a busy file"
         return Finding("sqlite", "note", text, "upgrade to SQLite 3.51.3 or later")
@@ -107,8 +111,7 @@ def _log(store: Reader) -> Finding:
 def _disk(store: Reader) -> Finding:
     """How much space the file takes, and how much is left."""
     used, unused = store.file_size(), store.free_size()
-    found = os.statvfs(os.path.dirname(store.path))
-    left = found.f_bavail * found.f_frsize
+    left = store.disk_free()
     text = f"the file takes {size(used)}, of which {size(unused)} are unused; {size(left)} are free on its disk"
     if left < LOW_DISK:
         return Finding("disk", "wrong", text, "free some: without space, nothing can be enqueued or settled")

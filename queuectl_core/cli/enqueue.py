@@ -107,7 +107,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         metavar="COMMAND",
         help="run COMMAND once for each line of input: {} is the line, quoted; {.} drops its"
         " extension, {/} is its basename, {//} its directory, {/.} its basename without the extension,"
-        " and {#} the line number",
+        " and {#} the line number. Without any of these, the line is added at the end",
     )
     null = many.add_argument(
         "--null", action="store_true", help="input lines end with NUL, not newline, as from find -print0"
@@ -143,10 +143,13 @@ def enqueue(args: Namespace) -> int:
         args.rest = [values.command(args.command, "--command")]
         args.command = None
     sources = (args.command is not None) + (args.file is not None) + bool(args.words) + (args.rest is not None)
-    if sources != 1:
+    if args.each is not None and not sources and not os.isatty(0):
+        args.words, sources = ["-"], 1
+    if not sources:
+        raise BadInput("no job given; run: queuectl enqueue 'echo hello'; to read jobs from a pipe: queuectl enqueue -")
+    if sources > 1:
         raise BadInput(
-            "give exactly one of: a JSON job, a command, -- and a command, -, or --file"
-            " (see 'queuectl enqueue --help')"
+            "give only one of: a JSON job, a command, -- and a command, -, or --file (see 'queuectl enqueue --help')"
         )
     if args.file is not None or args.words == ["-"]:
         return _enqueue_stream(args, fields)
@@ -224,14 +227,19 @@ def _escaped(word: str) -> str:
 
 
 def directory(given: object) -> str:
-    """The absolute path of `given`, or the working directory if None. Raises BadInput if that is gone."""
+    """The absolute path of `given`, or the working directory if None. Raises BadInput if there is no such directory."""
     try:
         here = values.decode(os.getcwdb())
     except OSError as error:
         if given is None or not str(given).startswith("/"):
             raise BadInput(f"cannot read the working directory ({error.strerror}); give an absolute --cwd") from None
         here = "/"
-    return os.path.normpath(os.path.join(here, str(given))) if given is not None else here
+    if given is None:
+        return here
+    path = os.path.normpath(os.path.join(here, str(given)))
+    if "\0" not in path and not os.path.isdir(path):
+        raise BadInput(f"--cwd: no such directory: {values.quote(path)}")
+    return path
 
 
 def _standard_input(option: str) -> bytes:

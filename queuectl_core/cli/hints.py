@@ -234,13 +234,15 @@ def surplus(prog: str, found: str, words: Sequence[str], options: Collection[str
 def _unknown_option(prog: str, found: str, line: list[str], options: Collection[str]) -> str:
     option, equals, value = found.partition("=")
     problem = f"no such option: {quote(option)}"
+    if prog == "queuectl" and option in ("-v", "-V"):
+        return f"{problem}; run: queuectl --version"
     known = next((name for name in OPTION_WORDS.get(option, ()) if name in options), None)
     tail = line[line.index("enqueue") + 1 :] if prog == "queuectl enqueue" else []
     if known is None and tail and not tail[0].startswith("-") and not re.search(r"\s", tail[0]):
         head = line[: line.index("enqueue")]
         return f"a command with options needs -- before it; run: {command_line([*head, 'enqueue', '--', *tail])}"
     if known is None:
-        known = _nearest(option, [name for name in options if name.startswith("--")])
+        known = _nearest(option, [name for name in options if name.startswith("--")], 0.8)
     if known is None or found not in line:
         return f"{problem} (see '{prog} --help')"
     line[line.index(found)] = known + equals + value
@@ -251,9 +253,9 @@ def _last(words: list[str], word: str) -> int:
     return len(words) - 1 - words[::-1].index(word)
 
 
-def _nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most similar to `word`, unless it deletes."""
+def _nearest(word: str, known: Iterable[str], similarity: float = 0.7) -> str | None:
+    """The known word most similar to `word`, from this `similarity` on (1: equal), unless it deletes."""
     from difflib import get_close_matches
 
-    matches = get_close_matches(word, sorted(set(known) - set(DELETING)), 1, 0.7)
+    matches = get_close_matches(word, sorted(set(known) - set(DELETING)), 1, similarity)
     return matches[0] if matches else None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MOST_RUNNING = 10  # Jobs that are shown.
 HOUR = 3600
 REFRESH = 1.0  # Seconds.
+NOTABLE = 1024**2  # Bytes. Less unused space isn't worth a word.
 
 
 def status_arguments(parser: ArgumentParser) -> None:
@@ -92,6 +93,7 @@ def _facts(store: Reader, now: float) -> _Facts:
             "database_bytes": store.file_size(),
             "wal_bytes": store.wal_size(),
             "free_bytes": store.free_size(),
+            "disk_free_bytes": store.disk_free(),
         },
     )
 
@@ -137,9 +139,7 @@ def _print(facts: _Facts, now: float) -> None:
         _print_versions(rows)
     else:
         print("No workers are running.")
-    log = f", and its log {size(space['wal_bytes'])}" if space["wal_bytes"] > SMALL_WAL else ""
-    room = f"{size(space['database_bytes'])}{log}" if space["database_bytes"] else "does not exist yet"
-    print(f"\nFile: {values.escape(facts.path)} ({room})")
+    print(f"\nFile: {values.escape(facts.path)} ({_room(space)})")
     died, failed = facts.failed
     if died or failed:
         print(f"\nFailures in the last hour: {died:,} dead, {failed:,} to be retried")
@@ -147,6 +147,15 @@ def _print(facts: _Facts, now: float) -> None:
     if totals["dead"]:
         print(f"\nDead letter queue: {counted(totals['dead'], 'job')}; run: queuectl dlq list")
     _warn(facts, totals)
+
+
+def _room(space: dict[str, int]) -> str:
+    """How much space the file takes, and how much is left."""
+    if not space["database_bytes"]:
+        return "does not exist yet"
+    unused = f", {size(space['free_bytes'])} of it unused" if space["free_bytes"] >= NOTABLE else ""
+    log = f", its log {size(space['wal_bytes'])}" if space["wal_bytes"] > SMALL_WAL else ""
+    return f"{size(space['database_bytes'])}{unused}{log}; {size(space['disk_free_bytes'])} free on its disk"
 
 
 def _duration(job: Job, now: float) -> str | None:

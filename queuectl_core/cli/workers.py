@@ -66,7 +66,7 @@ def start_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--take-over",
         metavar="FD",
-        help="used by worker restart: inherit a fleet through this descriptor",
+        help="==SUPPRESS==",  # argparse's SUPPRESS. Worker restart inherits a fleet through this descriptor.
     )
 
 

@@ -200,6 +200,14 @@ class Database:
         size: int = self._one("PRAGMA page_size")
         return pages * size
 
+    def disk_free(self) -> int:
+        """How many bytes are free on the file's disk; 0 if unknown."""
+        try:
+            found = os.statvfs(os.path.dirname(self.path))
+        except OSError:
+            return 0
+        return found.f_bavail * found.f_frsize
+
     def fold(self, patience: float = 0.0) -> bool:
         """Copy the log into the file and empty it; False if a program that reads or writes prevents that.
 
