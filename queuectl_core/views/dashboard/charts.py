@@ -170,7 +170,7 @@ def _chart(
     drawing = h("svg", *pieces, viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="chart", role="img", aria_label=label,
                 preserveAspectRatio="none")  # fmt: skip
     scale = h("p", h("span", top), h("span", bottom), class_="scale", aria_hidden="true")
-    return h("div", h("div", scale, drawing, class_="plot"), ends(times, step))
+    return h("div", scale, drawing, ends(times, step), class_="plot")
 
 
 def _grid() -> list[Markup]:

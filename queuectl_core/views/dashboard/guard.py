@@ -1,4 +1,4 @@
-"""Who may ask the dashboard for what.
+"""Which requests the dashboard answers.
 
 It listens on the loopback interface, but every program and every web page on this machine can reach that. So:
 
@@ -54,9 +54,16 @@ class Guard:
         return len(hosts) == 1 and hosts[0].strip().lower() in self._hosts
 
     def is_our_page(self, headers: Message) -> bool:
-        """Whether a request that changes something comes from a page of ours. Needs `is_our_host`."""
-        origin = f"http://{(headers['Host'] or '').strip().lower()}"
-        return headers.get_all("Origin") == [origin] and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        """Whether a request that changes something comes from a page of ours. Needs `is_our_host`.
+
+        Without JavaScript, a form's Origin is "null", since our pages send no referrer. Then Sec-Fetch-Site must be
+        there; no page can set it.
+        """
+        ours = f"http://{(headers['Host'] or '').strip().lower()}"
+        origins, sites = headers.get_all("Origin"), headers.get_all("Sec-Fetch-Site")
+        if sites is None:
+            return origins == [ours]
+        return sites == ["same-origin"] and origins in ([ours], ["null"])
 
     def is_key(self, key: str) -> bool:
         """Whether this is the key."""

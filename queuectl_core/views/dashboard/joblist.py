@@ -43,7 +43,8 @@ def dead(view: View) -> tuple[str, Markup]:
             class_="buttons",
         )
     heading = h("div", h("h1", "Dead letters"), buttons, class_="heading")
-    intro = h("p", "Jobs that failed for good. Each can be run again, with all of its retries.", class_="intro")
+    about = "Jobs that failed and have no retries left. Each can be run again, with all of its retries."
+    intro = h("p", about, class_="intro")
     return "Dead letters", join(heading, intro, _listing(view, "/dlq", ("dead",)))
 
 

@@ -33,7 +33,7 @@ class Live:
         self._thread = threading.Thread(target=self._watch, name="live", daemon=True)
 
     def start(self) -> None:
-        """Start watching whenever somebody listens."""
+        """Start watching whenever there is a listener."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -71,7 +71,7 @@ class Live:
             try:
                 if store is None:
                     store, version = self._open_reader(), None
-                    self._tell()  # It was unusable, or nobody looked.
+                    self._tell()  # It was unusable, or there was no listener.
                 store.check_file()
                 found = store.data_version()
                 if version is not None and found != version:

@@ -81,7 +81,16 @@ def table(
     A title that starts with ">" is of a column of numbers, and an empty one isn't shown. Narrow screens show each row
     as a card; the roles keep it a table for screen readers.
     """
-    head = [h("th", title.lstrip(">"), scope="col", role="columnheader", class_=_column(title)) for title in titles]
+    head = [
+        h(
+            "th",
+            title.lstrip(">") or h("span", "Actions", class_="unseen"),
+            scope="col",
+            role="columnheader",
+            class_=_column(title),
+        )
+        for title in titles
+    ]
     body = [
         h("tr", *[
             h("td", cell, role="cell", class_=_column(title), data_title=title.lstrip(">") or None)
@@ -110,7 +119,7 @@ def panel(title: str, *children: Child, more: Child = None, kind: str = "") -> M
 
 
 def empty(sentence: str, *children: Child) -> Markup:
-    """What stands in a place with nothing to show."""
+    """What to show where there is nothing."""
     return h("div", h("p", sentence), *children, class_="empty")
 
 

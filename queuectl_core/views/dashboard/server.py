@@ -1,4 +1,4 @@
-"""HTTP for one reader: who may ask, what they get, and how long they may take.
+"""HTTP: whether a request is answered, with what, and how long it can take.
 
 A thread per connection, at most MOST_CONNECTIONS, each with its own read-only connection to the file. A page is
 complete in memory before its first byte is sent, so no transaction stays open for a slow client. Each connection has a
@@ -40,6 +40,7 @@ READ_TIME = 15.0  # Seconds in which a request must arrive, or a connection with
 WORK_TIME = 120.0  # Seconds in which a reply must have been sent.
 HEARTBEAT = 15.0  # Seconds between signs of life on a stream.
 PATIENCE = 1.0  # Seconds to wait for a locked file before saying so.
+LINGER = 2.0  # Seconds that a refused client gets to read why.
 GOODBYE = 3.0  # Seconds that threads get to close their files at the end.
 
 
@@ -53,7 +54,7 @@ class Reply(NamedTuple):
 
 
 class Refusal(Exception):
-    """A request that gets a line of plain text, and the end of its connection: its body may not have been read."""
+    """A request that gets a line of plain text, and whose connection ends, since its body hasn't been read."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
@@ -138,7 +139,7 @@ class Dashboard(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A broken connection is no news."""
+        """Connections break all the time: browsers close them."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -177,7 +178,9 @@ class Handler(BaseHTTPRequestHandler):
             reply: Reply | None = method()
         except Refusal as refusal:
             self.close_connection = True
-            reply = Reply(refusal.status, "text/plain; charset=utf-8", f"{refusal}\n".encode())
+            self._send(Reply(refusal.status, "text/plain; charset=utf-8", f"{refusal}\n".encode()))
+            self._linger()
+            return
         except DatabaseUnusable as error:
             self._forget_store()
             reply = self._page(HTTPStatus.SERVICE_UNAVAILABLE, *frame.unusable(self._frame(), error))
@@ -320,6 +323,18 @@ class Handler(BaseHTTPRequestHandler):
         self._start(reply, len(reply.body))
         if self.command != "HEAD":
             self.wfile.write(reply.body)
+
+    def _linger(self) -> None:
+        """Read some of what a refused client still sends; otherwise the kernel may drop our answer."""
+        self.server.deadlines.set(self.connection, LINGER)
+        try:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            for _ in range(32):
+                if not self.connection.recv(65536):
+                    return
+        except OSError:
+            pass
 
     def _start(self, reply: Reply, size: int | None) -> None:
         self.send_response(reply.status)

@@ -1,4 +1,4 @@
-"""The workers: who ran what, and when."""
+"""The workers, and what each ran when."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ function say(text, isShown) {
 
 let fetching = null;
 
-function get(address, form) {
+/** Fetch a page, or POST a form. `watch` is given the request, to abort it. */
+function get(address, form, watch) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.responseType = "document";
@@ -38,7 +39,7 @@ function get(address, form) {
     request.open(form ? "POST" : "GET", address);
     if (form) request.setRequestHeader("Content-Type", "application/x-www-form-urlencoded");
     request.send(form || null);
-    if (!form) fetching = request;
+    if (watch) watch(request);
   });
 }
 
@@ -47,7 +48,7 @@ async function show(address, isLive) {
   if (fetching) fetching.abort();
   let request;
   try {
-    request = await get(address);
+    request = await get(address, null, (started) => { fetching = started; });
   } catch (error) {
     if (!isLive && error.message !== "no answer") location.assign(address);
     throw error;
@@ -58,6 +59,7 @@ async function show(address, isLive) {
   if (request.status === 401 || !page.getElementById("main")) return location.reload();
   if (isLive && isBusy()) return void (isStale = true);
   document.title = page.title;
+  say("");
   const log = byId("log"), follows = log && log.scrollHeight - log.scrollTop - log.clientHeight < 24;
   for (const part of [".bar nav", ".badge", "#main", ".foot"]) {
     const ours = document.querySelector(part), theirs = page.querySelector(part);
@@ -88,7 +90,7 @@ const keyOf = (node) => (node.dataset && node.dataset.key) || node.id || "";
 /** Make the element `ours` like `theirs`, which has the same name, without replacing what stays. */
 function change(ours, theirs, isLive) {
   for (const { name } of [...ours.attributes]) {
-    if (!theirs.hasAttribute(name) && !(name === "open" && isLive)) ours.removeAttribute(name);
+    if (!theirs.hasAttribute(name) && name !== "tabindex") ours.removeAttribute(name);
   }
   for (const { name, value } of theirs.attributes) if (ours.getAttribute(name) !== value) ours.setAttribute(name, value);
   if (!isLive && ours.localName === "input") {
@@ -154,6 +156,7 @@ function tick() {
 // One tab at a time has a stream: the one that holds a lock. It tells the others. A hidden tab has none.
 
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("queuectl" + location.port) : null;
+let going = 0; // Navigations under way, which must not be interrupted.
 let stream = null, release = null, refreshing = false, isStale = false, lastRefresh = 0;
 
 function mark(now) {
@@ -204,7 +207,8 @@ function changed() {
   refreshing = true;
   setTimeout(async () => {
     try {
-      if (isBusy()) mark("wait");
+      if (going) isStale = true;
+      else if (isBusy()) mark("wait");
       else if (isStale && !document.hidden) {
         isStale = false;
         lastRefresh = Date.now();
@@ -223,10 +227,13 @@ function changed() {
 
 async function go(address, isReplacing) {
   const target = new URL(address, location.href);
+  going++;
   try {
     await show(target.pathname + target.search, false);
   } catch {
     return;
+  } finally {
+    going--;
   }
   history[isReplacing ? "replaceState" : "pushState"](null, "", target);
   if (isReplacing) return;
@@ -294,7 +301,8 @@ function fill(page) {
   const dialog = byId("dialog"), part = page.querySelector(".ask") || page.querySelector("main");
   dialog.replaceChildren(document.importNode(part, true));
   if (!dialog.open) dialog.showModal();
-  const first = dialog.querySelector("[data-first]") || dialog.querySelector("[data-close], a, button");
+  const first = dialog.querySelector("[data-first]")
+    || dialog.querySelector("input:not([type=hidden]), textarea") || dialog.querySelector("[data-close], a, button");
   if (first) first.focus();
 }
 
@@ -406,6 +414,7 @@ else {
     if (event.target === dialog || event.target.closest("[data-close]")) { event.preventDefault(); dialog.close(); }
   });
   dialog.addEventListener("close", () => {
+    if (dialog.open) return; // It has been opened again already.
     dialog.replaceChildren();
     if (asker && asker.isConnected) asker.focus();
     changed();
