@@ -84,7 +84,7 @@ ORDER = {
     "cli": (
         "__init__ terminal",
         "queue_file",
-        "hints",
+        "hints examples",
         "parser plain",
         "tables jobstream output progress obstacle",
         "bulk silence stopping",

@@ -1,11 +1,16 @@
 """Everything a user can type is explained in --help, in the man page and in the documents."""
 
+from __future__ import annotations
+
 import glob
 import os
+import shlex
 import unittest
+from typing import Iterator
 
 from queuectl_core.cli import ALIASES, COMMANDS, GROUPS
-from queuectl_core.cli.parser import arguments, leaf
+from queuectl_core.cli.examples import EXAMPLES
+from queuectl_core.cli.parser import arguments, leaf, parse
 from queuectl_core.settings import SETTINGS
 from tests.harness import ROOT
 
@@ -17,6 +22,16 @@ def read(*names: str) -> str:
         with open(os.path.join(ROOT, name), encoding="utf-8") as file:
             pieces.append(file.read())
     return "\n".join(pieces)
+
+
+def commands_in(line: str) -> Iterator[list[str]]:
+    """The arguments of each queuectl in a line for a shell."""
+    words = ["|", *shlex.split(line, comments=True), "|"]
+    ends = [place for place, word in enumerate(words) if word in ("|", "&&", ">")]
+    for begin, end in zip(ends, ends[1:]):
+        command = words[begin + 1 : end]
+        if command[:1] == ["queuectl"]:
+            yield command[1:]
 
 
 class RegistryTest(unittest.TestCase):
@@ -33,6 +48,18 @@ class RegistryTest(unittest.TestCase):
                 self.assertIn(leaf(name).prog, "queuectl " + name)
                 self.assertRegex(self.manual, rf"(?m)^\.SS {name}\b")
                 self.assertRegex(self.documents, rf"queuectl {name}\b")
+
+    def test_every_command_has_a_few_examples_that_are_right(self):
+        self.assertEqual(set(EXAMPLES), set(COMMANDS))
+        for name, lines in EXAMPLES.items():
+            self.assertLessEqual(len(lines), 5 if name == "enqueue" else 3, name)
+            self.assertIn(f"queuectl {name}", lines[0])
+            self.assertTrue(leaf(name).format_help().endswith("\n".join(f"  {line}" for line in lines) + "\n"), name)
+            for line in lines:
+                self.assertLessEqual(len(line), 96)
+                for words in commands_in(line):
+                    end = words.index("--") if "--" in words else len(words)
+                    parse(words[:end], words[end + 1 :] if end < len(words) else None)
 
     def test_every_option_has_help_a_manual_entry_and_a_document(self):
         for name in ("", *COMMANDS):

@@ -51,19 +51,9 @@ FIELDS = {
 # The option that messages name for each field.
 OPTIONS = {field: names.split()[-1] for field, (names, _, _) in FIELDS.items()}
 
-EXAMPLES = """\
-examples:
-  queuectl enqueue 'sleep 2; echo done'
-  queuectl enqueue --timeout 5m --max-retries 1 -- convert 'My Cat.jpg' cat.png
-  queuectl enqueue '{"id": "job1", "command": "sleep 2", "priority": 5}'
-  find . -name '*.log' | queuectl enqueue --each 'gzip {}' -
-  queuectl enqueue --file pages | queuectl enqueue --after - -- ./make-index
-"""
-
 
 def enqueue_arguments(parser: ArgumentParser) -> None:
     parser.usage = "queuectl enqueue [options] JSON | COMMAND | -- WORD ... | - | --file FILE"
-    parser.epilog = EXAMPLES
     parser.add_argument(
         "words",
         nargs="*",

@@ -59,6 +59,13 @@ class Parser(ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(formatter_class=_formatter, **options)
 
+    def format_help(self) -> str:
+        if self.epilog is None:
+            from .examples import epilog
+
+            self.epilog = epilog(self.prog.partition(" ")[2])
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         raise Misuse(message, self.prog)
 
