@@ -8,7 +8,7 @@ from .typed import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterator, Sequence
 
 
 class NewJob(NamedTuple):
@@ -53,6 +53,26 @@ CONDITIONS = {"after": "ok", "after_notok": "notok", "after_any": "any"}
 def conditions(job: NewJob) -> list[tuple[str, str]]:
     """The ids that a new job waits for, each with "ok", "notok" or "any"."""
     return [(id, condition) for field, condition in CONDITIONS.items() for id in getattr(job, field) or ()]
+
+
+class Alike:
+    """Jobs that differ only in their commands, such as the shell lines of a file. The store adds them faster."""
+
+    def __init__(self, job: NewJob, commands: Sequence[str]) -> None:
+        """`job` with each of `commands`, which are valid and stored as they are: see values.storable."""
+        self.job = job
+        self.commands = commands
+
+    def __len__(self) -> int:
+        return len(self.commands)
+
+    def __iter__(self) -> Iterator[NewJob]:
+        place = NewJob._fields.index("command")
+        before, after = self.job[:place], self.job[place + 1 :]
+        return (NewJob._make((*before, command, *after)) for command in self.commands)
+
+    def __getitem__(self, part: slice) -> Alike:
+        return Alike(self.job, self.commands[part])
 
 
 def _env(value: object, place: str) -> str | None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shlex
 import subprocess
 import time
+import unittest
+import unittest.mock
 from datetime import datetime
 
+from queuectl_core import values
+from queuectl_core.cli import jobstream
+from queuectl_core.jobspec import Alike
 from tests.harness import QueueTestCase, wait_until
 
 LARGEST = 128 * 1024 - 1
@@ -301,3 +307,23 @@ class ManyJobsTest(QueueTestCase):
         wait_until(lambda: process.poll() is not None)
         self.assertEqual(process.stderr.read(), b"")
         self.audit()
+
+
+class LinesTest(unittest.TestCase):
+    def test_lines_become_the_same_jobs_whether_a_batch_is_read_at_once_or_line_by_line(self):
+        lines = (
+            *("true", "echo {}", "x" * 40_000, "x" * 140_000, "\u4f5c\u4e1a", "a\udc80", "a\0b", " indented", "\x0b"),
+            *("[ -f x ]", '{"command": "a"}', "{ a; }", '{"nope": 1}', "\u2003", "{", "}"),
+        )
+        chance = random.Random(15)
+        for _ in range(300):
+            batch = list(enumerate(chance.choices(lines, k=chance.choice((0, 1, 2, 4))), 1))
+            fields = {"cwd": "/", **chance.choice(({}, {"queue": "q"}, {"after": "a"}))}
+            at_once = jobstream.JobParser(fields, {}, None)
+            by_line = jobstream.JobParser(fields, {}, None)
+            with unittest.mock.patch.object(jobstream, "_are_plain", lambda texts: False):
+                expected = by_line.parse(batch)
+            jobs, numbers, problem = at_once.parse(batch)
+            self.assertEqual((list(jobs), numbers, str(problem)), (expected[0], expected[1], str(expected[2])), batch)
+            if isinstance(jobs, Alike):
+                self.assertEqual([values.storable(command) for command in jobs.commands], jobs.commands)

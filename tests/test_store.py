@@ -294,6 +294,31 @@ class EnqueueTest(StoreTestCase):
         self.assertEqual([job.id for job in self.stored_jobs(store)], ["a"])
         self.audit(["a"])
 
+    def test_jobs_that_differ_only_in_their_commands_are_stored_as_any_others(self):
+        commands = ["true", "echo 'it''s'", 'echo "%s" ?', "echo \u4f5c\u4e1a", "a\nb; -- c", "x" * 5000]
+        columns = ", ".join(name for name in Job._fields if name not in ("seq", "id"))
+        store = Store(self.db, clock=lambda: 1795918540.125)
+        self.addCleanup(store.close)
+        store.set_config("o'q.timeout", 2.5)
+        ids = store.enqueue([new_job(id="first")])
+        for fields in (
+            *({}, {"queue": "o'q", "cwd": "/it's \"so\"?"}, {"cwd": "/\udc80"}, {"bury_on": "3"}, {"after": "first"}),
+            *({"priority": -5, "max_retries": 0, "backoff_base": 1.1, "timeout": "90m"}, {"delay": "1h"}),
+        ):
+            jobs = jobspec.Alike(new_job("-", **fields), commands)
+            rows = []
+            for batch in (jobs, list(jobs)):
+                new = store.enqueue(batch)
+                ids += new
+                self.assertEqual(len(set(new)), len(commands))
+                found = "SELECT %s, ready FROM queuectl_jobs WHERE id IN (%s) ORDER BY seq"
+                found %= (columns, ", ".join("?" * len(new)))
+                rows.append(self.connect().execute(found, new).fetchall())
+            self.assertEqual([row[3] for row in rows[0]], commands)
+            self.assertEqual(rows[0], rows[1], fields)
+        self.assertEqual(list(jobs[:2]), list(jobs)[:2])
+        self.audit(ids)
+
     def test_generated_ids_are_short_unique_and_easy_to_type(self):
         store = self.store()
         ids = store.enqueue([new_job()] * 1000) + store.enqueue([new_job()] * 1000)

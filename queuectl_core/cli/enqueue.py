@@ -258,7 +258,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _acknowledge(store: Intake, jobs: list[jobspec.NewJob]) -> None:
+def _acknowledge(store: Intake, jobs: list[jobspec.NewJob] | jobspec.Alike) -> None:
     """Enqueue jobs and print their ids. Ctrl-C takes effect before both or after both, never between."""
     from _signal import SIGINT, signal  # type: ignore[import-not-found]  # `import signal` loads enum: 3 ms.
 

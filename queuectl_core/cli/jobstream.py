@@ -7,7 +7,7 @@ import time
 
 from .. import jobspec, values
 from ..errors import BadInput
-from ..jobspec import NewJob
+from ..jobspec import Alike, NewJob
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class JobParser:
 
     def parse(
         self, records: list[tuple[int, str]] | None
-    ) -> tuple[list[NewJob], list[int], QueueError | None]:
+    ) -> tuple[list[NewJob] | Alike, list[int], QueueError | None]:
         """The jobs before the first bad record, the line of each, and what is wrong with that record, or None.
 
         None in place of the records is the end of the stream.
@@ -74,6 +74,9 @@ class JobParser:
         now = time.time()
         # Jobs of shell lines differ only in their command; building each from scratch would take twice as long.
         pattern = jobspec.new_job({**self._fields, "command": "-"}, now, self._places)
+        texts = [text for _, text in records]
+        if self._template is None and not self._began and _are_plain(texts):
+            return Alike(pattern, texts), [number for number, _ in records], None
         index = pattern._fields.index("command")
         before, after = pattern[:index], pattern[index + 1 :]
         for number, text in records:
@@ -116,6 +119,17 @@ class JobParser:
         if not self._began:
             return None
         return BadInput(f"line {self._began}: not valid JSON: what begins here has no end")
+
+
+def _are_plain(texts: list[str]) -> bool:
+    """Whether all of these are shell lines, valid, and stored as they are. If not sure, False."""
+    firsts = {text[0] for text in texts}
+    if any(first.isspace() or first in "{[" for first in firsts):
+        return False
+    whole = "".join(texts)
+    if "\0" in whole or 4 * max(map(len, texts), default=0) > values.LONGEST_COMMAND:
+        return False
+    return values.storable(whole) is whole
 
 
 def _from_line(pattern: NewJob, template: Template, line: str, number: int) -> NewJob:

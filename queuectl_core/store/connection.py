@@ -15,7 +15,7 @@ from .sqlite import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Union
 
     Report = Callable[[int, int], None]
@@ -96,7 +96,7 @@ class Connection:
         assert rowid is not None
         return rowid
 
-    def insert_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+    def insert_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         """Insert rows. Raises sqlite3.IntegrityError untranslated."""
         try:
             self.db.executemany(statement, rows)

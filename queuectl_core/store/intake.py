@@ -6,7 +6,7 @@ import os
 
 from .. import settings, values
 from ..errors import BadInput, DuplicateId, JobRefused, QueueError, Refused
-from ..jobspec import NewJob, conditions
+from ..jobspec import Alike, NewJob, conditions
 from ..lifecycle import UNFINISHED, WAITING
 from . import sql
 from .roster import Roster
@@ -14,12 +14,13 @@ from .sqlite import sqlite3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any, Tuple
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Tuple, Union
 
     from ..lifecycle import Job
     from ..records import Attempt, Chunk
 
+    Jobs = Union[Sequence[NewJob], Alike]
     Row = Tuple[Any, ...]
 
 # What `edit` can change.
@@ -47,7 +48,7 @@ class Intake(Roster):
 
     # --- enqueue --------------------------------------------------------------------------------
 
-    def enqueue(self, jobs: Sequence[NewJob]) -> list[str]:
+    def enqueue(self, jobs: Jobs) -> list[str]:
         """Add all `jobs` in one transaction, or none; returns their ids. They are on disk on return.
 
         Fills in what a job leaves out (id, time, settings). A job with the unique key of an unfinished job isn't
@@ -67,9 +68,17 @@ class Intake(Roster):
             return ids
         raise QueueError("every generated id is taken; try again")
 
-    def _insert(self, jobs: Sequence[NewJob]) -> list[str]:
+    def _insert(self, jobs: Jobs) -> list[str]:
         now = self._clock()
         config = self.config()
+        if isinstance(jobs, Alike):
+            shared = _row(jobs.job, "", tuple(settings.resolve(config, jobs.job.queue).values()), now)
+            fields: Row = jobs.job
+            if fields[_EXTRAS] == _NO_EXTRAS and not any(isinstance(value, bytes) for value in shared):
+                ids = list(_new_ids(len(jobs)))
+                self._connection.insert_many(sql.enqueue_alike(shared), zip(ids, jobs.commands))
+                self._count_added(jobs.job.queue, len(jobs), now)
+                return ids
         settings_of: dict[str, Row] = {}
         rows: list[Row] = []
         are_plain = True
@@ -78,7 +87,7 @@ class Intake(Roster):
             if queue not in settings_of:
                 settings_of[queue] = tuple(settings.resolve(config, queue).values())
             rows.append(_row(job, new_id, settings_of[queue], now))
-            fields: Row = job
+            fields = tuple(job)
             are_plain = are_plain and fields[_EXTRAS] == _NO_EXTRAS
         if are_plain:
             self._connection.insert_many(sql.ENQUEUE_PLAIN, rows)
@@ -190,7 +199,7 @@ class Intake(Roster):
             self._execute(sql.ADD_INPUT, {"job": seq, "data": data})
         self._execute(sql.SET_INPUT_SIZE, {"job": seq, "bytes": None if data is None else len(data)})
 
-    def _refuse(self, jobs: Sequence[NewJob], error: sqlite3.IntegrityError) -> None:
+    def _refuse(self, jobs: Jobs, error: sqlite3.IntegrityError) -> None:
         """Raise why the database rejected `jobs`. Returns only if a generated id was taken.
 
         Raises DuplicateId for the first job whose given id is taken, in the file or in `jobs`; otherwise BadInput.
@@ -205,7 +214,7 @@ class Intake(Roster):
                 raise DuplicateId(f"job {job.id} already exists", index)
             seen.add(job.id)
 
-    def _choose_for(self, jobs: Iterable[NewJob]) -> list[tuple[int, str]]:
+    def _choose_for(self, jobs: Jobs) -> list[tuple[int, str]]:
         """Choose idle workers for new jobs, one for each."""
         return [pair for queue, count in _numbers(jobs).items() for pair in self._choose(queue, count)]
 
@@ -263,8 +272,10 @@ class Intake(Roster):
         return self._execute(sql.EDIT, parameters).rowcount > 0
 
 
-def _numbers(jobs: Iterable[NewJob]) -> dict[str, int]:
+def _numbers(jobs: Jobs) -> dict[str, int]:
     """How many of these jobs are in each queue."""
+    if isinstance(jobs, Alike):
+        return {jobs.job.queue: len(jobs)}
     numbers: dict[str, int] = {}
     for job in jobs:
         numbers[job.queue] = numbers.get(job.queue, 0) + 1

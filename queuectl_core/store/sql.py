@@ -107,6 +107,21 @@ def _enqueue(columns: tuple[str, ...], ready: str) -> str:
 
 ENQUEUE = _enqueue(_COLUMNS, "?")
 ENQUEUE_PLAIN = _enqueue(_PLAIN_COLUMNS, "1")
+
+
+def enqueue_alike(row: tuple[object, ...]) -> str:
+    """ENQUEUE_PLAIN for jobs that differ only in id and command: binds these, and has the rest of `row` as literals."""
+    names = ENQUEUE_PLAIN[ENQUEUE_PLAIN.index("(") + 1 : ENQUEUE_PLAIN.index(")")].split(", ")
+    places = ["?" if name in ("id", "command") else _literal(value) for name, value in zip(names, row)]
+    return f"INSERT INTO queuectl_jobs ({', '.join(names)}) VALUES ({', '.join(places)}, 1)"
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    return "'%s'" % value.replace("'", "''") if isinstance(value, str) else repr(value)
+
+
 HOLDER_OF_KEY = """
     SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND %s
 """ % is_any(UNFINISHED)
