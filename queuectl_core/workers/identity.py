@@ -3,10 +3,13 @@
 A process is identified by the boot of the machine (and the PID namespace), its PID, and when it started. PIDs are
 reused and clocks jump, but the three together never repeat. On Linux they come from proc(5), elsewhere from `ps` and
 `sysctl`. A process that doesn't match is a stranger, and strangers are never signaled.
+
+Whoever is out of descriptors or memory can't look. That proves nothing, so these functions raise OSError then.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -16,6 +19,7 @@ from ..typed import NamedTuple, once
 
 LINUX = sys.platform.startswith("linux")
 TOKEN_VARIABLE = "QUEUECTL_TOKEN"
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # Why we can't look.
 FLEET_VARIABLE = "QUEUECTL_FLEET"  # In the environment of a fleet that a job started, which outlives that job.
 
 
@@ -53,7 +57,10 @@ def birth(pid: int) -> str | None:
 
 def own_identity() -> Identity:
     """This process. Raises QueueError if the system doesn't list it."""
-    identity = identity_of(os.getpid())
+    try:
+        identity = identity_of(os.getpid())
+    except OSError as error:
+        raise QueueError(f"cannot list processes: {error.strerror}") from None
     if identity is None:
         raise QueueError("cannot list processes; mount /proc, or install ps")
     return identity
@@ -75,7 +82,10 @@ def is_alive(process: Identity) -> bool | None:
     here, there = boot(), process.boot
     if here != there:
         return None if is_same_boot(there) else False  # Another PID namespace, or an earlier boot.
-    found = birth(process.pid)
+    try:
+        found = birth(process.pid)
+    except OSError:
+        return None
     if found is None and _is_hidden(process.pid):
         return None
     return found == process.birth
@@ -91,7 +101,7 @@ def _is_hidden(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except OSError as error:
-        return LINUX and isinstance(error, PermissionError) and not os.path.exists(f"/proc/{pid}")
+        return LINUX and isinstance(error, PermissionError) and not os.path.exists(f"/proc/{pid}/stat")
     return False
 
 
@@ -141,7 +151,10 @@ def processes() -> list[Process]:
 
 def is_stopped(pid: int) -> bool:
     """Whether a process is stopped, by a signal or a debugger. Always False except on Linux."""
-    return LINUX and stat_fields(pid)[:1] in ([b"T"], [b"t"])
+    try:
+        return LINUX and stat_fields(pid)[:1] in ([b"T"], [b"t"])
+    except OSError:
+        return False
 
 
 def pulse(pid: int) -> int | None:
@@ -164,7 +177,9 @@ def stat_fields(pid: int) -> list[bytes]:
             return os.read(fd, 4096).rpartition(b")")[2].split()
         finally:
             os.close(fd)
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         return []
 
 
@@ -181,7 +196,9 @@ def environment(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read().split(b"\0")
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         return []
 
 
@@ -191,7 +208,7 @@ def children() -> list[int]:
     try:
         with open(f"/proc/self/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]
-    except OSError:  # Not in this kernel.
+    except FileNotFoundError:  # Not in this kernel.
         return [process.pid for process in processes() if process.parent == pid]
 
 

@@ -13,6 +13,7 @@ import time
 
 from ..records import Identity
 from .identity import (
+    EXHAUSTED,
     FLEET_VARIABLE,
     LINUX,
     TOKEN_VARIABLE,
@@ -43,7 +44,7 @@ def end_leftovers(
     of its session or group, which another session may have got in the meantime. Those we can just wait for. `command`
     is the attempt's first process, if known, and `lock` the path of its lock (see lifeline.py). Unless `spared` is
     None, our own children belong to it too, except those (see orphans.py). Repeats until nothing else is left, since a
-    process may fork while it is being killed; gives up after `patience` seconds.
+    process may fork while it is being killed; gives up after `patience` seconds. Raises OSError if we can't look.
     """
     from signal import SIGKILL
 
@@ -156,7 +157,7 @@ def _hidden_children(spared: frozenset[tuple[int, str]] | None) -> list[Process]
     """Our children that /proc hides, without a birth, except the spared ones."""
     if spared is None:
         return []
-    hidden = [pid for pid in children() if not os.path.exists(f"/proc/{pid}")]
+    hidden = [pid for pid in children() if not os.path.exists(f"/proc/{pid}/stat")]
     return [Process(pid, os.getpid(), 0, 0, "") for pid in hidden if (pid, "") not in spared]
 
 
@@ -209,7 +210,9 @@ def _holders(lock: str | None, table: list[Process]) -> set[int]:
 def _holds(pid: int, name: str, lock: os.stat_result) -> bool:
     try:
         fds = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         return False  # It has exited, or belongs to another user.
     for fd in fds:
         path = f"/proc/{pid}/fd/{fd}"
@@ -219,6 +222,8 @@ def _holds(pid: int, name: str, lock: os.stat_result) -> bool:
                 with open(f"/proc/{pid}/fdinfo/{fd}") as file:
                     if "FLOCK" in file.read():  # Otherwise it has just kept the descriptor of an earlier attempt.
                         return True
-        except OSError:
-            pass  # It has closed it.
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            # It has closed it.
     return False

@@ -72,29 +72,34 @@ class Orphans:
         return self._may_be_left
 
     def begin(self) -> None:
-        """Before an attempt starts, and after the last `reap`: spare all children that there are.
+        """Before an attempt starts, and after the last `reap`: spare all children that there are. Raises OSError.
 
         Runner-kills, which may have been started since, have the tokens of other attempts.
         """
         if self.spared is not None:
-            self.spared = self._note("", None) if self._may_be_left else frozenset()
+            self.spared = self._note("", self.spared) if self._may_be_left else frozenset()
 
     def end(self, token: str) -> bool:
         """After the attempt with `token`, before it is settled: what it left running is spared from then on.
 
-        Returns whether there may be children left.
+        Between attempts the token is "". Returns whether there may be children left.
         """
         if self.reap() and self.spared is not None:
-            self._note(token, self.spared)
+            try:
+                self._note(token, self.spared)
+            except OSError:  # We can't look, so the supervisor must know that it can't know.
+                self._noted = frozenset()
+                if self._page:
+                    self._page.forget()
         return self._may_be_left
 
-    def _note(self, token: str, before: Known | None) -> Known:
+    def _note(self, token: str, before: Known) -> Known:
         """Note on the page, if that is news, what to spare once the attempt with `token` is settled; returns that.
 
-        `before` is what to spare if it isn't; None if there is no such attempt.
+        `before` is what to spare if it isn't. Raises OSError if we can't look.
         """
         after = frozenset((pid, birth(pid) or "") for pid in children())
         if self._page and not after <= self._noted:
-            self._page.note(token, after if before is None else before, after)
+            self._page.note(token, before, after)
             self._noted = after
         return after

@@ -45,13 +45,17 @@ class Page(NamedTuple):
         """The attempt with `token` has ended: spare `before` if it counts as lost, otherwise `after`."""
         text = "\n".join([token, *(" ".join(f"{pid}:{birth}" for pid, birth in known) for known in (before, after))])
         data = text.encode()
-        self._write_length(UNKNOWN)  # We may be killed at any point.
+        self.forget()  # We may be killed at any point.
         if len(data) <= SIZE - 4:
             try:
                 os.pwrite(self.fd, data, self.number * SIZE + 4)
             except OSError:
                 return
             self._write_length(len(data))
+
+    def forget(self) -> None:
+        """We can't tell what to spare."""
+        self._write_length(UNKNOWN)
 
     def spared(self, lost: Collection[str]) -> Known | None:
         """Which processes to spare if the attempts with these tokens are lost; None if unknown. Raises OSError."""

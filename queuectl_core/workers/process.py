@@ -257,9 +257,13 @@ class Command:
         if not self._signal_group(0):
             return False  # It had only zombies. Most groups end here, without a look through /proc.
         # killpg counts zombies too, and PID 1 of a container may never reap them.
-        remaining = members(self.pid)
-        if not remaining and not has_hidden_members(self.pid):
-            return False
+        try:
+            remaining = members(self.pid)
+            if not remaining and not has_hidden_members(self.pid):
+                return False
+        except OSError:  # We are out of descriptors or memory, so we can't look.
+            self._check_group_at = now + FOREIGN_POLL
+            return True
         self._obstacle = described(remaining)
         if now >= self._kill_at:
             self._signal_group(signal.SIGKILL)

@@ -68,7 +68,12 @@ def rescue_workers(
     kept = set()
     for lost in store.lost_attempts(workers):
         job = lost.job
-        if not _is_over(store, lost, rescuer, deathbed):
+        try:
+            is_over = _is_over(store, lost, rescuer, deathbed)
+        except OSError as error:  # We are out of descriptors or memory.
+            _note(store, lost, f"may still run: cannot list processes: {error.strerror}")
+            is_over = False
+        if not is_over:
             kept.add(job.worker)  # Attempts must not overlap. The next look tries again.
             continue
         fault = malformed(job)

@@ -46,8 +46,11 @@ class Strays:
 
     def adopt(self, workers: Collection[int]) -> None:
         """Adopt orphans from now on, if we can and may. `workers` are our children now."""
-        if self.fd < 0 and LINUX and os.getpid() != 1 and _has_only(workers):
-            self.fd = open_pages()
+        try:
+            if self.fd < 0 and LINUX and os.getpid() != 1 and _has_only(workers):
+                self.fd = open_pages()
+        except OSError:
+            return  # We can't look.
         if self.fd >= 0 and not adopt():
             os.close(self.fd)
             self.fd = -1
@@ -60,7 +63,7 @@ class Strays:
         """SIGKILL all that the attempts with the tokens `lost` left running; returns what is still running.
 
         Their workers are dead, and `pages` are theirs. All others that we have now are spared from then on. `workers`
-        are our other workers. Raises WorkerDied if one of them dies.
+        are our other workers. Raises WorkerDied if one of them dies, and OSError if we can't look.
         """
         spared = self._spared(lost, pages)
         until = time.monotonic() + PATIENCE

@@ -119,6 +119,9 @@ class Supervisor:
         except DatabaseUnusable as error:
             self._log(f"{error}; trying again")
             return False
+        except OSError as error:  # We are out of descriptors or memory.
+            self._log(f"{error}; trying again")
+            return False
         if self._gone:
             self._wind_down()
         return True

@@ -132,8 +132,7 @@ class Worker:
         poll = POLL if is_lookout or self._orders.drain or not is_marked else HEALTH_CHECK
         due_in = poll if claim.next_due is None else claim.next_due - self._clock()
         _, rang = self._inbox.wait(max(0.0, min(poll, due_in)))
-        self._orphans.reap()
-        self._orphans.begin()  # Note on the page what has been adopted meanwhile.
+        self._orphans.end("")  # Note on the page what has been adopted meanwhile.
         is_due = claim.next_due is not None and claim.next_due <= self._clock()
         is_called = rang or not is_marked
         if is_called or is_due or self._persist(self._store.data_version) != self._seen_version:
@@ -181,8 +180,8 @@ class Worker:
         """Run the job's command to its end, storing its output as it comes."""
         token = self._store.token(job)
         self._obstacle: str | None = None
-        self._orphans.begin()
         try:
+            self._orphans.begin()
             command = self._start(job, token, output, config)
         except (CannotStartNow, OSError) as error:
             return Outcome("released", detail=f"cannot start now: {error}")
@@ -197,7 +196,7 @@ class Worker:
             outcome = self._watch(job, command)
         except BaseException:
             # We can't settle it and are about to exit, and no other process would end it soon.
-            end_leftovers(token, identity_of(command.pid) or ended(command.pid), spared=self._orphans.spared)
+            end_leftovers(token, self._identity(command) or ended(command.pid), spared=self._orphans.spared)
             raise
         finally:
             self._inbox.watch([])
@@ -215,10 +214,14 @@ class Worker:
         Raises QueueError if we must stop now. The next worker to start rescues the job.
         """
         while self._orphans.reap():  # Without children, nothing can be left.
-            left = end_leftovers(token, ended(pid), spared=self._orphans.spared)
-            if not left:
-                return
-            self._report_obstacle(job, described(left))
+            try:
+                left = end_leftovers(token, ended(pid), spared=self._orphans.spared)
+                if not left:
+                    return
+                obstacle = described(left)
+            except OSError as error:  # We are out of descriptors or memory.
+                obstacle = f"may still run: cannot list processes: {error.strerror}"
+            self._report_obstacle(job, obstacle)
             self._inbox.wait(HEALTH_CHECK)
             self._check_health()
 
@@ -316,7 +319,7 @@ class Worker:
         output = command.output.pending()
         process: Identity | None = None
         if not identified:
-            process = identity_of(command.pid)
+            process = self._identity(command)
             self._orders.log(f"claim {job.id}: attempt {job.attempts}, pid {command.pid}")
         try:
             if output.fresh or output.stale or not identified:
@@ -327,6 +330,13 @@ class Worker:
             self._orders.log(f"{error}; keeping the output of {job.id} in memory")
             return identified
         return True
+
+    @staticmethod
+    def _identity(command: Command) -> Identity | None:
+        try:
+            return identity_of(command.pid)
+        except OSError:
+            return None  # We are out of descriptors or memory. Its token and its lock will do.
 
     def _directory(self, job: Job) -> bytes:
         # Jobs that other programs inserted may have none.
