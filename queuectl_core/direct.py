@@ -22,7 +22,8 @@ _PROGRAM = re.compile(r"[A-Za-z0-9_./][^=]*")
 
 def split(command: str) -> list[str] | None:
     """The words of a command that a shell would merely split; None if it needs a shell."""
-    if len(command) > LONGEST:
+    # Without a shell, the program leads its session. Then setsid(1) forks, and the job would end at once.
+    if len(command) > LONGEST or "setsid" in command:
         return None
     words = command.split() if _PLAIN.fullmatch(command) else _split_quoted(command)
     return words if words and _PROGRAM.fullmatch(words[0]) else None

@@ -227,6 +227,7 @@ class SplitTest(QueueTestCase):
 
     def test_a_line_that_starts_with_an_assignment_an_option_or_a_job_goes_to_the_shell(self):
         assignments = ("a=b", "a=b c", "a=", "=", "=a", "a+=b", "'a=b' c")
+        self.assertIsNone(direct.split("nice setsid a"))
         for line in (*assignments, "-a", "'-'a", "+a", "%1", "%", "@a", ",", "", "''", " "):
             self.assertIsNone(direct.split(line), line)
 

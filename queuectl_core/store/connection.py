@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COPIED = 1000  # Pages between two reports on a copy.
 PATIENCE = 60.0  # Seconds that a command waits for the write lock.
 SHORTEST_NAP = 0.0001  # Seconds between attempts to get the lock.
-LONGEST_NAP = 0.1  # With a thousand waiting workers, shorter naps would keep two cores busy.
+LONGEST_NAP = 0.25  # With a thousand waiting workers, naps of 0.1 s would cost as much CPU as all else that they do.
 
 
 class Connection:

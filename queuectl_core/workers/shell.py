@@ -5,9 +5,9 @@ short job costs. What else a shell does depends on the shell: dash drops variabl
 and busybox count SHLVL, bash complains about an unknown locale, and each has its own builtins. So we ask /bin/sh
 itself, once per program and set of variables, whether the program is one to it and which environment it passes on.
 
-If it says anything unexpected, or the program can't be executed, the shell runs the command. So messages and exit codes
-are always its own. What differs is what a shell that forks stands between: the program's parent is the worker, and it
-leads its session, as it does where /bin/sh is bash. Therefore setsid(1), which forks if it is a leader, isn't for us.
+If it says anything unexpected, or the program can't be executed, the shell runs the command. So messages and exit
+codes are always its own. One thing differs where the shell would have forked: the program's parent is the worker, and it
+leads its session, as it does where /bin/sh is bash.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SHELL = b"/bin/sh"
 ELSEWHERE = b"/dev"  # Where we ask. It exists everywhere, and OLDPWD is hardly ever this.
-PATIENCE = 2.0  # Seconds until a shell that hasn't answered is killed.
+PATIENCE = 5.0  # Seconds until a shell that hasn't answered is killed.
 LONGEST_ANSWER = 4 * 1024 * 1024  # Bytes.
 MOST_ANSWERS = 300
 SILENT = (signal.SIGINT, signal.SIGPIPE)  # Shells that report signals say nothing about these.
@@ -53,16 +53,19 @@ class Shell:
         self._null = null
         self._answers: dict[About, Changes | None] = {}
         self._seen: set[About] = set()
-        self._reports: tuple[Outcome | None, bytes, bytes] | None = None
+        self._reports: tuple[Outcome, bytes, bytes] | None = None
 
     def bypass(self, config: Config, job: Job, invocation: Invocation) -> Invocation | None:
-        """How to run the job without a shell, given how to run it with one; None if it needs one."""
+        """How to run the job without a shell, given how to run it with one; None if it needs one.
+
+        Raises CannotStart if it had to ask the shell, but couldn't start it.
+        """
         if settings.of_queue(config, job.queue, "direct") != "on":
             return None
         if "runner" in config or f"{job.queue}.runner" in config:
             return None  # Even /bin/sh -c: what a user sets is what runs.
         words = direct.split(job.command)
-        changes = self._changes(job.env, words[0], invocation) if words and words[0] != "setsid" else None
+        changes = self._changes(job.env, words[0], invocation) if words else None
         if not words or changes is None:
             return None
         environment = dict(invocation.environment)
@@ -118,8 +121,10 @@ class Shell:
 
     def killed(self, number: int, dumped_core: bool, invocation: Invocation) -> tuple[Outcome, bytes]:
         """How the shell reports that a signal killed its command: the outcome, and what it prints to stderr."""
-        if self._reports is None:
-            self._reports = self._run(b"sh -c 'kill $$'", invocation)
+        try:
+            self._reports = self._reports or self._run(b"sh -c 'kill $$'", invocation)
+        except CannotStart:
+            return Outcome("signal", number), b""
         outcome, _, printed = self._reports
         if outcome != Outcome("exit", 128 + signal.SIGTERM):  # It executed the command in its own place.
             return Outcome("signal", number), b""
@@ -128,14 +133,11 @@ class Shell:
             printed = b""
         return Outcome("exit", 128 + number), printed.replace(b"Terminated", name.encode())
 
-    def _run(self, question: bytes, invocation: Invocation) -> tuple[Outcome | None, bytes, bytes]:
+    def _run(self, question: bytes, invocation: Invocation) -> tuple[Outcome, bytes, bytes]:
         """Ask the shell, in the environment of `invocation`; returns how it ended, its stdout and its stderr."""
         output = Output(LONGEST_ANSWER)
-        try:
-            asked = invocation._replace(argv=[SHELL, b"-c", question], cwd=ELSEWHERE, stdin=self._null, program=None)
-            command = Command(asked, PATIENCE, 0.0, output)
-        except CannotStart:
-            return None, b"", b""
+        asked = invocation._replace(argv=[SHELL, b"-c", question], cwd=ELSEWHERE, stdin=self._null, program=None)
+        command = Command(asked, PATIENCE, 0.0, output)
         self._inbox.watch(command.fds)
         try:
             while command.outcome is None:

@@ -1,4 +1,4 @@
-"""`python3 -m tests.bench [--json] [--long] [NAME …]`: measure, and print one table.
+"""`python3 -m tests.bench [--json] [--long] [--against REV] [NAME …]`: measure, and print one table.
 
 Peers that aren't installed are listed as missing. BENCH_PYTHON is a Python with huey, rq and redis.
 """
@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from .benches import BENCHES
+from .benches import BENCHES, against
 from .measure import Row
 
 
@@ -20,13 +20,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="of: {}".format(", ".join(BENCHES)))
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--long", action="store_true", help="also what takes many minutes: ten million jobs")
+    parser.add_argument("--against", metavar="REV", help="only compare dispatch with another revision, in turn")
     args = parser.parse_args()
     unknown = set(args.names) - set(BENCHES)
     if unknown:
         parser.error("no such benchmark: {}".format(", ".join(sorted(unknown))))
-    rows: list[Row] = []
+    rows: list[Row] = against(args.against) if args.against else []
     for name, (bench, is_long) in BENCHES.items():
-        if name in args.names or (not args.names and (args.long or not is_long)):
+        if name in args.names or (not (args.names or args.against) and (args.long or not is_long)):
             began = time.monotonic()
             rows += bench()
             print("%-10s %.0f s" % (name, time.monotonic() - began), file=sys.stderr)

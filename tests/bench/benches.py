@@ -9,32 +9,103 @@ import sys
 import tempfile
 import time
 
-from .measure import Row, cpu_seconds, in_turn, memory, percentile, queue, row, seconds
-from .peers import PEERS, Missing
+from .measure import (
+    PROGRAM,
+    Row,
+    children_seconds,
+    cpu_seconds,
+    in_turn,
+    memory,
+    percentile,
+    queue,
+    revision,
+    row,
+    seconds,
+)
+from .peers import PEERS, PROGRAM_PEERS, Missing, xargs_sleep
 
 MILLION = 1_000_000
 
 
 def dispatch() -> list[Row]:
-    """`true` jobs drained by two workers, with all guarantees, compared with each peer in turn."""
-
-    def rate() -> float:
-        with queue() as ours:
-            ours.add(4000)
-            return 4000 / ours.drain(2)
-
+    """Short jobs drained by two workers, with all guarantees, compared with each peer in turn."""
+    goals = {"xargs -P2": ">= 0.92", "task-spooler": ">= 2.5", "huey, SQLite": ">= 2"}
+    program_goals = dict(zip(PROGRAM_PEERS, (">= 1.3", ">= 0.85")))
     rows = []
-    for name, (peer, count) in PEERS.items():
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                mine, theirs = in_turn(
-                    3, rate, lambda peer=peer, count=count, folder=folder: count / peer(folder, count)
-                )
-        except Missing:
-            rows.append(row("dispatch", 0, "jobs/s", name))
-            continue
-        goal = {"xargs -P2": ">= 1.0", "task-spooler": ">= 2.5", "huey, SQLite": ">= 2"}.get(name, "")
-        rows.append(row("dispatch", mine, "jobs/s", name, theirs, goal))
+    for command, peers, wanted in (("/bin/true", PROGRAM_PEERS, program_goals), ("true", PEERS, goals)):
+        for name, (peer, count) in peers.items():
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    mine, theirs = in_turn(
+                        3,
+                        lambda command=command: _drained(command),
+                        lambda peer=peer, count=count, folder=folder: count / peer(folder, count),
+                    )
+            except Missing:
+                rows.append(row(f"dispatch of {command}", 0, "jobs/s", name))
+                continue
+            rows.append(row(f"dispatch of {command}", mine, "jobs/s", name, theirs, wanted.get(name, "")))
+    return rows
+
+
+def _drained(command: str, program: str = PROGRAM) -> float:
+    """How many of these jobs per second two workers run."""
+    with queue(program) as ours:
+        ours.run("enqueue", "-", input=f"{command}\n".encode() * 4000)
+        return 4000 / ours.drain(2)
+
+
+def processor() -> list[Row]:
+    """What a job costs the worker itself, without its command; and a fleet, compared with xargs."""
+
+    def own(command: str) -> float:
+        with queue() as ours:
+            ours.run("pause", "default")
+            ours.run("enqueue", "-", input=f"{command}\n".encode() * 3000)
+            ours.run("enqueue", "--id", "last", command)
+            ours.start(1)
+            with ours.store() as store:
+                pids = [worker.pid for worker in store.workers() if worker.role == "worker"]
+            before = cpu_seconds(pids)
+            ours.run("resume", "default")
+            ours.run("wait", "last")
+            return 1000 * (cpu_seconds(pids) - before) / 3001
+
+    def fleet() -> float:
+        with queue() as ours:
+            ours.run("enqueue", "-", input=b"sleep 0.01\n" * 1000)
+            return children_seconds(lambda: ours.drain(2))
+
+    by_shell, direct = in_turn(5, lambda: own("true"), lambda: own("/bin/true"))
+    with tempfile.TemporaryDirectory() as folder:
+        ours_cpu, theirs = in_turn(3, fleet, lambda: children_seconds(lambda: xargs_sleep(folder, 1000)))
+    return [
+        row("the worker's own CPU per job, true", by_shell, "ms", goal="<= 0.24"),
+        row("  /bin/true", direct, "ms"),
+        row("CPU of 1,000 jobs of 10 ms, two workers", ours_cpu, "s", "xargs -P2 sh -c", theirs, "<= 1.5"),
+    ]
+
+
+def stopping() -> list[Row]:
+    """`worker stop --now` with a thousand busy workers."""
+    with queue() as ours:
+        ours.run("enqueue", "-", input=b"sleep 600\n" * 1000)
+        ours.start(1000)
+        with ours.store() as store:
+            while sum(queue["processing"] for queue in store.counts().values()) < 1000:
+                time.sleep(0.1)
+        time.sleep(2)
+        took = seconds(ours.argv("worker", "stop", "--now"), ours.environment)
+    return [row("worker stop --now, 1,000 busy workers", took, "s", goal="<= 5")]
+
+
+def against(name: str) -> list[Row]:
+    """Dispatch, compared with another revision in turn."""
+    rows = []
+    with revision(name) as program:
+        for command in ("true", "/bin/true"):
+            mine, theirs = in_turn(7, lambda c=command: _drained(c), lambda c=command: _drained(c, program))
+            rows.append(row(f"dispatch of {command}", mine, "jobs/s", name, theirs))
     return rows
 
 
@@ -262,6 +333,7 @@ def ten_million() -> list[Row]:
 # Name: (benchmark, whether it takes many minutes).
 BENCHES = {
     "dispatch": (dispatch, False),
+    "processor": (processor, False),
     "startup": (startup, False),
     "batch": (batch, False),
     "latency": (latency, False),
@@ -269,6 +341,7 @@ BENCHES = {
     "depth": (depth, False),
     "looking": (looking, False),
     "sleepers": (sleepers, False),
+    "stopping": (stopping, False),
     "output": (output, False),
     "waiting": (waiting, False),
     "tenmillion": (ten_million, True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -30,15 +31,16 @@ def row(
 class Queue:
     """A queue in its own folder, driven by the command line."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, program: str = PROGRAM) -> None:
         self.folder = folder
+        self.program = program
         self.database = os.path.join(folder, "queue.db")
         self.environment = {**os.environ, "QUEUECTL_DB": self.database, "HOME": folder}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # Users have their bytecode cached.
 
     def argv(self, *words: str) -> list[str]:
         """The command line of a command."""
-        return [sys.executable, PROGRAM, *words]
+        return [sys.executable, self.program, *words]
 
     def run(self, *words: str, **options) -> subprocess.CompletedProcess:
         """Run a command to its end; returns its output."""
@@ -104,10 +106,10 @@ FINISHED_ATTEMPTS = """
 
 
 @contextmanager
-def queue():
+def queue(program: str = PROGRAM):
     """A Queue that is removed at the end, with its workers."""
     folder = tempfile.mkdtemp(prefix="queuectl-bench-")
-    made = Queue(folder)
+    made = Queue(folder, program)
     try:
         yield made
     finally:
@@ -133,6 +135,23 @@ def in_turn(runs: int, *measures) -> list[float]:
             if number:
                 into.append(figure)
     return [statistics.median(into) for into in figures]
+
+
+@contextmanager
+def revision(name: str):
+    """The program of another revision of this repository, such as "HEAD~3"."""
+    with tempfile.TemporaryDirectory(prefix="queuectl-bench-") as folder:
+        archive = subprocess.run(["git", "-C", CHECKOUT, "archive", name], stdout=subprocess.PIPE, check=True)
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        yield os.path.join(folder, "queuectl.py")
+
+
+def children_seconds(measure) -> float:
+    """CPU seconds that the processes started by `measure()` used, with their children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    measure()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def percentile(figures: list[float], share: float) -> float:

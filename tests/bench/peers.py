@@ -34,10 +34,10 @@ def _module(name: str) -> None:
         raise Missing(name)
 
 
-def _lines(folder: str, count: int) -> str:
+def _lines(folder: str, count: int, line: str = "true") -> str:
     path = os.path.join(folder, f"lines-{count}")
     with open(path, "w") as file:
-        file.write("true\n" * count)
+        file.write(f"{line}\n" * count)
     return path
 
 
@@ -50,6 +50,24 @@ def _timed(argv: list[str], **options) -> float:
 def xargs(folder: str, count: int) -> float:
     """xargs -P2 -n1 sh -c true: keeps nothing."""
     with open(_lines(folder, count)) as lines:
+        return _timed([_program("xargs"), "-P2", "-n1", "sh", "-c"], stdin=lines)
+
+
+def xargs_line(folder: str, count: int) -> float:
+    """xargs -P2 -I{} sh -c '{}': each line is a command, as for us."""
+    with open(_lines(folder, count, "/bin/true")) as lines:
+        return _timed([_program("xargs"), "-P2", "-I{}", "sh", "-c", "{}"], stdin=lines)
+
+
+def xargs_program(folder: str, count: int) -> float:
+    """xargs -P2 -n1 /bin/true: without a shell."""
+    with open(_lines(folder, count)) as lines:
+        return _timed([_program("xargs"), "-P2", "-n1", "/bin/true"], stdin=lines)
+
+
+def xargs_sleep(folder: str, count: int) -> float:
+    """xargs -P2 -n1 sh -c 'sleep 0.01'."""
+    with open(_lines(folder, count, "'sleep 0.01'")) as lines:
         return _timed([_program("xargs"), "-P2", "-n1", "sh", "-c"], stdin=lines)
 
 
@@ -157,6 +175,11 @@ def rq(folder: str, count: int) -> float:
         redis.wait()
 
 
+# The same for jobs that need no shell.
+PROGRAM_PEERS = {
+    "xargs -P2 -I{} sh -c '{}'": (xargs_line, 4000),
+    "xargs -P2 -n1 /bin/true": (xargs_program, 4000),
+}
 # How many jobs each gets: enough for a steady rate, few enough for the slow ones.
 PEERS = {
     "xargs -P2": (xargs, 4000),
