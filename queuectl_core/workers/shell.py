@@ -6,8 +6,8 @@ and busybox count SHLVL, bash complains about an unknown locale, and each has it
 itself, once per program and set of variables, whether the program is one to it and which environment it passes on.
 
 If it says anything unexpected, or the program can't be executed, the shell runs the command. So messages and exit
-codes are always its own. One thing differs where the shell would have forked: the program's parent is the worker, and it
-leads its session, as it does where /bin/sh is bash.
+codes are always its own. One thing differs where the shell would have forked: the program's parent is the worker, and
+it leads its session, as it does where /bin/sh is bash.
 """
 
 from __future__ import annotations
