@@ -161,6 +161,21 @@ def _cancel(view: View, job: Job) -> Question:
     )
 
 
+def _hold(view: View, job: Job) -> Question | None:
+    if job.state not in WAITING or job.held:
+        return None
+    return Question(
+        f"Hold {_short(job.id)}?", "It waits until it is released.", [on_job("hold", job.id)], "Hold", _page_of(job)
+    )
+
+
+def _release(view: View, job: Job) -> Question | None:
+    if not job.held:
+        return None
+    title, about = f"Release {_short(job.id)}?", "It runs as soon as a worker is free."
+    return Question(title, about, [on_job("release", job.id)], "Release", _page_of(job))
+
+
 def _purge(view: View, job: Job) -> Question:
     about = f"The job, its history and its output are gone then. {SURE}"
     commands = [on_job("dlq purge", job.id)]
@@ -270,6 +285,8 @@ def _short(id: str) -> str:
 OF_JOBS: dict[str, Callable[[View, Job], Question | None]] = {
     "retry": _retry,
     "cancel": _cancel,
+    "hold": _hold,
+    "release": _release,
     "purge": _purge,
     "edit": _edit,
 }

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_ATTEMPTS = 50
 MOST_OUTPUT = 64 * 1024  # Bytes of output on the page.
 _COLOR = re.compile(r"\x1b\[[0-9;:]*[mK]")
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")  # What a progress bar has drawn over.
 
 
 def job(view: View) -> tuple[str, Markup]:
@@ -74,6 +73,8 @@ def _heading(view: View, job: Job, attempts: Sequence[Attempt]) -> Markup:
     if job.state != "processing" and (job.state in FINISHED or job.state == "failed"):
         buttons.append(action(frame, "retry", "Retry now" if job.state == "failed" else "Run again", id=job.id))
     if job.state in WAITING:
+        verb = "release" if job.held else "hold"
+        buttons.append(action(frame, verb, verb.capitalize(), id=job.id))
         buttons.append(action(frame, "edit", "Edit", id=job.id))
     if job.state not in FINISHED:
         buttons.append(action(frame, "cancel", "Cancel", "danger", id=job.id))
@@ -153,9 +154,13 @@ def _pieces(chunks: Sequence[Chunk]) -> list[Markup]:
 
 def _plain(output: str) -> Markup:
     """Output without colors and without what it has drawn over; everything else that is invisible is shown."""
-    output = _COLOR.sub("", output).replace("\r\n", "\n")
-    output = _OVERWRITTEN.sub("", output)
-    return each([text(line, keep="\n\t") for line in output.splitlines(keepends=True)])
+    lines = _COLOR.sub("", output).replace("\r\n", "\n").split("\n")
+    return each([text("\n".join(map(_as_drawn, lines)), keep="\n\t")])
+
+
+def _as_drawn(line: str) -> str:
+    """What a terminal shows of a line in which a progress bar goes back to the start with a carriage return."""
+    return next((part for part in reversed(line.split("\r")) if part), "")
 
 
 def _details(job: Job, reason: str | None, needs: Needs, attempts: Sequence[Attempt]) -> Markup:

@@ -7,6 +7,7 @@ So text that another program stored can't become markup, wherever it is shown.
 from __future__ import annotations
 
 import html
+from itertools import groupby
 from urllib.parse import quote
 
 from ...values import encode, escape
@@ -59,12 +60,12 @@ def text(value: object, keep: str = "") -> Markup:
     if line.isprintable():
         return Markup(html.escape(line))
     pieces = []
-    for letter in line:
-        if letter.isprintable() or letter in keep:
-            pieces.append(html.escape(letter))
+    for is_shown, letters in groupby(line, lambda letter: letter.isprintable() or letter in keep):
+        part = "".join(letters)
+        if is_shown:
+            pieces.append(html.escape(part))
         else:
-            code = letter.encode("unicode_escape").decode()
-            pieces.append(f'<span class="mark">{html.escape(code)}</span>')
+            pieces.append(f'<span class="mark">{html.escape(part.encode("unicode_escape").decode())}</span>')
     return Markup("".join(pieces))
 
 

@@ -169,6 +169,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self._post)
 
     def _answer(self, method: Any) -> None:
+        self.server.deadlines.set(self.connection, WORK_TIME)
         try:
             if len(self.path) > LONGEST_PATH:
                 raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
@@ -312,6 +313,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The form is too large.")
         if kind != "application/x-www-form-urlencoded":
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Not a form.")
+        self.server.deadlines.set(self.connection, READ_TIME)
         body = self.rfile.read(int(size))
         if len(body) < int(size):
             raise ConnectionError("the body ended early")
