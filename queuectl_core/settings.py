@@ -97,6 +97,7 @@ SETTINGS = {
         Setting("keep-completed", "forever", values.retention, False, "prune completed jobs older than this"),
         Setting("keep-dead", "forever", values.retention, False, "prune dead jobs older than this"),
         Setting("limit", "none", _limit, False, "per queue: how many jobs can run at once"),
+        Setting("halt-on-dead", "none", _limit, False, "pause a queue after this many deaths in a row"),
         Setting("rate", "none", values.rate, False, "per queue: limit on starts, such as 10/min"),
     )
 }

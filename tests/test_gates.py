@@ -277,3 +277,35 @@ class JitterSettingTest(QueueTestCase):
         self.run_cli("config", "set", "backoff-jitter", "0.25")
         self.assertEqual(self.job(self.enqueue("--", "true"))["backoff_jitter"], 0.25)
         self.assertIn("from 0 to 1", self.run_cli("config", "set", "backoff-jitter", "2", code=2).stderr)
+
+
+class HaltTest(QueueTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.run_cli("config", "set", "max-retries", "0")
+
+    def drain(self) -> None:
+        self.run_cli("worker", "start", "--drain", "--foreground", code=None)
+
+    def test_a_queue_pauses_after_so_many_deaths_in_a_row_and_says_why(self):
+        self.run_cli("config", "set", "crawl.halt-on-dead", "3")
+        self.enqueue_lines(["exit 1", "exit 1", "true", *["exit 1"] * 5], "-q", "crawl")
+        self.enqueue_lines(["exit 1"] * 5, "-q", "other")
+        self.drain()
+        with self.store() as store:
+            counts = store.counts()
+        self.assertEqual((counts["crawl"]["dead"], counts["crawl"]["pending"], counts["other"]["dead"]), (5, 2, 5))
+        self.assertIn("paused: 3 deaths in a row", self.run_cli("status").stdout)
+        self.assertIn("paused, 3 deaths in a row", self.run_cli("list", "-s", "pending").stdout)
+        self.assertIn("but is paused after 3 deaths in a row", self.run_cli("doctor", code=None).stdout)
+        self.run_cli("resume", "crawl")
+        self.drain()
+        self.assertEqual(self.states(), {"dead": 12, "completed": 1})
+
+    def test_it_is_not_a_retry_that_counts_but_a_death(self):
+        self.run_cli("config", "set", "halt-on-dead", "2")
+        self.run_cli("config", "set", "backoff-base", "0")
+        self.enqueue("--max-retries", "4", "--", "exit 1")
+        last = self.enqueue("--", "true")
+        self.drain()
+        self.assertEqual(self.state(last), "completed")

@@ -168,7 +168,7 @@ def _workers(store: Reader) -> list[Finding]:
 
 def _jobs(store: Reader) -> list[Finding]:
     findings = []
-    paused = store.paused()
+    paused, pauses = store.paused(), store.pauses()
     served = [row.queues.split(",") if row.queues else None for row in fleet.live_workers(store)]
     for queue, counts in store.counts().items():
         waiting = counts["pending"] + counts["failed"]
@@ -177,7 +177,8 @@ def _jobs(store: Reader) -> list[Finding]:
         text = f"queue {queue} has {counted(waiting, 'waiting job')}"
         if None in paused or queue in paused:
             command = "queuectl resume" if None in paused else f"queuectl resume {queue}"
-            findings.append(Finding("jobs", "note", f"{text} but is paused", command))
+            because = f" after {pauses[queue]}" if pauses.get(queue) else ""
+            findings.append(Finding("jobs", "note", f"{text} but is paused{because}", command))
         elif not any(queues is None or queue in queues for queues in served):
             findings.append(Finding("jobs", "wrong", f"{text} but no worker", "queuectl worker start"))
     stuck = store.stuck()

@@ -27,10 +27,10 @@ def obstacle(store: Reader, job: Job) -> str | None:
     # The rows of dead workers count as workers until they are rescued.
     if reason == NO_WORKER or (reason == "workers busy" and not fleet.live_workers(store)):
         return f"{NO_WORKER}; run: {START}"
-    if reason == "paused":
+    if reason is not None and reason.partition(",")[0] == "paused":
         from shlex import quote
 
-        return f"queue {job.queue} is paused; run: queuectl resume {quote(job.queue)}"
+        return f"queue {job.queue} is {reason}; run: queuectl resume {quote(job.queue)}"
     if reason == "all paused":
         return "all queues are paused; run: queuectl resume"
     return waits(job, reason, time.time())

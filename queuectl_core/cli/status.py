@@ -63,6 +63,7 @@ class _Facts(NamedTuple):
     path: str
     counts: Counts
     paused: Sequence[str | None]
+    pauses: dict[str, str | None]
     limits: dict[str, str]
     workers: list[Worker]
     holders: Running
@@ -83,6 +84,7 @@ def _facts(store: Reader, now: float) -> _Facts:
         path=store.path,
         counts=store.counts(),
         paused=store.paused(),
+        pauses=store.pauses(),
         limits={key: str(value) for key, value in config.items() if key.endswith((".limit", ".rate"))},
         workers=fleet.live_workers(store),
         holders=store.running(),
@@ -216,7 +218,7 @@ def _print_versions(rows: list[Worker]) -> None:
 
 def _notes(facts: _Facts) -> dict[str, list[str]]:
     """By queue: its pause, limit and rate."""
-    notes = {queue: ["paused"] for queue in facts.paused if queue is not None}
+    notes = {queue: [f"paused: {why}" if why else "paused"] for queue, why in facts.pauses.items()}
     for key, value in sorted(facts.limits.items()):
         queue, _, name = key.rpartition(".")
         notes.setdefault(queue, []).append(f"{name} {value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .. import settings
 from ..errors import Refused
 from ..histogram import bucket
 from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job, Outcome, judge
@@ -243,9 +244,22 @@ class Claims(Hooks):
             ready = self._release_dependents(job, verdict.move == "succeed")
         if verdict.run_at is not None or job.queue + ".limit" in config:
             ready[job.queue] = ready.get(job.queue, 0) + 1
+        if config:
+            self._count_deaths(job, verdict, config)
         if config and self._trigger_hooks(job, verdict, config, now):
             ready[HOOK_QUEUE] = ready.get(HOOK_QUEUE, 0) + 1
         return ready
+
+    def _count_deaths(self, job: Job, verdict: Verdict, config: Config) -> None:
+        """Pause a queue in which as many jobs died in a row as its `halt-on-dead` says."""
+        most = settings.of_queue(config, job.queue, "halt-on-dead")
+        if not isinstance(most, int):
+            return
+        if verdict.move == "succeed":
+            self._execute(sql.FORGET_DEATHS, {"queue": job.queue})
+        elif verdict.move == "bury":
+            self._execute(sql.COUNT_DEATH, {"queue": job.queue})
+            self._execute(sql.HALT, {"queue": job.queue, "most": most})
 
     def _count(self, job: Job, outcome: Outcome, verdict: Verdict, now: float) -> None:
         """Add an attempt that ended to the record and, if it was the job's first, how long the job had waited."""

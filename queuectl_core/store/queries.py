@@ -24,7 +24,7 @@ REASON = """
     WHEN job.ready = 0 AND job.state = 'failed' THEN 'retrying'
     WHEN job.ready = 0 THEN 'delayed'
     WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all paused'
-    WHEN queue.paused THEN 'paused'
+    WHEN queue.paused THEN 'paused' || coalesce(', ' || queue.paused_because, '')
     WHEN queue.processing >= (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit')
         THEN (SELECT 'limit ' || value FROM queuectl_config WHERE key = queue.name || '.limit')
     WHEN NOT EXISTS (SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND wanted = 'run'

@@ -298,6 +298,10 @@ class Reader(Database):
         pause_of_all = [None] if self._one(sql.META, {"key": "paused"}) else []
         return pause_of_all + [row[0] for row in self._rows(sql.PAUSED)]
 
+    def pauses(self) -> dict[str, str | None]:
+        """By paused queue: why it paused itself, or None if a user paused it."""
+        return dict(self._rows(sql.PAUSED))
+
     def workers(self) -> list[Worker]:
         """The rows of all workers and supervisors, including dead ones."""
         from ..records import worker_from

@@ -177,6 +177,8 @@ SCHEMA = (
         name       TEXT PRIMARY KEY,
         mark       TEXT,
         paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+        paused_because TEXT,  -- NULL if a user paused it.
+        deaths     INTEGER NOT NULL DEFAULT 0,  -- In a row, if halt-on-dead is set.
         next_start REAL NOT NULL DEFAULT 0,
         %s
     ) WITHOUT ROWID

@@ -423,12 +423,19 @@ FORGET_UNNEEDED = """
 
 ADD_QUEUE = "INSERT OR IGNORE INTO queuectl_queues (name) VALUES (:queue)"
 PAUSE = """
-    UPDATE queuectl_queues SET paused = :paused
+    UPDATE queuectl_queues SET paused = :paused, paused_because = NULL, deaths = 0
     WHERE (name = :queue OR :queue IS NULL) AND paused <> :paused
+"""
+# Deaths in a row, and the pause that follows from so many of them.
+COUNT_DEATH = "UPDATE queuectl_queues SET deaths = deaths + 1 WHERE name = :queue"
+FORGET_DEATHS = "UPDATE queuectl_queues SET deaths = 0 WHERE name = :queue AND deaths > 0"
+HALT = """
+    UPDATE queuectl_queues SET paused = 1, paused_because = deaths || ' deaths in a row'
+    WHERE name = :queue AND deaths >= :most AND paused = 0
 """
 PAUSE_ALL = "INSERT OR IGNORE INTO queuectl_meta (key, value) VALUES ('paused', 1)"
 RESUME_ALL = "DELETE FROM queuectl_meta WHERE key = 'paused'"
-PAUSED = "SELECT name FROM queuectl_queues WHERE paused = 1 ORDER BY name"
+PAUSED = "SELECT CAST(name AS TEXT), CAST(paused_because AS TEXT) FROM queuectl_queues WHERE paused = 1 ORDER BY name"
 
 # --- workers ------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def remedy(job: Job, reason: str | None, needs: Sequence[tuple[str, str, int, st
     kind, _, detail = reason.partition(" ")
     if reason == "all paused":
         return Remedy("resume all queues", ["resume"])
-    if kind == "paused":
+    if kind.rstrip(",") == "paused":
         return Remedy("resume its queue", ["resume", job.queue])
     if reason == "no worker":
         return Remedy("start a worker", ["worker", "start", "-q", job.queue])

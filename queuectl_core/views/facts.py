@@ -47,6 +47,7 @@ class Queue(NamedTuple):
     name: str
     counts: dict[str, int]
     is_paused: bool
+    paused_because: str | None
     limit: int | None
     rate: str | None
     workers: int
@@ -139,7 +140,7 @@ def queues(
 def _queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]:
     """All queues, by name, without what the record knows."""
     config = store.config()
-    paused = store.paused()
+    paused, pauses = store.paused(), store.pauses()
     counts = store.counts()
     due = store.oldest_due(now)
     configured = {key.rpartition(".")[0] for key in config if "." in key}
@@ -152,6 +153,7 @@ def _queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]
             name=name,
             counts=by_state,
             is_paused=name in paused or None in paused,
+            paused_because=pauses.get(name),
             limit=limit if isinstance(limit, int) else None,
             rate=None if rate is None else str(rate),
             workers=sum(row.takes(name) and row.wanted == "run" for row in workers),

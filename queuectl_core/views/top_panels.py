@@ -81,7 +81,7 @@ def _queue_note(queue: Queue, all_paused: bool) -> Value:
     if all_paused:
         return "all queues are paused", "warning"
     if queue.is_paused:
-        return "paused", "warning"
+        return f"paused: {queue.paused_because}" if queue.paused_because else "paused", "warning"
     if queue.waiting and not queue.workers:
         return "no worker", "warning"
     if queue.counts["pending"] and queue.limit is not None and queue.running >= queue.limit:

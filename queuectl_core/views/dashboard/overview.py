@@ -201,6 +201,8 @@ def _is_used(queue: Queue, now: Overview) -> bool:
 
 def _notes(queue: Queue) -> Markup:
     notes = [state("paused")] if queue.is_paused else []
+    if queue.paused_because:
+        notes.append(h("span", queue.paused_because, class_="chip"))
     if queue.limit is not None:
         notes.append(h("span", f"limit {queue.limit}", class_="chip"))
     if queue.rate is not None:
