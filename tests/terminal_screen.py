@@ -86,17 +86,17 @@ class Tmux:
 class Pty:
     """A command of queuectl on a pseudo-terminal."""
 
-    def __init__(self, test: QueueTestCase, *words: str, columns: int = 80, lines: int = 24, **environment: Any):
-        """An `environment` variable of None is removed."""
+    def __init__(self, test: QueueTestCase, *words: str, ignores_hangup: bool = False, **environment: Any):
+        """An `environment` variable of None is removed. `ignores_hangup`: as under nohup."""
         self._env = {**test.environment, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         for name, value in environment.items():
             self._env.pop(name, None) if value is None else self._env.update({name: value})
         self.shown = b""
         self.controller, self.terminal = pty.openpty()
-        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.modes = termios.tcgetattr(self.terminal)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", LEADER, sys.executable, PROGRAM, *words],
+            [sys.executable, "-c", IGNORE + LEADER if ignores_hangup else LEADER, sys.executable, PROGRAM, *words],
             env=self._env,
             cwd=test.folder,
             stdin=self.terminal,
@@ -167,6 +167,7 @@ class Pty:
         self.controller = self.terminal = -1
 
 
+IGNORE = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
 # Makes the terminal that of its session, as a login does, and becomes the command.
 LEADER = """
 import fcntl, os, sys, termios

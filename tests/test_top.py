@@ -219,6 +219,12 @@ class TerminalTest(QueueTestCase):
         wait_until(lambda: top.process.poll() is not None, 10, "it didn't end")
         self.assertEqual(top.process.returncode, -signal.SIGHUP)
 
+    def test_a_closed_terminal_ends_it_even_under_nohup(self):
+        top = Pty(self, "top", ignores_hangup=True)
+        top.wait_for(b"first")
+        top.close_terminal()
+        wait_until(lambda: top.process.poll() is not None, 10, "it didn't end")
+
     def test_nothing_is_written_and_little_is_used_while_nothing_changes(self):
         top = self.top()
         top.read(1.0)

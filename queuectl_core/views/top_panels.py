@@ -241,4 +241,4 @@ def _pace(per_minute: float) -> str:
     """A throughput: "12/s", "30/min" or "4/h"."""
     if per_minute >= 600:
         return f"{per_minute / 60:,.0f}/s"
-    return f"{per_minute:.0f}/min" if per_minute >= 1 else f"{per_minute * 60:.0f}/h"
+    return f"{per_minute * 60:.0f}/h" if 0 < per_minute < 1 else f"{per_minute:.0f}/min"

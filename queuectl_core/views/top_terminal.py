@@ -162,19 +162,15 @@ class Terminal:
 
     def wait(self, seconds: float) -> list[Event]:
         """Wait for keys and signals for at most so long; returns them."""
-        poll = select.poll()
-        poll.register(0, select.POLLIN)
-        poll.register(self._pipe[0], select.POLLIN)
-        ready = dict(poll.poll(max(0, seconds) * 1000))
+        ready, _, _ = select.select([0, self._pipe[0]], [], [], max(0, seconds))  # On macOS, poll() ignores terminals.
         events = []
         if self._pipe[0] in ready:
             events += [Event(signal=number) for number in os.read(self._pipe[0], 4096)]
-        state = ready.get(0, 0)
-        if state & select.POLLIN:
-            events += self._keys()
-        is_odd = state & (select.POLLHUP | select.POLLERR | select.POLLNVAL) or (state & select.POLLIN and not events)
-        if is_odd and _is_closed():
-            events.append(Event(key="closed"))
+        if 0 in ready:
+            keys = self._keys()
+            events += keys
+            if not keys and _is_closed():
+                events.append(Event(key="closed"))
         return events
 
     def _keys(self) -> list[Event]:
