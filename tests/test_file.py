@@ -12,8 +12,9 @@ import unittest
 from unittest import mock
 
 from queuectl_core.errors import DatabaseGone, Refused
+from queuectl_core.jobspec import new_job
 from queuectl_core.library import Queue
-from queuectl_core.store import copies
+from queuectl_core.store import Store, copies
 from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -219,6 +220,24 @@ class RestoreTest(FileTestCase):
         with self.assertRaisesRegex(Refused, "added meanwhile"):
             copies.restore(self.db, self.copy, examine, lambda *_: None)
         self.assertEqual(self.ids(), {"old", "new"})
+
+    def test_a_copy_is_a_snapshot_and_never_starts_over_while_others_write(self):
+        store = self.store()
+        store.enqueue([new_job({"command": "true " + "x" * 2000, "cwd": "/"}, 0)] * 5000)
+        other = Store(self.db)
+        self.addCleanup(other.close)
+        steps: list[int] = []
+
+        def report(done: int, total: int) -> None:
+            steps.append(done)
+            other.enqueue([new_job({"command": "true", "cwd": "/"}, 0)])
+
+        copy = sqlite3.connect(self.path("copy"))
+        self.addCleanup(copy.close)
+        store.copy_to(copy, report)
+        self.assertEqual(steps, sorted(set(steps)))
+        self.assertGreater(len(steps), 2)
+        self.assertEqual(copy.execute("SELECT count(*) FROM queuectl_jobs").fetchone(), (5000,))
 
     def test_no_other_program_gets_in_during_a_restore(self):
         self.back_up_one_job()

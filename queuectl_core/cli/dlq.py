@@ -6,7 +6,7 @@ from .. import values
 from ..errors import BadInput, Refused
 from .bulk import Acknowledgements, each, ids_argument, selected_ids
 from .jobs import list_jobs, search_arguments
-from .prune import shrink
+from .prune import shrink, space
 from .queue_file import open_client
 
 TYPE_CHECKING = False
@@ -63,9 +63,9 @@ def dlq_purge_arguments(parser: ArgumentParser) -> None:
 def dlq_purge(args: Namespace) -> int:
     with open_client(args) as store:
         ids = _selected(args, store)
-        verb = "would delete" if args.dry_run else "deleted"
+        verb, taken = "would delete" if args.dry_run else "deleted", space(store)
         with Acknowledgements(verb, not args.ids, args.shows_ids or args.dry_run) as done:
             code = each(store, ids, lambda id: store.purge(id, args.dry_run), done)
-            returned = "" if args.dry_run else shrink(store)
+            returned = "" if args.dry_run else shrink(store, taken)
             done.note = returned and f"; {returned}"
     return code

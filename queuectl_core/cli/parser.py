@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 _ALIAS_LINES = "\n".join(f"  {alias:<6} = {' '.join(words)}" for alias, words in ALIASES.items())
 
 EPILOG = f"""\
+to begin:
+  queuectl worker start
+  queuectl enqueue 'echo hello'
+  queuectl list
+
 exit codes:
   0 success   1 not found, already exists, or did not succeed   2 wrong usage
   3 the database cannot be used   70 a bug in queuectl   124 timed out

@@ -68,6 +68,7 @@ def prune(args: Namespace) -> int:
     before = time.time() - age
     done = Acknowledgements("would delete" if args.dry_run else "deleted", True, args.shows_ids or args.dry_run)
     with open_client(args) as store, done:
+        taken = space(store)
         if deletes:
             numbers = {state: max(0, len(store.prune(state, before, queue, dry_run=True)) - keep) for state in states}
             with done.progress() as progress:
@@ -76,7 +77,7 @@ def prune(args: Namespace) -> int:
                         for id in ids:
                             done.add(id)
                         progress.count(done.count, sum(numbers.values()), "jobs deleted")
-        returned = "" if args.dry_run else shrink(store, args.compact)
+        returned = "" if args.dry_run else shrink(store, taken, args.compact)
         done.note = returned and f"; {returned}"
         if deletes and not done.count:
             tell(f"no jobs to delete{done.note}")
@@ -97,12 +98,16 @@ def _batches(store: Client, which: tuple[str, float, str | None], number: int, i
             time.sleep(BREATH)
 
 
-def shrink(store: Client, is_rewritten: bool = False) -> str:
+def space(store: Client) -> int:
+    """How many bytes the queue takes on the disk."""
+    return store.file_size() + store.wal_size()
+
+
+def shrink(store: Client, before: int, is_rewritten: bool = False) -> str:
     """Return unused space to the file system: in short transactions, or by rewriting the file.
 
-    Returns what to say about it, such as "returned 1.2 MiB to the disk".
+    Returns what to say about it, such as "returned 1.2 MiB to the disk"; `before` is the `space` it took.
     """
-    before = store.file_size() + store.wal_size()
     unused = store.free_size()
     with Progress(patience=0 if is_rewritten else PATIENCE) as progress:
         if is_rewritten:
@@ -112,7 +117,7 @@ def shrink(store: Client, is_rewritten: bool = False) -> str:
             progress.show(f"returning space: {size(store.free_size())} left", 1 - store.free_size() / max(1, unused))
             time.sleep(BREATH)
         store.fold(PATIENCE)
-    now, unused = store.file_size() + store.wal_size(), store.free_size()
+    now, unused = space(store), store.free_size()
     text = f"returned {size(before - now)} to the disk" if now < before else ""
     if is_rewritten:
         return f"{text or 'no space to return'}; the file takes {size(now)}"

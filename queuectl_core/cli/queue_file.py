@@ -96,7 +96,7 @@ def _no_queue(path: str, option: str | None) -> QueueError:
         return DatabaseUnusable(f"{path}: cannot be opened: {error.strerror}")
     origin = " ($QUEUECTL_DB)" if not option and os.environ.get("QUEUECTL_DB") else ""
     command = f"queuectl{f' --db {quote(option)}' if option else ''} enqueue 'echo hello'"
-    return NoQueue(f"no queue yet: {path}{origin} {problem}; to create one there, run: {command}")
+    return NoQueue(f"no queue yet: {path}{origin} {problem}; run: {command}")
 
 
 def own_job(store: Reader) -> Job | None:

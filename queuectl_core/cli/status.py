@@ -157,7 +157,7 @@ def _room(space: dict[str, int]) -> str:
         return "does not exist yet"
     unused = f", {size(space['free_bytes'])} of it unused" if space["free_bytes"] >= NOTABLE else ""
     log = f", its log {size(space['wal_bytes'])}" if space["wal_bytes"] > SMALL_WAL else ""
-    return f"{size(space['database_bytes'])}{unused}{log}; {size(space['disk_free_bytes'])} free on its disk"
+    return f"{size(space['database_bytes'])}{unused}{log}; {size(space['disk_free_bytes'])} free"
 
 
 def _duration(job: Job, now: float) -> str | None:
