@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import sqlite3
@@ -114,6 +115,18 @@ def shown_on(terminal: int) -> bytes:
         return shown
     finally:
         os.close(terminal)
+
+
+def shown_until(terminal: int, text: bytes, timeout: float = 20) -> bytes:
+    """Read a pseudo-terminal from our end until `text` was on it; fail after `timeout` seconds without any output."""
+    shown = b""
+    while text not in shown:
+        if not select.select([terminal], [], [], timeout)[0]:
+            raise AssertionError(f"{text!r} was not shown, but {shown!r}")
+        shown += os.read(terminal, 65536)
+        if len(shown) > 1_000_000:
+            raise AssertionError(f"{text!r} was not shown, but {shown[-1000:]!r}")
+    return shown
 
 
 # Shell condition for jobs: process $pid is running. (`kill -0` also succeeds for zombies, and init may reap late.)

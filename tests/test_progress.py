@@ -14,7 +14,7 @@ from unittest import mock
 
 from queuectl_core.cli import progress
 from queuectl_core.cli.terminal import counted, size, terminal
-from tests.harness import shown_on, wait_until
+from tests.harness import shown_on, shown_until, sleep_to_see_nothing_happen, wait_until
 from tests.patched import patched
 from tests.shell import ShellTestCase
 
@@ -114,9 +114,7 @@ class ScreenTest(ShellTestCase):
         ours, theirs = pty.openpty()
         process = self.start_cli("wait", stdin=theirs, stdout=theirs, stderr=theirs, env={"TERM": "xterm"})
         os.close(theirs)
-        shown = b""
-        while b"0/3 jobs" not in shown:
-            shown += os.read(ours, 4096)
+        shown = shown_until(ours, b"0/3 jobs")
         process.send_signal(signal.SIGINT)
         shown += shown_on(ours)
         self.assertEqual(process.wait(20), 130)
@@ -130,6 +128,7 @@ class WaitWithoutTerminalTest(ShellTestCase):
         process = self.start_sh("queuectl enqueue true | queuectl wait - 2>said")
         wait_until(lambda: self.read("said"))
         self.assertEqual(self.read("said"), "1 job unfinished: no worker; run: queuectl worker start\n")
+        sleep_to_see_nothing_happen(1.5)
         self.start_workers()
         self.assertEqual(process.wait(20), 0)
         self.assertEqual(len(self.read("said").splitlines()), 1)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import unittest
 
-from tests.harness import QueueTestCase, shown_on, wait_until
+from tests.harness import QueueTestCase, shown_on, shown_until, wait_until
 from tests.test_progress import left_on
 
 
@@ -54,9 +54,7 @@ class SilenceTest(QueueTestCase):
         ours, theirs = pty.openpty()
         process = self.start_cli("logs", "-f", "a", stdin=theirs, stdout=theirs, stderr=theirs, env={"TERM": "xterm"})
         os.close(theirs)
-        shown = b""
-        while b"no worker" not in shown:
-            shown += os.read(ours, 4096)
+        shown = shown_until(ours, b"no worker")
         self.start_workers()
         shown += shown_on(ours)
         self.assertEqual(process.wait(20), 0)
@@ -67,9 +65,7 @@ class SilenceTest(QueueTestCase):
         ours, theirs = pty.openpty()
         process = self.start_cli("logs", "-f", stdin=theirs, stdout=theirs, stderr=theirs, env={"TERM": "xterm"})
         os.close(theirs)
-        shown = b""
-        while b"no worker" not in shown:
-            shown += os.read(ours, 4096)
+        shown = shown_until(ours, b"no worker")
         process.send_signal(signal.SIGINT)
         shown += shown_on(ours)
         self.assertEqual(process.wait(20), 130)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import unittest
 
-from tests.harness import QueueTestCase, shown_on, wait_until
+from tests.harness import QueueTestCase, shown_on, shown_until, wait_until
 from tests.test_progress import left_on
 
 STUBBORN = "trap '' TERM; touch began; while :; do sleep 0.05; done"
@@ -64,9 +64,7 @@ class StoppingTest(QueueTestCase):
     def test_ctrl_c_stops_only_the_waiting(self):
         self.start_job("touch began; until [ -e go ]; do sleep 0.05; done")
         process, ours = self.on_terminal("worker", "stop")
-        shown = b""
-        while b"1 worker left" not in shown:
-            shown += os.read(ours, 4096)
+        shown = shown_until(ours, b"1 worker left")
         process.send_signal(signal.SIGINT)
         shown += shown_on(ours)
         self.assertEqual(process.wait(20), 130)

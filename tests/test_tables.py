@@ -168,8 +168,8 @@ class FitTest(unittest.TestCase):
 
 class GridTest(unittest.TestCase):
     def test_spare_columns_go_first_where_they_complete_a_text(self):
-        columns = [grid.Column("A", least=5), grid.Column("B", least=5)]
-        self.assertEqual(grid.fit(columns, [20, 6], 15), [7, 6])
+        columns = [grid.Column(title, least=3) for title in "ABC"]
+        self.assertEqual(grid.fit(columns, [6, 12, 6], 21), [6, 5, 6])
 
 
 class SymbolTest(unittest.TestCase):
