@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sqlite3
 import time
 import unittest
 
-from queuectl_core.lifecycle import FINISHED
+from queuectl_core.lifecycle import FINISHED, STATES, WAITING
+from queuectl_core.store import Store
 from queuectl_core.store.search import Search, find
-from queuectl_core.views import facts, failures, history
+from queuectl_core.views import facts, failures, history, metrics
 from queuectl_core.views.failures import last_line, normalized
 from queuectl_core.views.history import Span
 from tests.harness import QueueTestCase, wait_until
@@ -194,6 +196,121 @@ class FactsTest(QueueTestCase):
         remedy = facts.remedy(job, reason)
         self.run_cli(*shlex.split(remedy or "")[1:])
         self.wait_for_state(id, "completed")
+
+
+GARBAGE: list[object] = [
+    *(None, "", "x", "1e999", "a\nb\0", b"", b"\xff", -1, 2**63 - 1, -(2**63), 0.5, 9e999, -9e999, 1e300),
+]
+
+
+class GarbageTest(QueueTestCase):
+    """Rows that another program wrote with CHECKs off: a value that makes no sense, in each column in turn."""
+
+    TABLES = ("jobs", "attempts", "record", "queues", "workers", "config", "output")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.create_queue()
+        self.database = sqlite3.connect(self.db)
+        self.addCleanup(self.database.close)
+        self.database.execute("PRAGMA ignore_check_constraints = ON")
+
+    def insert(self, table: str, **values: object) -> None:
+        """Insert a row, unless the table's types and keys forbid even that."""
+        marks = ", ".join("?" * len(values))
+        with contextlib.suppress(sqlite3.IntegrityError):
+            self.database.execute(
+                f"INSERT INTO queuectl_{table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
+            )
+
+    def fill(self, garbage: object, now: float) -> None:
+        """A healthy row of each kind, and rows with garbage in one column each."""
+        number = 0
+        for table in self.TABLES:
+            columns = [row[1] for row in self.database.execute(f"PRAGMA table_info(queuectl_{table})")]
+            for column in (None, *columns):
+                for state in STATES if table == "jobs" else ("",):
+                    number += 1
+                    row = self.healthy(table, state, number, now)
+                    self.insert(table, **({**row, column: garbage} if column else row))
+        for table, key in (("jobs", "seq"), ("attempts", "job")):  # Also those that belong together.
+            columns = [row[1] for row in self.database.execute(f"PRAGMA table_info(queuectl_{table})")]
+            for place, column in enumerate(columns):
+                with contextlib.suppress(sqlite3.IntegrityError):
+                    self.database.execute(
+                        f"UPDATE OR IGNORE queuectl_{table} SET {column} = ? WHERE {key} % 31 = {place % 31}",
+                        (garbage,),
+                    )
+        self.database.commit()
+
+    def healthy(self, table: str, state: str, number: int, now: float) -> dict[str, object]:
+        ran = state not in ("pending", "")
+        ended = {"finished_at": now - 1} if state in FINISHED else {}
+        running = {"worker": 1} if state == "processing" else {}
+        settings = dict.fromkeys(
+            "max_retries backoff_base backoff_max timeout kill_grace output_limit defer_limit".split(), 1
+        )
+        tried = {"attempts": 1, "last_attempt": 1, "started_at": now - 5} if ran else {}
+        waiting = {"ready": 1} if state in WAITING else {"ready": None}
+        rows: dict[str, dict[str, object]] = {
+            "jobs": {
+                "seq": number, "id": f"j{number}", "command": "true", "state": state, "error": "exit 1",
+                **settings, **ended, **running, **tried, **waiting,
+            },
+            "attempts": {
+                "job": number % 200, "attempt": 1, "worker": 1, "started_at": now - 5, "finished_at": now - 1,
+                "outcome": "exit", "exit_code": 1, "error": "exit 1", "progress": 50, "progress_text": "half",
+            },
+            "record": {
+                "tier": 60, "start": int(now) // 60 * 60 - number * 60, "queue": "default", "kind": "completed",
+                "bucket": 9, "count": 1, "seconds": 1.0,
+            },
+            "queues": {"name": f"q{number}"},
+            "workers": {
+                "id": number, "role": "worker", "pid": 1, "boot": "b", "birth": "1", "version": "1", "started_at": now,
+            },
+            "config": {"key": f"q{number}.limit", "value": 1},
+            "output": {"job": number % 200, "attempt": 1, "position": 0, "stream": 1, "data": b"one\ntwo\n"},
+        }  # fmt: skip
+        return rows[table]
+
+    def test_every_figure_survives_whatever_is_stored(self):
+        for garbage in GARBAGE:
+            for table in self.TABLES:
+                self.database.execute(f"DELETE FROM queuectl_{table}")
+            now = time.time()
+            self.fill(garbage, now)
+            with self.subTest(garbage=garbage), self.store() as store:
+                for moment in (now, now - 10 * 86400):  # The clock was set back.
+                    self.look(store, moment)
+
+    def look(self, store: Store, now: float) -> None:
+        found = facts.overview(store, now)
+        self.assertTrue(found.queues)
+        facts.meters(store, now)
+        metrics.text(store, now)
+        for span in (Span(now - 86400, now), Span(0, 1e11), Span(now, now - 60)):
+            stats = [history.total(store, span), *history.by_queue(store, span).values()]
+            stats += [stats for _, stats in history.by_day(store, span)]
+            if span.since:
+                stats += [stats for _, stats in history.series(store, span, 3600)]
+                history.series_by_queue(store, span, 3600)
+            for part in stats:
+                for figure in (part.success, part.tries, part.work, part.wait(0.5), part.run(0.99)):
+                    self.assertTrue(figure is None or figure >= 0, (figure, part))
+            for worker, runs in facts.lanes(store, span).items():
+                self.assertIsInstance(worker, int)
+                for run in runs:
+                    self.assertIsInstance(run.id + run.queue, str)
+                    self.assertGreaterEqual((run.finished_at or now) - run.started_at + run.attempt, -(2**63) - 1e12)
+        failures.failures(store, 0)
+        list(failures.dead_like(store, "00000000"))
+        for states in ((), STATES):
+            jobs = list(find(store, Search(states=states), 1000)[0])
+            for running in facts.busy(store, [job for job, _ in jobs], now):
+                self.assertGreaterEqual(running.remaining.seconds or 0, 0, running)
+            for job, reason in jobs:
+                facts.remedy(job, reason)
 
 
 if __name__ == "__main__":

@@ -247,6 +247,35 @@ class RollUpTest(QueueTestCase):
                 self.assertEqual(self.totals(store), before)
         self.assertIn(DAY, self.totals_by_tier())
 
+    def test_rows_that_no_queuectl_would_write_stop_neither_a_settle_nor_a_roll_up(self):
+        now = [1_700_000_000.0]
+        odd = [-1, 0, 0.5, 2**63 - 1, -(2**63), 9e999, -9e999, 1e300, -1e300, "", "x", "60", b"", b"\xff"]
+        with self.store(clock=lambda: now[0]) as store:
+            db = sqlite3.connect(self.db)
+            db.execute("PRAGMA ignore_check_constraints = ON")
+            minute = int(now[0]) // 60 * 60
+            with db:
+                for place in range(7):
+                    for value in odd:
+                        for tier in (60, 3600):
+                            row: list[object] = [tier, minute, "default", "completed", 0, 1, 1.0]
+                            row[place] = value
+                            db.execute("INSERT OR REPLACE INTO queuectl_record VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            for value in odd:
+                with db:
+                    db.execute("UPDATE queuectl_record SET count = ?, seconds = ? WHERE bucket = 0", (value, value))
+                store.enqueue([jobspec.new_job({"command": "true"}, now[0])])
+                job = store.claim(self.register_worker(store), None).job
+                outcome = Outcome("exit", 0)
+                self.assertTrue(store.settle(job, outcome, judge(job, outcome, now[0])))
+            db.close()
+            now[0] += 200 * DAY
+            for _ in range(100):
+                if not store.roll_up():
+                    break
+            else:
+                self.fail("it rolls up the same again and again")
+
     def test_a_worker_rolls_up(self):
         with self.store() as store:
             self.fill(store, time.time() - 10 * DAY, 1)

@@ -298,10 +298,10 @@ class Claims(Hooks):
 
     def _oldest_period(self, tier: int, wider: int, kept: float) -> int | None:
         """The start of the oldest period of the tier `wider` that is to leave `tier`; None if there is none."""
-        oldest: int | None = self._one(upkeep.OLDEST_IN_TIER, {"tier": tier})
+        oldest: float | None = self._one(upkeep.OLDEST_IN_TIER, {"tier": tier})
         if oldest is None or oldest // wider * wider + wider > self._clock() - kept:
             return None
-        return oldest // wider * wider
+        return int(oldest // wider * wider)
 
     def _write_output(self, job: Job, output: NewOutput) -> None:
         for position in output.stale:

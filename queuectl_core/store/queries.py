@@ -155,7 +155,7 @@ COUNTS = "SELECT CAST(name AS TEXT), %s FROM queuectl_queues ORDER BY name" % ",
     "CAST(%s AS INTEGER)" % state for state in STATES
 )
 RUNNING = """
-    SELECT worker, id, CAST(coalesce(started_at, 0) AS REAL) FROM queuectl_jobs
+    SELECT CAST(worker AS INTEGER), CAST(id AS TEXT), CAST(coalesce(started_at, 0) AS REAL) FROM queuectl_jobs
     WHERE state = 'processing' AND state <> 'pending'
 """
 # Jobs that died since a moment, and jobs that wait for a retry after failing since then; of thousands, the first ones.
@@ -242,16 +242,20 @@ OLDEST_DUE = """
 # How long the newest jobs that completed took in their last attempt.
 RUN_TIMES = """
     SELECT command, finished_at - started_at FROM queuectl_jobs
-    WHERE state = 'completed' AND state <> 'pending' ORDER BY finished_at DESC LIMIT :limit
+    WHERE state = 'completed' AND state <> 'pending'
+        AND finished_at < 253402300800 AND started_at BETWEEN 0 AND finished_at  -- Text is greater than any number.
+    ORDER BY finished_at DESC LIMIT :limit
 """
 # Attempts that ran between two moments, by worker: those of jobs that are running, wait for a retry, or finished
 # since; of each state, those of the newest jobs.
 LANES = """
-    SELECT attempt.worker, job.id, job.queue, attempt.attempt, attempt.started_at, attempt.finished_at,
-        attempt.outcome, attempt.exit_code
+    SELECT CAST(attempt.worker AS INTEGER), CAST(job.id AS TEXT), CAST(job.queue AS TEXT),
+        CAST(attempt.attempt AS INTEGER), attempt.started_at, attempt.finished_at, CAST(attempt.outcome AS TEXT),
+        CAST(attempt.exit_code AS INTEGER)
     FROM (%s) AS recent JOIN queuectl_jobs AS job ON job.seq = recent.seq
     JOIN queuectl_attempts AS attempt ON attempt.job = job.seq
-    WHERE attempt.started_at < :until AND (attempt.finished_at IS NULL OR attempt.finished_at >= :since)
+    WHERE attempt.started_at >= 0 AND attempt.started_at < :until
+        AND (attempt.finished_at IS NULL OR attempt.finished_at BETWEEN :since AND 253402300800)
     ORDER BY attempt.worker, attempt.started_at
 """ % " UNION ALL ".join(
     "SELECT seq FROM (SELECT seq FROM queuectl_jobs WHERE state = '%s' AND state <> 'pending' %s LIMIT :limit)"

@@ -329,11 +329,6 @@ def failure_from(row: Sequence[Any]) -> Failure:
 
 def job_from(row: Sequence[Any]) -> Job:
     """A Job from its columns. Bytes that aren't UTF-8 become lone surrogates."""
-    job = Job(*row)
-    command: object = job.command
-    cwd: object = job.cwd
-    if isinstance(command, bytes):
-        job = job._replace(command=values.decode(command))
-    if isinstance(cwd, bytes):
-        job = job._replace(cwd=values.decode(cwd))
-    return job
+    if bytes in map(type, row):  # A command that isn't UTF-8, or what another program stored.
+        row = [values.decode(value) if isinstance(value, bytes) else value for value in row]
+    return Job(*row)

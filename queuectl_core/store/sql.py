@@ -339,9 +339,10 @@ DIED_SINCE = """
 # histogram.py: `wait` (from ready to the start of a first attempt), `added` (jobs; no duration), or how an attempt
 # ended. Each event is in one row of one tier, so any sum over time and tiers is exact.
 MINUTE, HOUR, DAY = 60, 3600, 86400  # The tiers: seconds that a row spans.
+# max: a negative number of another program must fail no CHECK, and with it a settle.
 ADD_UP = """
     ON CONFLICT (tier, start, queue, kind, bucket) DO UPDATE
-    SET count = count + excluded.count, seconds = seconds + excluded.seconds
+    SET count = max(count, 0) + excluded.count, seconds = max(seconds, 0) + excluded.seconds
 """
 _COUNT = "INSERT INTO queuectl_record (tier, start, queue, kind, bucket, count, seconds) VALUES %s" + ADD_UP
 COUNT_ADDED = _COUNT % "(60, :minute, :queue, 'added', 0, :count, 0)"

@@ -7,12 +7,16 @@ from .sql import ADD_UP, NOW, is_any, is_met, listed
 
 # --- the record ---------------------------------------------------------------------------------
 
-OLDEST_IN_TIER = "SELECT min(start) FROM queuectl_record WHERE tier = :tier"
-# Moves the rows of a period into one row per queue, kind and bucket of the wider tier.
+# Up to the year 10000, which leaves out text and blobs: they are greater than any number.
+OLDEST_IN_TIER = "SELECT min(start) FROM queuectl_record WHERE tier = :tier AND start >= 0 AND start < 253402300800"
+# Moves the rows of a period into one row per queue, kind and bucket of the wider tier. total() doesn't overflow. Rows
+# that the CHECKs would reject are left out: they would stop workers from rolling up, for ever.
 ROLL_UP = """
     INSERT INTO queuectl_record (tier, start, queue, kind, bucket, count, seconds)
-    SELECT :wider, :start, queue, kind, bucket, sum(count), sum(seconds) FROM queuectl_record
-    WHERE tier = :tier AND start >= :start AND start < :start + :wider GROUP BY queue, kind, bucket
+    SELECT :wider, :start, queue, kind, bucket, CAST(total(count) AS INTEGER), total(seconds) FROM queuectl_record
+    WHERE tier = :tier AND start >= :start AND start < :start + :wider
+        AND typeof(bucket) = 'integer' AND bucket BETWEEN 0 AND 64 AND count >= 0 AND seconds >= 0 AND seconds < 1e300
+    GROUP BY queue, kind, bucket
 """ + ADD_UP
 DROP_ROLLED_UP = "DELETE FROM queuectl_record WHERE tier = :tier AND start >= :start AND start < :start + :wider"
 

@@ -140,7 +140,7 @@ def queues(
 def _queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]:
     """All queues, by name, without what the record knows."""
     config = store.config()
-    paused, pauses = store.paused(), store.pauses()
+    paused, pauses = set(store.paused()), store.pauses()
     counts = store.counts()
     due = store.oldest_due(now)
     configured = {key.rpartition(".")[0] for key in config if "." in key}
@@ -265,7 +265,8 @@ def _busy(job: Job, attempt: Attempt | None, earlier: Sequence[float], now: floa
     if reported is not None:
         remaining = Remaining(reported, "reported")
     elif earlier:
-        remaining = Remaining(max(0.0, median(earlier) - (now - (job.started_at or now))), "estimate")
+        started = job.started_at if isinstance(job.started_at, (int, float)) else now
+        remaining = Remaining(max(0.0, median(earlier) - (now - started)), "estimate")
     else:
         remaining = Remaining(None, "no data yet")
     return Busy(job, percent, text, remaining)
