@@ -323,7 +323,7 @@ class Claims(Hooks):
     def holders(self) -> list[tuple[int, Worker | None]]:
         """(id, row) of each worker that holds a job; a worker without a row is gone."""
         return [
-            (row[0], None if row[1] is None else worker_from(row[1:])) for row in self._rows(sql.HOLDERS)
+            (row[0], None if row[1] is None else worker_from(row[1:])) for row in self._rows(upkeep.HOLDERS)
         ]
 
     def lost_attempts(self, workers: Sequence[int]) -> list[LostAttempt]:
@@ -336,7 +336,7 @@ class Claims(Hooks):
                 str(runner_kill),
             )
             for worker in workers
-            for boot, pid, birth, runner_kill, *job in self._rows(sql.LOST_ATTEMPTS, {"worker": worker})
+            for boot, pid, birth, runner_kill, *job in self._rows(upkeep.LOST_ATTEMPTS, {"worker": worker})
         ]
 
 

@@ -480,22 +480,6 @@ _IDLE = "role = 'worker' AND idle = 1 AND wanted = 'run' AND queues IS :queues"
 IDLE = "SELECT id FROM queuectl_workers WHERE %s ORDER BY id DESC LIMIT 10" % _IDLE
 LOOKOUT = "SELECT max(id), max(id = :id) FROM queuectl_workers WHERE %s" % _IDLE
 SET_IDLE = "UPDATE queuectl_workers SET idle = :idle WHERE id = :id"
-# Workers that hold a job, with their rows. Must be one query: a worker may register and claim between two.
-HOLDERS = f"""
-    SELECT holder.worker, {", ".join("row." + name for name in WORKER_COLUMNS.split(", "))}
-    FROM (SELECT DISTINCT worker FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending') AS holder
-    LEFT JOIN queuectl_workers AS row ON row.id = holder.worker
-"""
-LOST_ATTEMPTS = f"""
-    SELECT row.boot, attempt.pid, attempt.birth, coalesce(
-        (SELECT value FROM queuectl_config WHERE key = job.queue || '.runner-kill'),
-        (SELECT value FROM queuectl_config WHERE key = 'runner-kill'), ''),
-        {", ".join("job." + name for name in Job._fields)}
-    FROM queuectl_jobs AS job
-    LEFT JOIN queuectl_workers AS row ON row.id = job.worker
-    LEFT JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
-    WHERE job.state = 'processing' AND job.state <> 'pending' AND job.worker = :worker
-"""
 
 # --- configuration ------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
-"""Every SQL statement that keeps the file small and in order, named. sql.py has those that add and run jobs."""
+"""Every SQL statement that keeps the file small and in order, or finds what dead workers left, named. See sql.py."""
 
 from __future__ import annotations
 
-from ..lifecycle import FINISHED, STATES, WAITING
-from .sql import ADD_UP, NOW, is_any, is_met, listed
+from ..lifecycle import FINISHED, STATES, WAITING, Job
+from .sql import ADD_UP, NOW, WORKER_COLUMNS, is_any, is_met, listed
 
 # --- the record ---------------------------------------------------------------------------------
 
@@ -84,3 +84,22 @@ REPAIRS = {
         for table in ("attempts", "output", "inputs")
     },
 }
+
+# --- what dead workers left ---------------------------------------------------------------------
+
+# Workers that hold a job, with their rows. Must be one query: a worker may register and claim between two.
+HOLDERS = f"""
+    SELECT holder.worker, {", ".join("row." + name for name in WORKER_COLUMNS.split(", "))}
+    FROM (SELECT DISTINCT worker FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending') AS holder
+    LEFT JOIN queuectl_workers AS row ON row.id = holder.worker
+"""
+LOST_ATTEMPTS = f"""
+    SELECT row.boot, attempt.pid, attempt.birth, coalesce(
+        (SELECT value FROM queuectl_config WHERE key = job.queue || '.runner-kill'),
+        (SELECT value FROM queuectl_config WHERE key = 'runner-kill'), ''),
+        {", ".join("job." + name for name in Job._fields)}
+    FROM queuectl_jobs AS job
+    LEFT JOIN queuectl_workers AS row ON row.id = job.worker
+    LEFT JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
+    WHERE job.state = 'processing' AND job.state <> 'pending' AND job.worker = :worker
+"""
