@@ -206,6 +206,10 @@ class ListsTest(ScreensTestCase):
         app.press("C")
         self.assertIsNone(app.question)
         self.assertIn("for job new, press the key again", self.text(app))
+        app._moved_at = time.monotonic()
+        app.press("p")
+        self.assertIn("for queue default, press the key again", self.text(app))
+        self.assertEqual(self.rows("SELECT name FROM queuectl_queues WHERE paused"), [])
         self.enqueue("--id", "newest", "true")
         shown = self.press(app, "C")
         self.assertIn("Cancel job new?", shown)
@@ -331,6 +335,13 @@ class KeysTest(ScreensTestCase):
         self.assertIn("cancelled job2", self.press(self.app, "C", "y"))
         self.assertEqual(self.state("job2"), "cancelled")
         self.assertIn("already cancelled", self.press(self.app, "C"))
+
+    def test_a_key_pressed_before_the_question_is_shown_does_not_answer_it(self):
+        for key in "Cyy":
+            self.app.press(key)
+        self.assertIn("Cancel job job2?", self.text(self.app))
+        self.assertEqual(self.state("job2"), "pending")
+        self.press(self.app, "n")
 
     def test_C_on_a_running_job_says_that_it_is_running(self):
         self.claim("job0")

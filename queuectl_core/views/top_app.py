@@ -158,7 +158,9 @@ class App(Screens):
             self._want(self.main.wanted._replace(state=top_keys.STATE_KEYS[key]))
 
     def _answer(self, key: str) -> None:
-        """The answer to a question. Anything but y means no."""
+        """The answer to a question. Anything but y means no; keys that were pressed before it was shown are ignored."""
+        if not self.is_question_shown:
+            return
         question, self.question = self.question, None
         if question is not None and key in ("y", "Y"):
             self._perform(question)
@@ -205,6 +207,9 @@ class App(Screens):
         if name is None:
             self._say("select a queue or a job first: Tab goes to the next panel", "warning")
             return
+        if job is not None and self._has_just_moved():
+            self._say(f"the list has just moved; for queue {name}, press the key again", "warning")
+            return
         paused = self.source.ask(lambda store: store.paused())
         if paused is None:
             self._say(self.source.problem or "", "error")
@@ -225,7 +230,7 @@ class App(Screens):
         if change.question is None:
             self._perform(change)
         else:
-            self.question = change
+            self.question, self.is_question_shown = change, False
 
     def _perform(self, change: Action) -> None:
         said, is_done = top_actions.perform(change, self._files.client)

@@ -66,6 +66,7 @@ class Screens:
         self.main = MainScreen(picture, charset)
         self.job: JobScreen | None = None
         self.question: Action | None = None
+        self.is_question_shown = False
         self.entry: str | None = None  # The filter, while it is typed.
         self._filter_before: Wanted = Wanted()
         self.is_choosing = False  # A state.
@@ -142,6 +143,7 @@ class Screens:
         found.append(self._footer(columns))
         over: list[Line] = []
         if self.question is not None:
+            self.is_question_shown = True
             over = overlays.question(self.question, self._command(self.question.words), columns, self._charset)
         elif self.popup is not None:
             over = overlays.popup(self.popup.lines, self.popup.top, (columns, self._popup_height()), self._charset)
