@@ -31,10 +31,10 @@ ORDER = {
         "cli",
     ),
     "program": ("sources service importer stub", "bundle"),
-    "schedule": ("__init__ cron zones", "times crontab"),
+    "schedule": ("__init__ cron zones", "times crontab", "plan"),
     "store": (
-        "sql bell sqlite",
-        "connection queries",
+        "sql schedule_sql bell sqlite",
+        "connection queries hook_sql",
         "schema upkeep borrowed filesystem wal",
         "migrations",
         "database",
@@ -43,6 +43,8 @@ ORDER = {
         "roster search unused",
         "intake",
         "hooks",
+        "firing",
+        "schedules",
         "client claims",
         "store",
     ),
@@ -91,11 +93,11 @@ ORDER = {
         "columns",
         "enqueue jobs status stats report hold logs wait cancel queues prune workers schedules config doctor backup"
         " transfer install metrics completion manual top dashboard",
-        "change dlq",
+        "change dlq schedule_change schedule_list",
         "main",
     ),
 }
-CATALOGS = ("store.sql", "store.queries", "store.upkeep")
+CATALOGS = ("store.sql", "store.queries", "store.upkeep", "store.schedule_sql", "store.hook_sql")
 LONGEST_MODULE = 400  # lines
 LONGEST_CATALOG = 500  # lines of sql.py and queries.py in store/, which are lists of statements
 LONGEST_FUNCTION = 60  # lines

@@ -385,7 +385,7 @@ class CommandTest(QueueTestCase):
             ((), "a schedule needs --cron, --every or --at; for instance, run: queuectl schedule next --cron"),
             (("--cron", "0 0 31 2 *"), "--cron: '0 0 31 2 *' never happens: there is no such date"),
             (("--cron", "@reboot"), "--cron: @reboot is due when the machine has booted, not at a time"),
-            (("--cron", "30", "2", "*"), "unexpected argument: '2'; quote the expression, as in: queuectl schedule"),
+            (("--cron", "30", "2", "*"), "unexpected argument: '*'; quote the expression, as in: queuectl schedule"),
             (("--every", "0.5"), "--every: shorter than a second: '0.5'"),
             (("--every", "10x"), "--every: not a duration: '10x'"),
             (("--at", "soon"), "--at: not a time: 'soon'"),

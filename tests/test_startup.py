@@ -124,7 +124,7 @@ class JsonTest(unittest.TestCase):
 class QuotingTest(unittest.TestCase):
     def test_the_words_of_a_command_are_quoted_as_by_shlex(self):
         words = ["", " ", "a'b'", "$x", "é", "a\nb", "~", "x\udc80", "-", "a=b", "echo", *map(chr, range(1, 256))]
-        self.assertEqual(enqueue._joined(words), shlex.join(words))
+        self.assertEqual(enqueue.joined(words), shlex.join(words))
 
 
 class ColumnsTest(unittest.TestCase):

@@ -11,17 +11,19 @@ from tests.harness import QueueTestCase, sleep_to_see_nothing_happen
 from tests.shell import ShellTestCase
 
 # Commands that create the file.
-CREATING = ("enqueue true", "config set timeout 5", "import", "pause", "worker start --drain --foreground")
+CREATING = ("enqueue true", "config set timeout 5", "import", "pause", "worker start --drain --foreground",
+            "schedule add a --every 1h --command true")
 # Commands that find an empty queue, unless --db names the file.
 EMPTY = (
     "status", "status --json", "list", "list --json", "dlq list", "config get", "config get timeout", "config list",
-    "worker list", "worker stop", "wait", "wait -",
+    "worker list", "worker stop", "wait", "wait -", "schedule list", "schedule list --json",
 )  # fmt: skip
 # Commands that need a queue.
 NEEDING = (
     "show a", "logs a", "logs -f", "wait a", "cancel a", "cancel --all", "retry a", "edit a -p 1", "resume", "prune",
     "dlq retry --all", "dlq purge --all", "backup copy", "config unset timeout", "export", "worker restart",
-    "worker stop 3", "hold a", "release a", "stats", "failures", "metrics", "dashboard",
+    "hold a", "release a", "worker stop 3", "schedule show a", "schedule edit a --every 1h", "schedule pause a",
+    "schedule resume a", "schedule run a", "schedule remove a", "stats", "failures", "metrics", "dashboard",
 )  # fmt: skip
 ELSEWHERE = (  # They read no queue, or have their own tests.
     "bundle", "completion", "manual", "service", "restore", "doctor", "schedule next", "top",

@@ -22,7 +22,7 @@ class Command(NamedTuple):
 
 
 # Commands for which the words behind "--" are a command line of their own.
-TAKES_WORDS = ("enqueue", "completion")
+TAKES_WORDS = ("enqueue", "completion", "schedule add", "schedule edit")
 
 COMMANDS = {
     command.name: command
@@ -52,7 +52,15 @@ COMMANDS = {
         Command("dlq list", "dlq", "dlq_list", "list the dead letter queue"),
         Command("dlq retry", "dlq", "dlq_retry", "run dead jobs again, with all their retries"),
         Command("dlq purge", "dlq", "dlq_purge", "delete dead jobs"),
-        Command("schedule next", "schedules", "schedule_next", "print when a cron expression or an interval is due"),
+        Command("schedule add", "schedule_change", "schedule_add", "add a job that is due again and again, or once"),
+        Command("schedule list", "schedule_list", "schedule_list", "list schedules, their next and last runs"),
+        Command("schedule show", "schedule_list", "schedule_show", "show everything about a schedule"),
+        Command("schedule next", "schedules", "schedule_next", "print when a schedule or a cron expression is due"),
+        Command("schedule edit", "schedule_change", "schedule_edit", "change a schedule"),
+        Command("schedule pause", "schedule_change", "schedule_pause", "let schedules be due no more"),
+        Command("schedule resume", "schedule_change", "schedule_resume", "resume paused schedules"),
+        Command("schedule run", "schedule_change", "schedule_run", "add a schedule's job now"),
+        Command("schedule remove", "schedule_change", "schedule_remove", "remove schedules; their jobs stay"),
         Command("metrics", "metrics", "metrics", "print figures for Prometheus and others that read its formats"),
         Command("dashboard", "dashboard", "dashboard", "show the queue in a browser"),
         Command("doctor", "doctor", "doctor", "check for problems and say how to fix them"),
@@ -88,9 +96,14 @@ SHORT = {"-0": "--null"}
 GROUPS = {
     "worker": "start, stop, restart and list workers",
     "dlq": "the dead letter queue: jobs that failed permanently",
-    "schedule": "cron expressions and intervals",
+    "schedule": "jobs that are due again and again: cron expressions, intervals and times",
     "config": "show and change settings",
 }
+
+
+def takes_words(words: list[str], at: int | None) -> bool:
+    """Whether the command at `at` takes the words behind "--" as a command line."""
+    return at is not None and (words[at] in TAKES_WORDS or " ".join(words[at : at + 2]) in TAKES_WORDS)
 
 
 def command_place(words: list[str]) -> int | None:

@@ -201,6 +201,8 @@ def _values(name: str, argument: Argument, current: str, database: str) -> list[
         if argument.value in ("ID", "ID[,ID]"):
             done, comma, _ = current.rpartition(",")
             return [(done + comma + id, text) for id, text in _ids(name, database)]
+        if argument.value == "NAME" and name != "schedule add":
+            return _schedules(database)
         if argument.value == "QUEUE":
             return [(queue, "") for queue in _queues(database)]
         if argument.value == "KEY":
@@ -242,6 +244,15 @@ def _queues(database: str) -> list[str]:
         return []
     with _open(database) as store:
         return list(store.counts())
+
+
+def _schedules(database: str) -> list[Candidate]:
+    if not os.path.exists(database):
+        return []
+    from ..store.schedules import schedules
+
+    with _open(database) as store:
+        return [(row.name, row.expression) for row in schedules(store)]
 
 
 def _keys(current: str, database: str) -> list[Candidate]:

@@ -13,6 +13,7 @@ from .queue_file import open_intake
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
+    from collections.abc import Sequence
     from typing import Union
 
     from ..store.intake import Intake
@@ -126,9 +127,9 @@ def enqueue(args: Namespace) -> int:
     if fields.get("after") == "-":
         if args.stdin or args.words == ["-"] or args.file == "-":
             raise BadInput("--after -: standard input is already used for the jobs or for --stdin")
-        fields["after"] = values.decode(_standard_input("--after")).split()
+        fields["after"] = values.decode(standard_input("--after")).split()
     if args.env:
-        fields["env"] = dict(map(_variable, args.env))
+        fields["env"] = dict(map(variable, args.env))
     if args.command is not None and not args.words and args.rest is None:
         args.rest = [values.command(args.command, "--command")]
         args.command = None
@@ -147,7 +148,7 @@ def enqueue(args: Namespace) -> int:
         if getattr(args, option):
             raise BadInput(f"--{option}: requires - or --file")
     if args.stdin:
-        fields["stdin"] = _standard_input("--stdin")
+        fields["stdin"] = standard_input("--stdin")
     words = args.words if args.rest is None else ["--", *args.rest]
     jobs = _jobs(words, fields)
     if len(jobs) > 1 and "id" in fields:
@@ -182,7 +183,7 @@ def _jobs(words: list[str], fields: dict[str, object]) -> list[jobspec.NewJob]:
                 return jobs
     if not words:
         raise BadInput("no command after --")
-    fields["command"] = words[0] if len(words) == 1 else _joined(words)
+    fields["command"] = words[0] if len(words) == 1 else joined(words)
     return [jobspec.new_job(fields, time.time(), OPTIONS)]
 
 
@@ -207,7 +208,7 @@ def _objects(text: str) -> list[dict[str, object]] | None:
     return objects
 
 
-def _joined(words: list[str]) -> str:
+def joined(words: Sequence[str]) -> str:
     """The shell line of a command, as shlex.join makes it. shlex loads regular expressions: 4 of 16 ms."""
     return " ".join(word if word and UNQUOTED.issuperset(word) else f"'{_escaped(word)}'" for word in words)
 
@@ -232,7 +233,7 @@ def directory(given: object) -> str:
     return path
 
 
-def _standard_input(option: str) -> bytes:
+def standard_input(option: str) -> bytes:
     """All of standard input, or just enough to exceed the limit."""
     pieces, size = [], 0
     try:
@@ -247,7 +248,8 @@ def _standard_input(option: str) -> bytes:
     return b"".join(pieces)
 
 
-def _variable(text: str) -> tuple[str, str]:
+def variable(text: str) -> tuple[str, str]:
+    """The name and the value of a variable for --env: NAME=VALUE, or NAME for its value here."""
     name, equals, value = text.partition("=")
     if not name:
         raise BadInput(f"--env: not NAME or NAME=VALUE: {values.quote(text)}")

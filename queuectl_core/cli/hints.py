@@ -35,6 +35,8 @@ COMMAND_WORDS = {
     **dict.fromkeys("statistics throughput".split(), "stats"),
     **dict.fromkeys("errors fails".split(), "failures"),
     **dict.fromkeys("prometheus openmetrics exporter prom".split(), "metrics"),
+    **dict.fromkeys("cron at every recurring repeat".split(), "schedule add"),
+    "schedules": "schedule list",
     "tail": "logs -f",
     "history": "list --since 7d",
     "jobs": "list",
@@ -59,7 +61,16 @@ VERB_WORDS = {
         **dict.fromkeys("requeue replay rerun".split(), "retry"),
         **dict.fromkeys("clear delete remove empty flush".split(), "purge"),
     },
-    "schedule": dict.fromkeys("when times show".split(), "next"),
+    "schedule": {
+        **dict.fromkeys("when times".split(), "next"),
+        **dict.fromkeys("create new set".split(), "add"),
+        **dict.fromkeys("ls status".split(), "list"),
+        **dict.fromkeys("delete rm del".split(), "remove"),
+        **dict.fromkeys("stop disable suspend hold".split(), "pause"),
+        **dict.fromkeys("start enable unpause release".split(), "resume"),
+        **dict.fromkeys("trigger now fire".split(), "run"),
+        **dict.fromkeys("change update".split(), "edit"),
+    },
     "config": {"ls": "list", "delete": "unset", "remove": "unset", "reset": "unset", "add": "set"},
 }
 # What other tools call an option: the first of these that the command has.

@@ -21,7 +21,7 @@ from argparse import SUPPRESS, ArgumentParser, HelpFormatter, Namespace, _Append
 from ..errors import BadInput
 from ..typed import NamedTuple
 from ..version import __version__
-from . import ALIASES, COMMANDS, GROUPS, TAKES_WORDS, Command, command_place
+from . import ALIASES, COMMANDS, GROUPS, Command, command_place, takes_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def parse(words: list[str], rest: list[str] | None) -> Namespace:
     try:
         # Behind "--", enqueue has a job's command. Others have ids, which may begin with a dash.
         at = command_place(words)
-        args, surplus = parser.parse_known_args(words if at is not None and words[at] in TAKES_WORDS else whole)
+        args, surplus = parser.parse_known_args(words if takes_words(words, at) else whole)
     except Misuse as error:
         from . import hints
 

@@ -184,7 +184,7 @@ def parse(words: Sequence[str], at: int, rest: Sequence[str] | None) -> Namespac
     name = noun
     if noun in GROUPS:
         name, after = " ".join(words[at : at + 2]), at + 2
-    if name not in COMMANDS or (rest is not None and noun not in TAKES_WORDS):
+    if name not in COMMANDS or (rest is not None and name not in TAKES_WORDS):
         return None
     command = COMMANDS[name]
     path = f"{__package__}.{command.module}"

@@ -1,4 +1,4 @@
-"""`schedule next`: when a cron expression, an interval or a time is due."""
+"""`schedule next`: when a schedule, a cron expression, an interval or a time is due."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from .. import values
 from ..errors import BadInput
 from ..schedule import times, zones
 from ..schedule.cron import Cron, parse_cron
+from ..schedule.plan import SHORTEST_INTERVAL
+from .queue_file import open_reader
 from .terminal import print_json_array, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..schedule.plan import Plan
     from ..schedule.times import Schedule
     from ..schedule.zones import Zone
 
 MOST_TIMES = 10_000
-SHORTEST_INTERVAL = 1  # Seconds.
 
 
 def schedule_arguments(parser: ArgumentParser) -> None:
@@ -36,6 +40,7 @@ def schedule_arguments(parser: ArgumentParser) -> None:
 
 
 def schedule_next_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a schedule; or else, give --cron, --every or --at")
     schedule_arguments(parser)
     parser.add_argument("--from", dest="start", metavar="TIME", help="print times after this one (default: now)")
     parser.add_argument("-n", "--count", metavar="N", default="5", help="how many times to print (default: 5)")
@@ -44,18 +49,52 @@ def schedule_next_arguments(parser: ArgumentParser) -> None:
 
 def schedule_next(args: Namespace) -> int:
     now = int(time.time())
+    most = values.whole(args.count, "--count", 1, MOST_TIMES)
+    if args.name is not None:
+        return _next_of_name(args, now, most)
     zone = zones.zone(args.tz, "--tz")
     start = now if args.start is None else zones.moment(args.start, "--from", now, zone)
     schedule = parse_schedule(args, start, zone)
-    most = values.whole(args.count, "--count", 1, MOST_TIMES)
     found = [at for at, _ in zip(times.runs(schedule, start, zone), range(most))]
+    return _print_times(args, schedule, zone, start, found)
+
+
+def _next_of_name(args: Namespace, now: float, most: int) -> int:
+    """Print the next times of a schedule in the queue."""
+    from ..store.schedules import schedule_named
+
+    if (args.cron, args.every, args.at, args.tz) != (None, None, None, None):
+        raise BadInput("give either the name of a schedule, or --cron, --every or --at")
+    with open_reader(args) as store:
+        row = schedule_named(store, values.name(args.name, "NAME"))
+    plan = row.plan()
+    start = max(now, row.since) if args.start is None else zones.moment(args.start, "--from", now, plan.zone)
+    code = _print_times(args, plan.schedule, plan.zone, start, list(next_times(plan, start, most)))
+    if row.paused:
+        tell(f"schedule {row.name} is paused; to resume it, run: queuectl schedule resume {row.name}")
+    return code
+
+
+def next_times(plan: Plan, since: float, most: int) -> Iterator[float]:
+    """The next times of a schedule, at most `most`."""
+    for _ in range(most if plan.left is None else min(most, plan.left)):
+        found = plan.next_after(since)
+        if found is None:
+            return
+        yield found
+        since = found
+
+
+def _print_times(args: Namespace, schedule: Schedule, zone: Zone, start: float, found: list[float]) -> int:
     if args.json:
         print_json_array(map(zone.iso, found))
     else:
+        now = int(time.time())
         for at in found:
-            print(_line(schedule, at, zone, now))
+            print(time_line(schedule, at, zone, now))
     if not found:
-        tell(f"never due after {zone.iso(start)}")
+        at_boot = isinstance(schedule, Cron) and schedule.at_boot
+        tell("due when the machine has booted" if at_boot else f"never due after {zone.iso(start)}")
     return 0 if found else 1
 
 
@@ -78,7 +117,7 @@ def parse_schedule(args: Namespace, anchor: float, zone: Zone) -> Schedule:
     )
 
 
-def _line(schedule: Schedule, at: float, zone: Zone, now: float) -> str:
+def time_line(schedule: Schedule, at: float, zone: Zone, now: float) -> str:
     """A time for people: the day of the week, local time and its offset from UTC, how far away it is, and a remark."""
     weekday = time.strftime("%a", time.gmtime(zone.wall(int(at))))
     local = zone.iso(at).replace("T", " ")

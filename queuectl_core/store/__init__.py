@@ -1,7 +1,7 @@
 """The queue file. Each module adds one kind of operation; each operation is one short transaction.
 
-    Database ← Reader ← Roster ← Intake (enqueue) ← Client  (users and programs)
-                                                  ← Claims  (workers)
+    Database ← Reader ← Roster ← Intake (enqueue) ← Hooks ← Firing ← Schedules ← Client  (users and programs)
+                                                                   ← Claims              (workers)
 
 A Store has them all. Clients commit with `synchronous = FULL`, so what a user was told is done survives a power
 cut. Workers use NORMAL: a power cut can undo the last settles, and those jobs run again.

@@ -11,7 +11,8 @@ from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job, Outcome, judge
 from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
 from . import queries, sql, upkeep
-from .hooks import QUEUE as HOOK_QUEUE, Hooks
+from .firing import Firing
+from .hooks import QUEUE as HOOK_QUEUE
 from .reader import job_from
 from .sqlite import SQLITE_VERSION
 
@@ -40,8 +41,8 @@ class Claim(NamedTuple):
     """The answer to a worker that asked for work.
 
     `wanted` is what it should do: "run", "stop", "stop-now", or None if its row is gone because it was taken for
-    dead. Without a job, `next_due` is when one may become claimable just because time passes (epoch seconds; None
-    if unknown). With one, `config` is the configuration it was claimed under.
+    dead. Without a job, `next_due` is when one may become claimable, or a schedule is due, just because time passes
+    (epoch seconds; None if unknown). With one, `config` is the configuration it was claimed under.
     """
 
     job: Job | None
@@ -63,7 +64,7 @@ class LostAttempt(NamedTuple):
     runner_kill: str
 
 
-class Claims(Hooks):
+class Claims(Firing):
     """One open queue, with the operations for workers."""
 
     # Before SQLite 3.35 a claim is a SELECT and an UPDATE in the same transaction.
@@ -83,7 +84,10 @@ class Claims(Hooks):
         if idle and not self._is_worth_locking(queues):
             return Claim(None, self.wanted(worker), self._next_due(), {})
         with self._transaction():
-            return self._claim(worker, queues, idle, self.config())
+            claim, added = self._claim(worker, queues, idle, self.config())
+            chosen = self._choose_others(added, claim.job) if added else []
+        self._ring(chosen)
+        return claim
 
     def _is_worth_locking(self, queues: str | None) -> bool:
         now = self._clock()
@@ -92,12 +96,16 @@ class Claims(Hooks):
             return True
         return self._one(sql.CLAIMABLE, {"queues": queues, "now": now}) is not None
 
-    def _claim(self, worker: int, queues: str | None, idle: bool, config: Config) -> Claim:
+    def _claim(
+        self, worker: int, queues: str | None, idle: bool, config: Config
+    ) -> tuple[Claim, dict[str, int] | None]:
+        """Claim; also returns how many jobs schedules added, by queue."""
         rows = self._rows(sql.WANTED_AND_DUE, {"id": worker})
-        wanted, next_due = rows[0] if rows else (None, None)
+        wanted, next_due, next_schedule = rows[0] if rows else (None, None, None)
         if wanted != "run":
-            return Claim(None, wanted, None, {})
+            return Claim(None, wanted, None, {}), None
         now = self._clock()
+        added = self._fire_due(now) if next_schedule is not None and next_schedule <= now else None
         if next_due is not None and next_due <= now:
             self._execute(sql.PROMOTE, {"now": now})
         job = self._take(worker, queues, now)
@@ -111,7 +119,7 @@ class Claims(Hooks):
                 self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
         if idle == (job is not None):
             self._execute(sql.SET_IDLE, {"id": worker, "idle": int(job is None)})
-        return Claim(job, wanted, None if job else self._next_due(), config)
+        return Claim(job, wanted, None if job else self._next_due(), config), added
 
     def _give_slot(self, job: Job) -> Job:
         """Give a job that was just claimed the lowest free number of its queue's running jobs."""
@@ -120,7 +128,7 @@ class Claims(Hooks):
         return job._replace(slot=slot)
 
     def _next_due(self) -> float | None:
-        """When a job may become claimable just because time passes, in epoch seconds."""
+        """When a job may become claimable, or a schedule is due, just because time passes; in epoch seconds."""
         due = self._one(sql.NEXT_DUE)
         start = self._one(sql.NEXT_START, {"now": self._clock()})
         return min(time for time in (due, start) if time) if due or start else None
@@ -202,8 +210,8 @@ class Claims(Hooks):
         with self._transaction():
             config = self.config()
             ready = self._settle(job, outcome, verdict, output, config)
-            claim = self._claim(job.worker, queues, False, config)
-            chosen = self._choose_others(ready, claim.job)
+            claim, added = self._claim(job.worker, queues, False, config)
+            chosen = self._choose_others(ready, claim.job) + self._choose_numbers(added or {})
         self._ring(chosen)
         return ready is not None, claim
 

@@ -7,7 +7,7 @@ import time
 from ..errors import Refused
 from ..lifecycle import FINISHED
 from . import sql, upkeep
-from .hooks import Hooks
+from .schedules import Schedules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ RETENTION_BITE = 1000  # The most jobs that retain() deletes in one transaction.
 PRUNE_HOLD = 0.05  # Seconds after which prune() ends its transaction, so that workers can write.
 
 
-class Client(Hooks):
+class Client(Schedules):
     """One open queue, with the operations for users and programs."""
 
     # --- changing jobs --------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from .. import settings, values
 from ..errors import BadInput, Refused
 from ..jobjson import job_json
 from ..jobspec import new_job
-from . import sql
+from . import hook_sql, sql
 from .intake import Intake
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ class Hooks(Intake):
             return False
         events = [EVENTS.get(verdict.move, ""), "empty"]
         hooked = [event for event in events if event and settings.of_queue(config, job.queue, f"on-{event}")]
-        if "empty" in hooked and self._one(sql.UNFINISHED_IN_QUEUE, {"queue": job.queue}):
+        if "empty" in hooked and self._one(hook_sql.UNFINISHED_IN_QUEUE, {"queue": job.queue}):
             hooked.remove("empty")
         for event in hooked:
             try:
@@ -52,11 +52,11 @@ class Hooks(Intake):
     def _hook(self, event: str, job: Job, verdict: Verdict, config: Config, now: float) -> None:
         """Enqueue one hook, or raise the count of the one that waits."""
         line = str(settings.of_queue(config, job.queue, f"on-{event}"))
-        rows = self._rows(sql.HOOK, {"event": event, "queue": job.queue})
+        rows = self._rows(hook_sql.HOOK, {"event": event, "queue": job.queue})
         seq, count, due, waiting = rows[0] if rows else (0, 0, 0.0, None)
         if waiting == line:
             self._raise_count(seq, count + 1, job)
-            self._execute(sql.COUNT_HOOK, {"event": event, "queue": job.queue, "count": count + 1})
+            self._execute(hook_sql.COUNT_HOOK, {"event": event, "queue": job.queue, "count": count + 1})
             return
         run_at = max(now, min(due + _interval(config), now + 86400))  # Within a day, if the clock was set back.
         facts = {
@@ -73,13 +73,13 @@ class Hooks(Intake):
         fields = {"command": line, "queue": QUEUE, "env": env, "stdin": data.decode(), "run_at": run_at}
         (id,) = self._insert([new_job(fields, now)])
         hook = {"event": event, "queue": job.queue, "job": self.exact(id).seq, "due": run_at}
-        self._execute(sql.SET_HOOK, hook)
+        self._execute(hook_sql.SET_HOOK, hook)
 
     def _what_happened(self, job: Job) -> dict[str, object]:
         """The job as `show --json` prints it, and the end of the output of its last attempt."""
         found = self.find(job.id) or job
         tail = b""
-        for (data,) in self._rows(sql.LAST_OUTPUT, {"job": job.seq, "attempt": job.last_attempt}):
+        for (data,) in self._rows(hook_sql.LAST_OUTPUT, {"job": job.seq, "attempt": job.last_attempt}):
             tail = data + tail
             if len(tail) >= LARGEST_TAIL:
                 break
@@ -87,9 +87,9 @@ class Hooks(Intake):
 
     def _raise_count(self, seq: int, count: int, job: Job) -> None:
         """Let a hook that waits be for one more job."""
-        env, data = self._rows(sql.HOOK_INPUT, {"job": seq})[0]
+        env, data = self._rows(hook_sql.HOOK_INPUT, {"job": seq})[0]
         facts = {**json.loads(env), "QUEUECTL_HOOK_COUNT": str(count)}
-        self._execute(sql.SET_HOOK_ENV, {"job": seq, "env": json.dumps(facts)})
+        self._execute(hook_sql.SET_HOOK_ENV, {"job": seq, "env": json.dumps(facts)})
         if data is not None and count <= MOST_IDS:
             given = json.loads(data)
             given["jobs"].append(job.id)
@@ -98,7 +98,7 @@ class Hooks(Intake):
     def _drop_hooks(self, line: str) -> list[str]:
         """Cancel the hooks that wait to run this line; returns their ids."""
         cancelled = []
-        for seq, id in self._rows(sql.WAITING_HOOKS, {"line": values.storable(line)}):
+        for seq, id in self._rows(hook_sql.WAITING_HOOKS, {"line": values.storable(line)}):
             parameters = {"job": seq, "now": self._clock(), "error": "the hook was removed"}
             if self._execute(sql.CANCEL_WAITING, parameters).rowcount:
                 cancelled.append(id)

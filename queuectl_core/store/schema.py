@@ -231,6 +231,42 @@ SCHEMA = (
         PRIMARY KEY (tier, start, queue, kind, bucket)
     ) WITHOUT ROWID
     """,
+    # Jobs that are due again and again, or once. All times until `since` are dealt with. A worker that finds `next_at`
+    # in the past computes the next time; so a row that says only when and what is complete. `template` is the job as
+    # JSON. `fault` is why a worker paused it. `boot` is the boot for which @reboot was last due.
+    """
+    CREATE TABLE queuectl_schedules (
+        seq         INTEGER PRIMARY KEY,
+        name        TEXT NOT NULL UNIQUE CHECK (typeof(name) = 'text' AND length(name) BETWEEN 1 AND 200),
+        kind        TEXT NOT NULL CHECK (kind IN ('cron', 'every', 'at')),
+        expression  TEXT NOT NULL CHECK (typeof(expression) = 'text'),
+        anchor      REAL NOT NULL DEFAULT %(now)s CHECK (anchor BETWEEN 0 AND 253402300800),
+        tz          TEXT CHECK %(tz)s,
+        template    TEXT NOT NULL CHECK (typeof(template) = 'text'),
+        missed      TEXT NOT NULL DEFAULT 'once' CHECK (missed IN ('once', 'skip', 'all')),
+        overlap     TEXT NOT NULL DEFAULT 'skip' CHECK (overlap IN ('skip', 'queue', 'allow')),
+        jitter      REAL NOT NULL DEFAULT 0 CHECK (jitter BETWEEN 0 AND 1e10),
+        until       REAL CHECK (until BETWEEN 0 AND 253402300800),
+        times_left  INTEGER CHECK %(times_left)s,
+        paused      INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+        fault       TEXT CHECK %(fault)s,
+        since       REAL NOT NULL DEFAULT %(now)s CHECK (since BETWEEN 0 AND 253402300800),
+        next_at     REAL DEFAULT 0 CHECK (next_at BETWEEN 0 AND 253402300800),
+        boot        TEXT CHECK %(boot)s,
+        last_at     REAL CHECK (last_at BETWEEN 0 AND 253402300800),
+        last_job    TEXT CHECK %(last_job)s,
+        runs        INTEGER NOT NULL DEFAULT 0 CHECK (runs >= 0),
+        skipped     INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0),
+        skip_reason TEXT CHECK %(skip_reason)s,
+        created_at  REAL NOT NULL DEFAULT %(now)s CHECK (created_at BETWEEN 0 AND 253402300800)
+    )
+    """
+    % {
+        "now": sql.NOW,
+        "times_left": _count("times_left"),
+        **{name: _is_text(name) for name in ("tz", "fault", "boot", "last_job", "skip_reason")},
+    },
+    "CREATE INDEX queuectl_schedules_due ON queuectl_schedules (next_at) WHERE paused = 0 AND next_at IS NOT NULL",
     # `wanted` is what the worker should do. What it is doing follows from the job it holds and from
     # `idle`: 1 means that it found no work and sleeps until its bell rings.
     """

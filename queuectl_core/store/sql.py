@@ -191,9 +191,14 @@ PROMOTE = """
     WHERE ready = 0 AND seq IN
         (SELECT seq FROM queuectl_jobs WHERE ready = 0 AND run_at <= :now ORDER BY run_at LIMIT 200)
 """
-NEXT_DUE = "SELECT run_at FROM queuectl_jobs WHERE ready = 0 ORDER BY run_at LIMIT 1"
+NEXT_DUE_JOB = "SELECT run_at FROM queuectl_jobs WHERE ready = 0 ORDER BY run_at LIMIT 1"
+NEXT_SCHEDULE = """
+    SELECT next_at FROM queuectl_schedules WHERE paused = 0 AND next_at < 9e99 ORDER BY next_at LIMIT 1
+"""
+# When the next job or schedule is due; NULL if none is.
+NEXT_DUE = f"SELECT nullif(min(coalesce(({NEXT_DUE_JOB}), 9e99), coalesce(({NEXT_SCHEDULE}), 9e99)), 9e99)"
 # What a claim must know first, in one statement.
-WANTED_AND_DUE = "SELECT wanted, (%s) FROM queuectl_workers WHERE id = :id" % NEXT_DUE
+WANTED_AND_DUE = f"SELECT wanted, ({NEXT_DUE_JOB}), ({NEXT_SCHEDULE}) FROM queuectl_workers WHERE id = :id"
 
 # Seconds between two starts in a queue, from `QUEUE.rate` such as '10/min'; NULL if there is no rate.
 _INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
@@ -352,31 +357,6 @@ _ATTEMPT = """(60, :minute, :queue,
     :bucket, 1, :seconds)"""
 COUNT_ATTEMPT = _COUNT % _ATTEMPT
 COUNT_FIRST_ATTEMPT = _COUNT % (_ATTEMPT + ", (60, :minute, :queue, 'wait', :wait_bucket, 1, :wait)")
-
-# --- hooks --------------------------------------------------------------------------------------
-
-UNFINISHED_IN_QUEUE = "SELECT pending + processing + failed FROM queuectl_queues WHERE name = :queue"
-# The last hook of an event and queue, and what it runs if it hasn't started.
-HOOK = """
-    SELECT hook.job, hook.count, hook.due, (SELECT CAST(command AS TEXT) FROM queuectl_jobs
-        WHERE seq = hook.job AND state = 'pending' AND last_attempt = 0)
-    FROM queuectl_hooks AS hook WHERE hook.event = :event AND hook.queue = :queue
-"""
-SET_HOOK = """
-    INSERT OR REPLACE INTO queuectl_hooks (event, queue, job, count, due) VALUES (:event, :queue, :job, 1, :due)
-"""
-COUNT_HOOK = "UPDATE queuectl_hooks SET count = :count WHERE event = :event AND queue = :queue"
-HOOK_INPUT = """
-    SELECT env, (SELECT CAST(data AS TEXT) FROM queuectl_inputs WHERE job = :job) FROM queuectl_jobs WHERE seq = :job
-"""
-SET_HOOK_ENV = "UPDATE queuectl_jobs SET env = :env WHERE seq = :job AND state = 'pending'"
-LAST_OUTPUT = """
-    SELECT CAST(data AS BLOB) FROM queuectl_output WHERE job = :job AND attempt = :attempt
-    ORDER BY position DESC LIMIT 20
-"""
-WAITING_HOOKS = """
-    SELECT seq, id FROM queuectl_jobs WHERE queue = 'hooks' AND command = :line AND %s
-""" % is_any(WAITING)
 
 # --- cancel, revive -----------------------------------------------------------------------------
 

@@ -46,6 +46,11 @@ def boot() -> str:
     return "unknown/"
 
 
+def machine_boot() -> str:
+    """This boot of this machine, the same in all PID namespaces."""
+    return boot().partition("/")[0]
+
+
 def birth(pid: int) -> str | None:
     """When process `pid` started; None if it isn't running or is a zombie."""
     if LINUX:

@@ -88,6 +88,7 @@ class Worker:
         self._inbox = inbox
         self._clock = clock
         self._next_health_check = 0.0
+        self._clock_ahead = clock() - time.monotonic()
         self._delay = 0.0  # Before the next claim, while the machine can't start jobs.
         self._null = os.open(os.devnull, os.O_RDONLY)
         self._lifeline = Lifeline(store.path, id)
@@ -251,7 +252,7 @@ class Worker:
                 identified = self._record(job, command, identified)
                 if command.obstacle:
                     self._report_obstacle(job, command.obstacle)
-                self._check_health()
+                self._check_health(is_busy=True)
                 self._orphans.reap(command.pid)
                 record_at = now + HEALTH_CHECK
             elif readable:
@@ -344,8 +345,11 @@ class Worker:
             return self._orders.environment.get(b"HOME") or b"/"
         return job.cwd.encode("utf-8", "surrogateescape")
 
-    def _check_health(self) -> bool:
-        """Every few seconds, rescue the jobs of dead workers, and prune; returns whether it was time."""
+    def _check_health(self, is_busy: bool = False) -> bool:
+        """Every few seconds, rescue the jobs of dead workers, and prune; returns whether it was time.
+
+        A worker whose job is running for long (`is_busy`) fires schedules here, since it doesn't claim.
+        """
         now = time.monotonic()
         if now < self._next_health_check:
             return False
@@ -355,9 +359,18 @@ class Worker:
                 self._next_health_check = now + RECORD
             self._store.retain()
             self._store.roll_up()
+            if self._clock_was_set_back():
+                self._store.realign()
+            if is_busy:
+                self._store.fire()
         except (DatabaseBusy, DatabaseFull):
             pass  # The next check tries again.
         return True
+
+    def _clock_was_set_back(self) -> bool:
+        """Whether the clock was set back by more than a second since the last call."""
+        before, self._clock_ahead = self._clock_ahead, self._clock() - time.monotonic()
+        return self._clock_ahead < before - 1
 
     def _stronger(self, row_wanted: str | None) -> str | None:
         return max(row_wanted, self._inbox.wanted, key=STRENGTH.__getitem__)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-from ..errors import DatabaseGone, DatabaseUnusable, QueueError
+from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, QueueError
+from ..schedule import plan as _plan  # noqa: F401  # The store imports it when a schedule is due, perhaps much later.
 from ..store import Store
 from ..store.bell import Bell, remove
 from ..typed import NamedTuple
 from . import lifeline
-from .identity import own_identity
+from .identity import machine_boot, own_identity
 from .inbox import Inbox
 from .log import no_log, stderr_logger
 from .rescue import Rescuer
@@ -101,6 +102,7 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool, page: Page
     rescuer = Rescuer(id, RunnerKills(plan.environment, log), log)
     orders = Orders(plan.queues, plan.drain, plan.environment, rescuer, log, page)
     log(f"started, pid {os.getpid()}")
+    _begin_schedules(store)
     try:
         stopped = Worker(store, id, orders, inbox).run()
     except DatabaseGone:
@@ -117,6 +119,15 @@ def _work(plan: Plan, supervisor: int, report: Report, verbose: bool, page: Page
     store.close()
     log("stopped" if stopped else "was taken for dead; exiting")
     return 0 if stopped else 1
+
+
+def _begin_schedules(store: Store) -> None:
+    """Do what is due for schedules when a worker starts."""
+    try:
+        store.realign()
+        store.fire_at_boot(machine_boot())
+    except (DatabaseBusy, DatabaseFull):
+        pass  # The next worker that starts does it.
 
 
 def register(store: Store, role: str, supervisor: int | None, plan: Plan) -> int:

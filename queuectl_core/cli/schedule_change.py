@@ -1,0 +1,233 @@
+"""`schedule add`, `edit`, `pause`, `resume`, `run` and `remove`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from .. import jobspec, values
+from ..errors import BadInput, Refused
+from ..schedule import plan as plans, times, zones
+from ..schedule.cron import Cron, parse_cron
+from ..store.schedules import Wish
+from .enqueue import OPTIONS, add_field, directory, joined, standard_input, variable
+from .queue_file import open_client
+from .schedules import next_times, parse_schedule, schedule_arguments, time_line
+from .terminal import complain, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
+
+    from ..schedule.times import Schedule
+    from ..store.client import Client
+    from ..store.firing import Row
+
+FIELDS = (
+    "queue priority cwd unique_key timeout max_retries backoff_base bury_on retry_only_on".split()
+)
+SHOWN = 5  # Times that `add` prints.
+
+EXAMPLES = """\
+examples:
+  queuectl schedule add backup --cron '30 2 * * *' --tz Europe/Berlin -- ./backup
+  queuectl schedule add poll --every 10m --timeout 5m -- curl -fsS https://example.org/feed
+  queuectl schedule add sync --cron @hourly --missed skip --jitter 10m -q net -- 'rsync -a src/ host:dst/'
+"""
+
+
+def schedule_add_arguments(parser: ArgumentParser) -> None:
+    parser.usage = "queuectl schedule add NAME (--cron EXPR | --every DURATION | --at TIME) [options] -- WORD ..."
+    parser.epilog = EXAMPLES
+    _arguments(parser, "the schedule's name")
+
+
+def schedule_edit_arguments(parser: ArgumentParser) -> None:
+    parser.usage = "queuectl schedule edit NAME [options] [-- WORD ...]"
+    _arguments(parser, "a schedule; what no option changes stays as it is")
+
+
+def _arguments(parser: ArgumentParser, name_help: str) -> None:
+    parser.add_argument("name", metavar="NAME", help=name_help)
+    schedule_arguments(parser)
+    runs = parser.add_argument_group("runs")
+    runs.add_argument(
+        "--missed",
+        choices=plans.MISSED,
+        help="times that passed while no worker ran: one run for all of them, none, or one each (default: once)",
+    )
+    runs.add_argument(
+        "--overlap",
+        choices=plans.OVERLAPS,
+        help="if the last run's job is unfinished: skip this run, let it wait, or run both (default: skip)",
+    )
+    runs.add_argument("--jitter", metavar="DURATION", help="run up to this much later, always by the same delay")
+    runs.add_argument("--until", metavar="TIME", help="no runs after this time; never removes the limit")
+    runs.add_argument("--times", metavar="N", help="stop after N runs; 0 removes the limit")
+    job = parser.add_argument_group("the job")
+    job.add_argument("--command", metavar="LINE", help="the shell line to run, in place of -- WORD ...")
+    for field in FIELDS:
+        add_field(job, field)
+    job.add_argument("-e", "--env", action="append", default=[], metavar="K[=V]", help="set an environment variable")
+    job.add_argument("--stdin", action="store_true", help="save standard input and feed it to each job")
+
+
+def schedule_add(args: Namespace) -> int:
+    from ..workers.identity import machine_boot
+
+    name = values.name(args.name, "NAME")
+    wish = _wish(args, time.time(), args.tz)
+    if wish.schedule is None:
+        raise BadInput(
+            f"when? give --cron, --every or --at; for instance, run: queuectl schedule add {name} --every 10m -- ./poll"
+        )
+    assert wish.job is not None
+    if "command" not in wish.job:
+        raise BadInput("no command; put it behind --, as in: queuectl schedule add NAME --every 10m -- ./poll")
+    wish.job["cwd"] = directory(wish.job.get("cwd"))
+    with open_client(args, creates=True) as store:
+        row = store.add_schedule(name, wish, machine_boot())
+        _print_runs(row, "added")
+        if not any(worker.role == "worker" for worker in store.workers()):
+            sys.stdout.flush()
+            tell("no worker runs, so nothing happens yet; run: queuectl worker start")
+    return 0
+
+
+def schedule_edit(args: Namespace) -> int:
+    with open_client(args) as store:
+        row = store.schedule(args.name)
+        wish = _wish(args, time.time(), row.tz if args.tz is None else args.tz)
+        if wish == Wish(job={}):
+            raise BadInput("nothing to change: give at least one option (see 'queuectl schedule edit --help')")
+        if wish.job and "cwd" in wish.job:
+            wish.job["cwd"] = directory(wish.job["cwd"])
+        _print_runs(store.edit_schedule(args.name, wish), "changed")
+    return 0
+
+
+def _names(parser: ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a schedule")
+
+
+schedule_pause_arguments = schedule_resume_arguments = schedule_run_arguments = schedule_remove_arguments = _names
+
+
+def schedule_pause(args: Namespace) -> int:
+    return _each(args, lambda store, name: None if store.pause_schedule(name) else f"{name} was paused already")
+
+
+def schedule_resume(args: Namespace) -> int:
+    return _each(args, lambda store, name: None if store.resume_schedule(name) else f"{name} was not paused")
+
+
+def schedule_run(args: Namespace) -> int:
+    """Prints the jobs' ids."""
+
+    def run(store: Client, name: str) -> None:
+        print(store.run_schedule(name), flush=True)
+
+    return _each(args, run)
+
+
+def schedule_remove(args: Namespace) -> int:
+    return _each(args, lambda store, name: store.remove_schedule(name))
+
+
+def _each(args: Namespace, act: Callable[[Client, str], str | None]) -> int:
+    """Act on each schedule named; returns 1 if one was refused. `act` may return something to tell."""
+    code = 0
+    with open_client(args) as store:
+        for name in args.names:
+            try:
+                remark = act(store, name)
+            except (Refused, BadInput) as refusal:
+                complain(f"queuectl: {refusal}")
+                code = refusal.exit_code
+            else:
+                if remark:
+                    tell(remark)
+    return code
+
+
+# --- options ------------------------------------------------------------------------------------
+
+
+def _wish(args: Namespace, now: float, tz: str | None) -> Wish:
+    """What the options say. Raises BadInput."""
+    tz = None if tz in (None, "local") else tz
+    zone = zones.zone(tz, "--tz")
+    until: float | None = None
+    if args.until is not None:
+        until = 0.0 if args.until == "never" else zones.moment(args.until, "--until", now, zone)
+    return Wish(
+        _schedule(args, now, zone),
+        None if args.tz is None else tz or "",
+        _job(args),
+        args.missed,
+        args.overlap,
+        None if args.jitter is None else values.duration(args.jitter, "--jitter"),
+        until,
+        None if args.times is None else values.whole(args.times, "--times", 0, 2**31 - 1),
+    )
+
+
+def _schedule(args: Namespace, now: float, zone: zones.Zone) -> Schedule | None:
+    if (args.cron, args.every, args.at) == (None, None, None):
+        return None
+    if args.cron is not None:
+        return parse_cron(args.cron, "--cron")
+    return parse_schedule(args, now if args.every is None else int(now), zone)
+
+
+def _job(args: Namespace) -> dict[str, object]:
+    """The fields of the job that the options give, validated."""
+    job: dict[str, object] = {field: getattr(args, field) for field in FIELDS if getattr(args, field) is not None}
+    if args.env:
+        job["env"] = dict(map(variable, args.env))
+    if args.stdin:
+        job["stdin"] = standard_input("--stdin")
+    words = args.rest or []
+    if args.command is not None:
+        if words:
+            raise BadInput("--command: cannot be used together with --")
+        words = [args.command]
+    if words:
+        job["command"] = words[0] if len(words) == 1 else joined(words)
+    elif args.rest is not None:
+        raise BadInput("no command after --")
+    jobspec.new_job({"command": "-", **job}, 0.0, {"command": "--command", **OPTIONS})
+    return job
+
+
+# --- output -------------------------------------------------------------------------------------
+
+
+def _print_runs(row: Row, verb: str) -> None:
+    """Say when a schedule runs next, and around the next change of clocks."""
+    plan = row.plan()
+    schedule, zone, now = plan.schedule, plan.zone, int(time.time())
+    if plans.is_at_boot(schedule):
+        print(f"schedule {row.name} {verb}; it runs when the first worker starts after a boot")
+        return
+    found = [] if row.paused else list(next_times(plan, row.since, SHOWN))
+    if not found:
+        why = "it is paused" if row.paused else "it never runs"
+        print(f"schedule {row.name} {verb}; {why}")
+        return
+    late = f", each {values.span(plan.delay)} later" if plan.delay else ""
+    print(f"schedule {row.name} {verb}; next runs{late}:")
+    for at in found:
+        print("  " + time_line(schedule, at, zone, now))
+    if not isinstance(schedule, Cron):
+        return
+    change = times.around_change(schedule, max(now, row.since), zone)
+    if change is None or plan.left is not None:
+        return
+    last = change.time + 400 * 86400 if plan.until is None else plan.until
+    around = [at for at in (change.before, change.after) if at is not None and row.since < at <= last]
+    if around:
+        print(f"when clocks change, {zone.iso(change.time).replace('T', ' ')}:")
+        for at in around:
+            print("  " + time_line(schedule, at, zone, now))

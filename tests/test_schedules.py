@@ -1,0 +1,543 @@
+"""Schedules: each of their times gets its job exactly once, whatever happens to workers and clocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+
+from queuectl_core.errors import BadInput, Refused
+from queuectl_core.lifecycle import Outcome, judge
+from queuectl_core.schedule import plan, times, zones
+from queuectl_core.schedule.cron import parse_cron
+from queuectl_core.store import Store, schedule_sql, sql
+from queuectl_core.store.firing import Row
+from queuectl_core.store.schedules import Wish, last_runs, schedules
+from tests.doc_runner import DocumentTestCase
+from tests.harness import QueueTestCase, wait_until
+from tests.patched import patched
+
+START = 1_774_656_000.0  # 2026-03-28T00:00:00Z, the day before clocks change in Berlin.
+WEEK = 7 * 86400
+SCHEDULED_AT = """
+    SELECT json_extract(env, '$.QUEUECTL_SCHEDULE'), json_extract(env, '$.QUEUECTL_SCHEDULED_AT') FROM queuectl_jobs
+    WHERE env LIKE '%QUEUECTL_SCHEDULE%' ORDER BY seq
+"""
+
+
+class StoreTestCase(QueueTestCase):
+    """A store and a worker in this process, with a clock that the test sets."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = START
+        self.queue: Store = self.store(clock=lambda: self.now)
+        self.worker = self.register_worker(self.queue)
+
+    def add(self, name: str = "s", **wish: object) -> Row:
+        """Add a schedule that is due every ten minutes, or as `wish` says."""
+        given: dict = {"schedule": times.Every(600, START), "job": {"command": "true"}, **wish}
+        return self.queue.add_schedule(name, Wish(**given), "boot 1")
+
+    def row(self, name: str = "s") -> Row:
+        return self.queue.schedule(name)
+
+    def at(self, now: float, finishes: bool = True) -> list[float]:
+        """Let a worker claim at this time until there is nothing to do; returns the times whose jobs were added."""
+        self.now = now
+        before = len(self.ran())
+        claim = self.queue.claim(self.worker, None)
+        while finishes and claim.job:
+            result = (claim.job, Outcome("exit", 0), judge(claim.job, Outcome("exit", 0), self.now))
+            self.queue.settle(*result)
+            claim = self.queue.claim(self.worker, None)
+        return [at for _, at in self.ran()[before:]]
+
+    def ran(self) -> list[tuple[str, float]]:
+        """The name of the schedule and the time of each of its jobs, in seconds after START."""
+        return [(name, zones.moment(at, "at", 0, zones.UTC) - START) for name, at in self.rows(SCHEDULED_AT)]
+
+
+class FiringTest(StoreTestCase):
+    def test_a_job_knows_its_schedule_and_its_time(self):
+        self.add(tz="Europe/Berlin", job={"command": "true", "env": {"A": "1"}, "queue": "q", "priority": 3})
+        self.assertEqual(self.at(START + 599), [])
+        self.assertEqual(self.at(START + 601), [600])
+        (id,) = self.jobs()
+        job = self.job(id)
+        self.assertEqual((job["queue"], job["priority"], job["command"]), ("q", 3, "true"))
+        self.assertEqual(
+            job["env"],
+            {"A": "1", "QUEUECTL_SCHEDULE": "s", "QUEUECTL_SCHEDULED_AT": "2026-03-28T01:10:00+01:00"},
+        )
+
+    def test_each_time_is_dealt_with_once_however_often_workers_look(self):
+        self.add()
+        found = []
+        for second in range(0, 3700, 7):
+            found += self.at(START + second)
+        self.assertEqual(found, [600, 1200, 1800, 2400, 3000, 3600])
+        self.assertEqual((self.row().runs, self.row().skipped), (6, 0))
+
+    def test_after_a_week_of_downtime_missed_decides(self):
+        for missed in plan.MISSED:
+            self.add(missed, missed=missed)
+        self.assertEqual(len(self.at(START + WEEK + 61)), 1 + 0 + 1000)
+        last = WEEK
+        ran = Counter(name for name, _ in self.ran())
+        self.assertEqual(ran, {"once": 1, "all": 1000})
+        self.assertEqual([at for name, at in self.ran() if name == "once"], [last])
+        self.assertEqual([at for name, at in self.ran() if name == "all"], [last - 600 * n for n in range(999, -1, -1)])
+        for name, runs in (("once", 1), ("skip", 0), ("all", 1000)):
+            row = self.row(name)
+            self.assertEqual((row.runs, row.skipped), (runs, 1008 - runs))
+            self.assertEqual(row.skip_reason, plan.REASON_MISSED)
+            self.assertEqual(row.next_at, START + WEEK + 600)
+        self.assertEqual(Counter(self.at(START + WEEK + 601)), {WEEK + 600.0: 3})
+
+    def test_a_time_that_is_a_moment_late_is_not_missed(self):
+        self.add(missed="skip")
+        self.assertEqual(self.at(START + 600 + plan.LATE), [600])
+        self.assertEqual(self.at(START + 1200 + plan.LATE + 0.1), [])
+        self.assertEqual((self.row().runs, self.row().skipped), (1, 1))
+
+    def test_missed_runs_that_are_made_up_for_run_one_after_another(self):
+        self.add(missed="all", overlap="skip")
+        self.assertEqual(self.at(START + 1801, finishes=False), [600, 1200, 1800])
+        self.assertEqual(self.rows("SELECT waits_for FROM queuectl_jobs ORDER BY seq"), [(0,), (1,), (1,)])
+
+    def test_a_clock_that_is_set_back_and_forth_repeats_no_time(self):
+        self.add()
+        self.assertEqual(self.at(START + 1201), [1200])
+        for back in (1, 60, 3600, 2 * 3600):
+            self.queue.realign()
+            self.assertEqual(self.at(START + 1201 - back), [])
+        self.assertEqual(self.at(START + 1799), [])
+        self.assertEqual(self.at(START + 1800), [1800])
+        self.assertEqual(self.at(START + 90000), [90000])  # Forward: those in between were missed.
+        self.assertEqual(self.row().runs, 3)
+
+    def test_after_a_clock_is_corrected_by_hours_schedules_follow_it(self):
+        self.add()
+        self.at(START + 400 * 86400)
+        self.assertEqual(self.at(START + 601), [])
+        self.queue.realign()
+        self.assertEqual(self.row().next_at, START + 1200)
+        self.assertEqual(self.at(START + 1200), [1200])
+
+    def test_a_fixed_time_is_due_once_when_clocks_change(self):
+        self.add(schedule=parse_cron("30 2 * * *", "x"), tz="Europe/Berlin")
+        found = []
+        for hour in range(80):
+            found += self.at(START + hour * 3600 + 1800.5)
+        zone = zones.zone("Europe/Berlin", "x")
+        self.assertEqual(
+            [zone.iso(START + at) for at in found],
+            ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00",
+             "2026-03-31T02:30:00+02:00"],
+        )  # fmt: skip
+
+    def test_jitter_delays_each_run_by_the_same_time(self):
+        self.add(jitter=300.0)
+        delay = self.row().plan().delay
+        self.assertTrue(0 < delay < 300)
+        self.assertEqual(self.at(START + 600 + delay - 0.01), [])
+        self.assertEqual(self.at(START + 600 + delay), [600])
+        self.assertEqual(self.row().next_at, START + 1200 + delay)
+
+    def test_until_and_times_end_a_schedule(self):
+        self.add("until", until=START + 1200)
+        self.add("times", times=2)
+        for step in range(1, 6):
+            self.at(START + 600 * step)
+        self.assertEqual(Counter(name for name, _ in self.ran()), {"until": 2, "times": 2})
+        self.assertEqual([row.next_at for row in schedules(self.queue)], [None, None])
+        self.assertEqual(self.row("times").times_left, 0)
+
+    def test_a_single_time_is_due_once(self):
+        self.add(schedule=times.At(START + 5))
+        self.assertEqual(self.at(START + 5), [5])
+        self.assertEqual(self.at(START + WEEK), [])
+        self.assertIsNone(self.row().next_at)
+
+    def test_at_reboot_is_due_once_when_the_first_worker_starts_after_a_boot(self):
+        self.add(schedule=parse_cron("@reboot", "x"))
+        self.queue.fire_at_boot("boot 1")
+        self.assertEqual(self.ran(), [])
+        for _ in range(3):
+            self.queue.fire_at_boot("boot 2")
+        self.assertEqual(len(self.ran()), 1)
+        self.queue.pause_schedule("s")
+        self.queue.fire_at_boot("boot 3")
+        self.assertEqual(len(self.ran()), 1)
+
+
+class OverlapTest(StoreTestCase):
+    def test_skip_adds_no_job_while_the_last_one_is_unfinished_and_says_why(self):
+        self.add(overlap="skip")
+        self.at(START + 600, finishes=False)
+        self.assertEqual(self.at(START + 1200, finishes=False), [])
+        (job,) = self.jobs()
+        row = self.row()
+        self.assertEqual((row.runs, row.skipped, row.skip_reason), (1, 1, f"job {job} is still running"))
+        claimed = self.queue.get(job)
+        self.queue.settle(claimed, Outcome("exit", 1), judge(claimed, Outcome("exit", 1), self.now))
+        self.assertEqual(self.at(START + 1800, finishes=False), [])
+        self.assertEqual(self.row().skip_reason, f"job {job} is still to be retried")
+
+    def test_queue_lets_a_job_wait_for_the_last_one_however_that_ends(self):
+        self.add(overlap="queue")
+        self.at(START + 600, finishes=False)
+        self.at(START + 1200, finishes=False)
+        first, second = (self.queue.get(id) for (id,) in self.rows("SELECT id FROM queuectl_jobs ORDER BY seq"))
+        self.assertEqual((first.state, second.waits_for), ("processing", 1))
+        self.queue.cancel(first.id)
+        self.queue.settle(first, Outcome("cancelled"), judge(first, Outcome("cancelled"), self.now))
+        self.assertEqual(self.queue.claim(self.worker, None).job.id, second.id)
+
+    def test_allow_adds_a_job_for_each_time(self):
+        self.add(overlap="allow")
+        for step in (1, 2, 3):
+            self.at(START + 600 * step, finishes=False)
+        self.assertEqual(len(self.ran()), 3)
+        self.assertEqual(self.rows("SELECT sum(waits_for) FROM queuectl_jobs"), [(0,)])
+
+    def test_a_paused_queue_does_not_accumulate_runs(self):
+        self.add()
+        self.queue.pause("default")
+        for step in range(1, 100):
+            self.at(START + 600 * step)
+        self.assertEqual((self.row().runs, self.row().skipped), (1, 98))
+
+    def test_a_unique_key_keeps_jobs_from_being_added(self):
+        self.add(job={"command": "true", "unique_key": "k"}, overlap="allow")
+        self.at(START + 600, finishes=False)
+        self.at(START + 1200, finishes=False)
+        row = self.row()
+        self.assertEqual((row.runs, row.skipped), (1, 1))
+        self.assertIn("has the unique key k", row.skip_reason)
+
+
+class ChangeTest(StoreTestCase):
+    def test_times_that_pass_while_a_schedule_is_paused_are_not_made_up_for(self):
+        self.add(missed="all")
+        self.assertTrue(self.queue.pause_schedule("s"))
+        self.assertFalse(self.queue.pause_schedule("s"))
+        self.assertEqual(self.at(START + WEEK + 1), [])
+        self.assertTrue(self.queue.resume_schedule("s"))
+        self.assertEqual(self.at(START + WEEK + 1), [])
+        self.assertEqual(self.at(START + WEEK + 600), [WEEK + 600])
+
+    def test_run_adds_a_job_now_and_leaves_the_times_alone(self):
+        self.add()
+        self.now = START + 17
+        id = self.queue.run_schedule("s")
+        self.assertEqual(self.ran(), [("s", 17)])
+        with self.assertRaisesRegex(Refused, f"schedule s: job {id} is still waiting"):
+            self.queue.run_schedule("s")
+        self.assertEqual(self.at(START + 600), [])  # Its job is unfinished only until this worker runs it.
+        self.assertEqual(self.at(START + 1200), [1200])
+
+    def test_an_edit_of_the_time_counts_from_now_and_one_of_the_job_does_not(self):
+        self.add()
+        self.now = START + 300
+        self.queue.edit_schedule("s", Wish(job={"command": "false", "queue": "q"}))
+        self.assertEqual(self.row().next_at, START + 600)
+        self.queue.edit_schedule("s", Wish(schedule=times.Every(60, START + 300)))
+        self.assertEqual(self.at(START + 361), [360])
+        self.assertEqual(self.rows("SELECT queue, command FROM queuectl_jobs"), [("q", "false")])
+
+    def test_removing_a_schedule_leaves_its_jobs(self):
+        self.add()
+        self.at(START + 600)
+        self.queue.remove_schedule("s")
+        self.assertEqual(len(self.jobs()), 1)
+        with self.assertRaisesRegex(Refused, "no such schedule: s"):
+            self.queue.remove_schedule("s")
+
+    def test_a_name_that_is_taken_and_a_job_that_could_only_run_once_are_refused(self):
+        self.add()
+        with self.assertRaisesRegex(Refused, "schedule s exists"):
+            self.add()
+        for field in ("id", "after", "replace"):
+            with self.assertRaisesRegex(BadInput, "a schedule's jobs can't have it"):
+                self.add("t", job={"command": "true", field: "x"})
+
+    def test_the_last_run_is_shown_with_its_result(self):
+        self.add()
+        self.at(START + 600, finishes=False)
+        self.assertEqual(last_runs(self.queue)["s"].state, "processing")
+        self.queue.cancel(self.row().last_job)
+        self.assertEqual(last_runs(self.queue)["s"].state, "processing")  # Until its worker obeys.
+
+
+class ForeignRowTest(StoreTestCase):
+    """Rows that other programs store."""
+
+    def insert(self, checks: bool = True, **columns: object) -> None:
+        connection = sqlite3.connect(self.db, timeout=20, isolation_level=None)
+        if not checks:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+        row = {"name": "s", "kind": "every", "expression": "600", "template": '{"command": "true"}', **columns}
+        places = ", ".join("?" * len(row))
+        connection.execute(f"INSERT INTO queuectl_schedules ({', '.join(row)}) VALUES ({places})", list(row.values()))
+        connection.close()
+
+    def test_a_row_that_says_when_and_what_is_complete(self):
+        self.insert(anchor=START, since=START)
+        self.assertEqual(self.at(START + 1), [])
+        self.assertEqual(self.row().next_at, START + 600)
+        self.assertEqual(self.at(START + 601), [600])
+
+    def test_a_malformed_row_is_paused_and_says_why_and_other_jobs_run(self):
+        garbage = (
+            {"expression": "x"}, {"expression": ""}, {"expression": "nan"}, {"expression": "-1"},
+            {"expression": b"\xff"},
+            {"kind": "cron", "expression": "* * *"}, {"kind": "moon"}, {"kind": "at", "expression": "9e99"},
+            {"template": "{"}, {"template": "[]"}, {"template": "{}"}, {"template": '{"command": 5}'},
+            {"template": '{"command": "true", "id": "x"}'}, {"template": "[" * 100000}, {"template": b"\xff"},
+            {"template": '{"command": "true", "priority": 99999999999999999999}'}, {"tz": "Moon/Sea"}, {"tz": b"\xff"},
+            {"tz": "../../etc/passwd"}, {"jitter": "x"}, {"jitter": b"x"}, {"until": "x"}, {"times_left": "x"},
+            {"since": "x"}, {"since": b"x"}, {"anchor": "x"}, {"name": b"\xff\xfe"}, {"runs": "x"}, {"skipped": "y"},
+        )  # fmt: skip
+        for number, columns in enumerate(garbage):
+            row = {"name": f"s{number}", "since": START, "anchor": START, **columns}
+            self.insert(checks=False, **row)
+        self.add("good")
+        self.queue.enqueue([])
+        self.at(START + 601)
+        self.queue.fire_at_boot("boot 2")
+        self.now = START - WEEK
+        self.queue.realign()
+        self.at(START + 1201)
+        self.assertEqual([at for name, at in self.ran() if name == "good"], [600, 1200])
+        rows = self.rows("SELECT seq, paused, fault, next_at FROM queuectl_schedules WHERE name IS NOT 'good'")
+        harmless = {index for index, (_, paused, _, _) in enumerate(rows) if not paused}
+        self.assertEqual({list(garbage[index]).pop() for index in harmless}, {"name", "runs", "skipped"})
+        for _, paused, fault, next_at in rows:
+            if paused:
+                self.assertTrue(fault)
+                self.assertIsNone(next_at)
+        names = [f"s{number}" for number in (0, 9, 14, 18, 20, 21, 22, 24, 25)]
+        for command in (("list",), ("list", "--json"), ("show", "s9", "--json"), *(("show", name) for name in names)):
+            self.run_cli("schedule", *command)
+
+    def test_a_time_that_is_no_number_is_never_due_and_disturbs_no_worker(self):
+        for number, next_at in enumerate(("x", b"x")):
+            self.insert(checks=False, name=f"s{number}", next_at=next_at)
+        self.add("good")
+        self.assertEqual(self.at(START + 600), [600])
+
+
+class CostTest(StoreTestCase):
+    def statements(self) -> list[str]:
+        """What an idle worker executes when it looks."""
+        seen: list[str] = []
+        self.queue._connection.db.set_trace_callback(seen.append)
+        claim = self.queue.claim(self.worker, None, idle=True)
+        self.queue._connection.db.set_trace_callback(None)
+        self.assertIsNone(claim.job)
+        self.next_due = claim.next_due
+        return [text.split(None, 1)[0] for text in seen]
+
+    def test_a_thousand_schedules_that_are_not_due_add_no_statement_and_no_wakeup(self):
+        without = self.statements()
+        with self.queue.batch():
+            for number in range(1000):
+                self.add(f"s{number}", schedule=times.Every(86400 + number, START))
+        self.assertEqual(self.statements(), without)
+        self.assertEqual(self.next_due, START + 86400)  # Idle workers sleep until then, unless something else happens.
+
+    def test_what_is_due_is_found_by_an_index(self):
+        for text in (sql.NEXT_SCHEDULE, sql.WANTED_AND_DUE, sql.NEXT_DUE, schedule_sql.DUE):
+            steps = self.rows("EXPLAIN QUERY PLAN " + text.replace(":now", "1").replace(":id", "1"))
+            details = [step[3] for step in steps if "queuectl_schedules" in step[3]]
+            self.assertTrue(details)
+            for detail in details:
+                self.assertIn("queuectl_schedules_due", detail)
+
+    def test_a_thousand_that_are_due_at_once_all_fire(self):
+        with self.queue.batch():
+            for number in range(1000):
+                self.add(f"s{number}")
+        self.assertEqual(len(self.at(START + 600)), 1000)
+
+
+class WorkersTest(QueueTestCase):
+    """With real workers."""
+
+    def times(self, name: str) -> list[str]:
+        """The times of a schedule whose jobs were added."""
+        return [at for schedule, at in self.rows(SCHEDULED_AT) if schedule == name]
+
+    def test_eight_workers_add_one_job_for_each_time(self):
+        for number in range(4):
+            self.run_cli("schedule", "add", f"s{number}", "--every", "1s", "--overlap", "allow", "--missed", "all",
+                         "--times", "4", "--", "sleep 0.2")  # fmt: skip
+        self.start_workers("-c", "8")
+        wait_until(lambda: all(len(self.times(f"s{number}")) == 4 for number in range(4)), 60)
+        self.wait_until_all_finished()
+        for number in range(4):
+            self.assertEqual(len(set(self.times(f"s{number}"))), 4)
+        self.stop_workers()
+        self.audit()
+
+    def test_a_worker_that_is_killed_while_it_fires_loses_no_time_and_repeats_none(self):
+        points = [
+            (how, method)
+            for method in ("_fire_due", "_fire", "_run", "_add", "_insert", "_take", "_claim", "claim")
+            for how in ("kill_before", "kill_after")
+        ]
+        chosen = random.sample(points, 6)
+        for number, (how, method) in enumerate(chosen):
+            db = self.path(f"q{number}.db")
+            self.run_cli("--db", db, "schedule", "add", "s", "--at", "+2", "--", "true")
+            # A worker's first claim comes before the time: only a claim that finds it due may be the one that dies.
+            patch = (
+                "import time\n"
+                f"real = {method!r}\n"
+                f"due = time.time() + 1.5\n"
+                "_die = die\n"
+                "def die(marker):\n"
+                "    if time.time() > due:\n"
+                "        _die(marker)\n"
+                f"{how}({method!r}, {self.path(f'died{number}')!r})"
+            )
+            words = patched(patch, "--db", db, "worker", "start", "-c", "2")
+            subprocess.run(words, env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        for number, point in enumerate(chosen):
+            with self.subTest(point=point):
+                self.db = self.path(f"q{number}.db")
+                wait_until(lambda: self.rows(SCHEDULED_AT), 30)
+                self.wait_until_all_finished(60)
+                self.assertEqual(len(self.rows(SCHEDULED_AT)), 1)
+                self.assertEqual(self.rows("SELECT runs, skipped, next_at FROM queuectl_schedules"), [(1, 0, None)])
+                self.assertTrue(os.path.exists(self.path(f"died{number}")))
+                self.audit()
+
+    def test_an_idle_worker_fires_at_the_second_without_polling(self):
+        patch = (
+            "import queuectl_core.workers.worker as worker\n"
+            "worker.POLL = worker.HEALTH_CHECK = 600.0  # So that only the schedule's own time can be what wakes it.\n"
+        )
+        self.create_queue()
+        subprocess.run(patched(patch, "worker", "start"), env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_workers WHERE idle = 1"))
+        self.run_cli("schedule", "add", "s", "--every", "1s", "--times", "3", "--", "true")
+        wait_until(lambda: len(self.times("s")) == 3)
+        late = [at % 1 for (at,) in self.rows("SELECT created_at FROM queuectl_jobs")]
+        self.assertLess(min(late), 0.05)
+        self.assertLess(sorted(late)[1], 0.3)
+
+    def test_drain_does_not_wait_for_schedules(self):
+        self.run_cli("schedule", "add", "s", "--every", "1h", "--", "true")
+        self.enqueue("true")
+        self.run_cli("worker", "start", "--foreground", "--drain")
+        self.assertEqual(self.states(), {"completed": 1})
+
+    def test_a_worker_whose_job_runs_for_long_fires_for_other_queues(self):
+        self.enqueue("sleep 60")
+        self.start_workers("-c", "1")
+        wait_until(lambda: self.states() == {"processing": 1})
+        self.run_cli("schedule", "add", "s", "--at", "+0.1", "-q", "other", "--", "true")
+        wait_until(lambda: self.times("s"))
+
+    def test_at_reboot_runs_when_the_first_worker_starts_after_a_boot(self):
+        self.run_cli("schedule", "add", "s", "--cron", "@reboot", "--", "true")
+        self.start_workers("-c", "2")
+        self.assertEqual(self.times("s"), [])
+        self.stop_workers()
+        self.rows("UPDATE queuectl_schedules SET boot = 'an earlier one'")
+        self.start_workers("-c", "2")
+        wait_until(lambda: self.times("s"))
+        self.stop_workers()
+        self.start_workers("-c", "2")
+        self.stop_workers()
+        self.assertEqual(len(self.times("s")), 1)
+
+    def test_a_schedule_in_a_time_zone_follows_its_clocks(self):
+        shown = self.run_cli("schedule", "add", "s", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "--", "true")
+        self.assertEqual(len([line for line in shown.lines if " 02:30:00+" in line]) >= 5, True)
+        self.assertIn("when clocks change", shown.stdout)
+
+
+class CommandsTest(QueueTestCase):
+    def test_list_and_show_tell_the_last_result_and_what_was_skipped_and_why(self):
+        self.run_cli("schedule", "add", "bad", "--every", "1h", "--max-retries", "0", "-e", "A=1", "--", "exit 7")
+        id = self.run_cli("schedule", "run", "bad").lines[0]
+        refused = self.run_cli("schedule", "run", "bad", code=1)
+        self.assertIn(f"job {id} is still waiting", refused.stderr)
+        self.run_cli("worker", "start", "--foreground", "--drain", code=None)
+        listed = self.run_cli("schedule", "list").stdout
+        self.assertIn("dead: exit 7", listed)
+        (shown,) = self.run_cli("schedule", "list", "--json").json
+        self.assertEqual((shown["last_job"], shown["last_state"], shown["last_exit_code"]), (id, "dead", 7))
+        self.assertEqual(shown["job"]["env"], {"A": "1"})
+        self.assertEqual(self.run_cli("schedule", "show", "bad", "--json").json, shown)
+        self.assertIn("dead: exit 7", self.run_cli("schedule", "show", "bad").stdout)
+
+    def test_standard_input_and_bytes_that_are_not_utf_8_reach_the_job(self):
+        self.run_cli("schedule", "add", "s", "--every", "1h", "--stdin", "--",
+                     "cat", b"caf\xe9", "-", input=b"\xff\x00text")  # fmt: skip
+        self.write("caf\udce9".encode("utf-8", "surrogateescape").decode("latin-1"), "x")
+        self.run_cli("schedule", "run", "s")
+        (data,) = self.rows("SELECT data FROM queuectl_inputs")
+        self.assertEqual(data, (b"\xff\x00text",))
+        (command,) = self.rows("SELECT CAST(command AS BLOB) FROM queuectl_jobs")
+        self.assertEqual(command, (b"cat 'caf\xe9' -",))
+
+    def test_wrong_lines_say_what_to_write(self):
+        self.run_cli("schedule", "add", "s", "--every", "1h", "--", "true")
+        for words, message in (
+            (("add", "t", "--", "true"), "give --cron, --every or --at"),
+            (("add", "t", "--every", "1h"), "no command; put it behind --"),
+            (("add", "t", "--every", "0.5", "--", "true"), "shorter than a second"),
+            (("add", "t", "--cron", "0 0 31 2 *", "--", "true"), "never happens"),
+            (("add", "t", "--every", "1h", "--tz", "Europe/Berlim", "--", "true"), "did you mean Europe/Berlin"),
+            (("add", "t", "--every", "1h", "--timeout", "x", "--", "true"), "--timeout"),
+            (("add", "t", "--every", "1h", "--command", "x", "--", "true"), "--command: cannot be used together"),
+            (("edit", "s"), "nothing to change"),
+            (("edit", "t", "--every", "1h"), "no such schedule: t"),
+            (("next", "s", "--every", "1h"), "give either the name of a schedule"),
+            (("pause", "t"), "no such schedule: t"),
+            (("add", "t", "--at", "2020-01-01", "--", "true"), "would never run"),
+            (("edit", "s", "--until", "2020-01-01"), "would never run"),
+        ):
+            with self.subTest(words=words):
+                result = self.run_cli("schedule", *words, code=None)
+                self.assertIn(result.code, (1, 2))
+                self.assertIn(message, result.stderr)
+
+    def test_edit_pause_resume_next_and_remove(self):
+        self.run_cli("schedule", "add", "s", "--every", "1h", "--until", "+3d", "--times", "5", "--", "true")
+        self.run_cli("schedule", "edit", "s", "--cron", "0 0 1 1 *", "--tz", "UTC", "--until", "never", "--times", "0",
+                     "--overlap", "queue", "-q", "q", "--", "echo", "a b")  # fmt: skip
+        shown = self.run_cli("schedule", "show", "s", "--json").json
+        self.assertEqual((shown["cron"], shown["tz"], shown["until"], shown["times_left"], shown["overlap"]),
+                         ("0 0 1 1 *", "UTC", None, None, "queue"))  # fmt: skip
+        self.assertEqual((shown["job"]["queue"], shown["job"]["command"]), ("q", "echo 'a b'"))
+        (first,) = self.run_cli("schedule", "next", "s", "-n", "1", "--json").json
+        self.assertRegex(first, r"^\d{4}-01-01T00:00:00\+00:00$")
+        self.run_cli("schedule", "pause", "s")
+        self.assertIn("paused", self.run_cli("schedule", "list").stdout)
+        self.assertIn("paused already", self.run_cli("schedule", "pause", "s").stderr)
+        self.run_cli("schedule", "resume", "s")
+        self.run_cli("schedule", "edit", "s", "--tz", "local")
+        self.assertIsNone(self.run_cli("schedule", "show", "s", "--json").json["tz"])
+        self.run_cli("schedule", "remove", "s")
+        self.assertEqual(self.run_cli("schedule", "list", "--json").json, [])
+
+    def test_the_template_is_json_in_one_column(self):
+        self.run_cli("schedule", "add", "s", "--every", "1h", "-q", "q", "--", "true")
+        ((text,),) = self.rows("SELECT template FROM queuectl_schedules")
+        self.assertEqual(json.loads(text), {"command": "true", "cwd": self.folder, "queue": "q"})
+        self.assertGreater(self.rows("SELECT next_at FROM queuectl_schedules")[0][0], time.time())
+
+
+class DocumentTest(DocumentTestCase):
+    def test_the_examples_of_the_document_work(self):
+        self.run_document("docs/schedules.md")
