@@ -193,6 +193,7 @@ SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
     "slot": _only_null,
     "deferrals": _is_zero,
     "reason": lambda value, now: True,
+    "before": lambda value, now: not value,
 }
 
 

@@ -17,7 +17,8 @@ class NewJob(NamedTuple):
     The fields before `after` are columns, in this order (see sql.ENQUEUE): first those that every job has, then, from
     `env` on, those that most jobs leave empty. A `held` job waits until it is released. `after` lists the ids of jobs
     that must complete first, `after_notok` those that must die or be cancelled, and `after_any` those that must finish
-    either way. `replace` updates the waiting job with the same unique key, and `stdin` is the job's standard input.
+    either way. `labels` are words that users find it by, `replace` updates the waiting job with the same unique key,
+    and `stdin` is the job's standard input.
     """
 
     id: str | None
@@ -42,6 +43,7 @@ class NewJob(NamedTuple):
     after: tuple[str, ...] | None
     after_notok: tuple[str, ...] | None
     after_any: tuple[str, ...] | None
+    labels: tuple[str, ...] | None
     replace: bool | None
     stdin: bytes | None
 
@@ -138,6 +140,7 @@ FIELDS: dict[str, Callable[[object, str], object]] = {
     "after": values.names,
     "after_notok": values.names,
     "after_any": values.names,
+    "labels": values.names,
     "stdin": values.input_bytes,
     "replace": lambda value, place: bool(value),
 }

@@ -24,7 +24,7 @@ from .typed import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, BinaryIO, Dict, List, Tuple
 
     from .records import Chunk
@@ -49,6 +49,7 @@ class Record(NamedTuple):
     needs: list[tuple[str, str]]
     attempts: History
     input: bytes | None
+    labels: Sequence[str]
 
 
 # --- export --------------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
             attempts = store.attempts(job)
             if fields["env"] is None:
                 fields["env"] = presentable(job).env  # What another program stored, or None.
-            fields.update(after_json(store.needs(job)))
+            fields.update(after_json(store.needs(job)), labels=store.labels_of(job))
             fields["history"] = [
                 dict(entry, output=_output(store, job, attempt.attempt))
                 for attempt, entry in zip(attempts, attempts_json(attempts))
@@ -158,7 +159,7 @@ def read_record(line: bytes, config: Config, now: float) -> Record:
         )
     attempts = [_attempt(entry, now) for entry in fields.pop("history", None) or []]
     needs = [(id, condition) for field, condition in CONDITIONS.items() for id in fields.pop(field, None) or ()]
-    data = fields.pop("input", None)
+    data, labels = fields.pop("input", None), fields.pop("labels", None) or ()
     job = Job(**{**dict.fromkeys(Job._fields), **_DEFAULTS, **fields})
     defaults = settings.resolve(config, job.queue)
     missing: dict[str, Any] = {
@@ -174,7 +175,7 @@ def read_record(line: bytes, config: Config, now: float) -> Record:
         job, attempts = _released(job, attempts, now)
     if any(attempt.finished_at is None for attempt, _ in attempts):
         raise BadInput(f"history: an attempt has no finished_at, but the job is {state}")
-    return Record(job, needs, attempts, data)
+    return Record(job, needs, attempts, data, labels)
 
 
 _DEFAULTS = {"queue": "default", "priority": 0, "attempts": 0, "deferrals": 0, "held": False}
@@ -321,6 +322,7 @@ FIELDS: Table = {
     "exit_code": _of(values.whole, 0, 255),
     "error": _of(_text),
     **{name: _of(_names) for name in CONDITIONS},
+    "labels": _of(_names),
     "held": _of(_bool),
     "history": _of(_list),
     "input": _of(values.input_bytes),

@@ -21,20 +21,33 @@ HOLD = 0.05  # Seconds that a batch holds the write lock.
 BREATH = 0.02  # Seconds between batches, in which workers get it.
 
 
-def selected_ids(args: Namespace, what: str, ids_of: Callable[[str | None], Sequence[str]]) -> Sequence[str]:
-    """The ids in `args`, or `ids_of(queue)` with --all or --queue. Raises BadInput unless exactly one was given.
+def selected_ids(
+    args: Namespace, what: str, ids_of: Callable[[str | None, str | None], Sequence[str]]
+) -> Sequence[str]:
+    """The ids in `args`, or `ids_of(queue, label)` with --all, --queue or --label. Raises BadInput unless one is given.
 
     `what` names the jobs in messages, such as "dead jobs".
     """
-    if bool(args.ids) == (args.all or args.queue is not None):
-        raise BadInput(f"give either the ids of {what}, or --all, or --queue")
+    if bool(args.ids) == (args.all or args.queue is not None or args.label is not None):
+        raise BadInput(f"give either the ids of {what}, or --all, --queue or --label")
     if args.ids:
         ids: Sequence[str] = args.ids
         return ids
-    selected = ids_of(None if args.queue is None else values.name(args.queue, "--queue"))
+    queue = None if args.queue is None else values.name(args.queue, "--queue")
+    selected = ids_of(queue, given_label(args))
     if not selected:
         tell(f"no {what}")
     return selected
+
+
+def label_argument(parser: ArgumentParser, what: str) -> None:
+    """Add --label, which selects `what`, such as "dead jobs"."""
+    parser.add_argument("--label", metavar="LABEL", help=f"{what} with this label")
+
+
+def given_label(args: Namespace) -> str | None:
+    """The label that --label names; None without."""
+    return None if args.label is None else values.name(args.label, "--label")
 
 
 def ids_argument(parser: ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import values
 from ..errors import BadInput, Refused
-from .bulk import Acknowledgements, each, ids_argument, selected_ids
+from .bulk import Acknowledgements, each, ids_argument, label_argument, selected_ids
 from .jobs import list_jobs, search_arguments
 from .prune import shrink, space
 from .queue_file import open_client
@@ -30,6 +30,7 @@ def dlq_retry_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="a dead job")
     parser.add_argument("--all", action="store_true", help="all dead jobs")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="all dead jobs in this queue")
+    label_argument(parser, "all dead jobs")
     parser.add_argument("--like", metavar="GROUP", help="all dead jobs of a group of 'queuectl failures'")
     ids_argument(parser)
 
@@ -45,8 +46,8 @@ def _selected(args: Namespace, store: Client) -> Sequence[str]:
     """The ids of the dead jobs that the arguments name."""
     if args.like is None:
         return selected_ids(args, "dead jobs", store.dead_ids)
-    if args.ids or args.all or args.queue is not None:
-        raise BadInput("give ids, --all, --queue or --like, not several")
+    if args.ids or args.all or args.queue is not None or args.label is not None:
+        raise BadInput("give ids, --all, --queue, --label or --like, not several")
     from ..views.failures import dead_like  # Deferred: it compiles regular expressions.
 
     ids = list(dead_like(store, args.like))

@@ -50,7 +50,7 @@ FIELDS = {
     "retry_only_on": ("--retry-only-on", "CODES", "retry only after these exit codes"),
 }
 # The option that messages name for each field.
-OPTIONS = {field: names.split()[-1] for field, (names, _, _) in FIELDS.items()}
+OPTIONS = {**{field: names.split()[-1] for field, (names, _, _) in FIELDS.items()}, "labels": "--label"}
 
 
 def enqueue_arguments(parser: ArgumentParser) -> None:
@@ -74,6 +74,14 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         metavar="K[=V]",
         help="set an environment variable for the job; without =V, copy it from here. It is stored in"
         " the queue file; for secrets, use worker start --env-file",
+    )
+    job.add_argument(
+        "--label",
+        dest="labels",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="a word to find the job by; may be repeated",
     )
     job.add_argument(
         "--stdin",
@@ -115,7 +123,7 @@ def add_field(parser: Arguments, field: str) -> None:
 
 def enqueue(args: Namespace) -> int:
     fields: dict[str, object] = {
-        name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None
+        name: getattr(args, name) for name in OPTIONS if getattr(args, name) not in (None, [])
     }
     fields["cwd"] = directory(fields.get("cwd"))
     if args.replace:

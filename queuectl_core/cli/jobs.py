@@ -53,6 +53,7 @@ def search_arguments(parser: ArgumentParser) -> None:
     add("--grep", metavar="TEXT", help="only jobs with this text in the command, id or error, in any case")
     add("--exit", metavar="CODES", help="only jobs whose last attempt exited with one of these, such as 2,64-78")
     add("--attempted", action="store_true", help="only jobs that have failed at least once")
+    add("--label", action="append", default=[], metavar="LABEL", help="only jobs with this label; all of several")
     add("--sort", metavar="FIELD", help=f"sort by this, smallest first: {', '.join(SORTS)}")
     add("--reverse", action="store_true", help="reverse the order")
     add("--columns", metavar="NAMES", help=f"show these columns, such as id,took,command: {', '.join(COLUMNS)}")
@@ -77,7 +78,8 @@ def list_jobs(args: Namespace) -> int:
             from ..jobjson import job_json
 
             jobs, _ = find(store, search, limit)
-            print_json_array(job_json(job, reason) for job, reason in jobs)
+            labels = store.labels_of if store.has_labels() else lambda job: []
+            print_json_array({**job_json(job, reason), "labels": labels(job)} for job, reason in jobs)
             return 0
         is_all = args.limit is not None and limit is None
         shown, searched = running_first(store, search, None if limit is None else limit + 1, not is_all)
@@ -114,6 +116,7 @@ def _search(args: Namespace) -> Search:
         text=args.grep or None,
         codes=None if args.exit is None else values.exit_codes(args.exit, "--exit"),
         attempted=args.attempted,
+        labels=tuple(dict.fromkeys(values.name(label, "--label") for label in args.label)),
         sort=args.sort,
         reverse=args.reverse,
     )
@@ -162,16 +165,19 @@ def show(args: Namespace) -> int:
     with open_reader(args) as store, store.snapshot():
         job = store.get(args.id)
         reason, needs, attempts = store.reason(job), store.needs(job), store.attempts(job)
-        waiters = store.waiters(job)
+        waiters, labels = store.waiters(job), store.labels_of(job)
         reader = OutputReader(store, job, job.last_attempt, (1, 2))
         output = b"" if args.json else last_lines(reader.read(), LAST_LINES)
     if args.json:
         from ..jobjson import after_json, attempts_json, job_json
 
         after = after_json(needs)
-        print_json({**job_json(job, reason), **after, "before": waiters, "history": attempts_json(attempts)})
+        found = {**job_json(job, reason), "labels": labels, **after, "before": waiters}
+        print_json({**found, "history": attempts_json(attempts)})
         return 0
     job_sheet(job, reason, needs, attempts[-1] if attempts else None, time.time(), waiters)
+    if labels:
+        print(f"{'labels':<13} {values.escape(', '.join(labels))}")
     if attempts:
         print()
         attempts_table(attempts)

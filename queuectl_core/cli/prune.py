@@ -7,7 +7,7 @@ import time
 from .. import values
 from ..errors import BadInput
 from ..lifecycle import FINISHED
-from .bulk import BREATH, HOLD, Acknowledgements, ids_argument
+from .bulk import BREATH, HOLD, Acknowledgements, given_label, ids_argument, label_argument
 from .progress import Progress
 from .queue_file import open_client
 from .terminal import size, tell
@@ -36,6 +36,7 @@ def prune_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--keep", metavar="N", help="keep the N most recently finished jobs in each state")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
+    label_argument(parser, "only jobs")
     ids_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; print the ids that would be deleted")
     parser.add_argument(
@@ -60,20 +61,23 @@ def _state(word: str) -> str:
 def prune(args: Namespace) -> int:
     if args.compact and args.dry_run:
         raise BadInput("--compact: cannot be used together with --dry-run")
-    deletes = not args.compact or bool(args.older_than or args.state or args.keep is not None or args.queue)
+    chosen = args.older_than, args.state, args.keep, args.queue, args.label
+    deletes = not args.compact or any(chosen)
     age = 0.0 if args.older_than is None else values.duration(args.older_than, "--older-than")
     keep = 0 if args.keep is None else values.whole(args.keep, "--keep", 0)
     queue = None if args.queue is None else values.name(args.queue, "--queue")
+    label = given_label(args)
     states = dict.fromkeys(map(_state, args.state or ["completed"]))
     before = time.time() - age
     done = Acknowledgements("would delete" if args.dry_run else "deleted", True, args.shows_ids or args.dry_run)
     with open_client(args) as store, done:
         taken = space(store)
         if deletes:
-            numbers = {state: max(0, len(store.prune(state, before, queue, dry_run=True)) - keep) for state in states}
+            found = {state: len(store.prune(state, before, queue, dry_run=True, label=label)) for state in states}
+            numbers = {state: max(0, number - keep) for state, number in found.items()}
             with done.progress() as progress:
                 for state, number in numbers.items():
-                    for ids in _batches(store, (state, before, queue), number, args.dry_run):
+                    for ids in _batches(store, (state, before, queue, label), number, args.dry_run):
                         for id in ids:
                             done.add(id)
                         progress.count(done.count, sum(numbers.values()), "jobs deleted")
@@ -86,10 +90,16 @@ def prune(args: Namespace) -> int:
     return 0
 
 
-def _batches(store: Client, which: tuple[str, float, str | None], number: int, is_dry: bool) -> Iterator[list[str]]:
-    """Delete so many jobs of a state that finished before a time, in a queue; yields the ids in each transaction."""
+def _batches(
+    store: Client, which: tuple[str, float, str | None, str | None], number: int, is_dry: bool
+) -> Iterator[list[str]]:
+    """Delete so many jobs of a state that finished before a time, in a queue, with a label.
+
+    Yields the ids in each transaction.
+    """
+    state, before, queue, label = which
     while number > 0:
-        ids = store.prune(*which, number if is_dry else min(number, BATCH), is_dry)
+        ids = store.prune(state, before, queue, number if is_dry else min(number, BATCH), is_dry, label)
         if not ids:
             return
         yield ids

@@ -11,6 +11,7 @@ from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
 from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
+from .bulk import given_label, label_argument
 from .obstacle import NO_WORKER, obstacle
 from .progress import Progress, seconds
 from .queue_file import open_reader, own_job
@@ -33,6 +34,7 @@ def wait_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="all jobs that are unfinished now (default)")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="all jobs in this queue that are unfinished now")
+    label_argument(parser, "all jobs that are unfinished now,")
     parser.add_argument("--timeout", metavar="DURATION", help="give up after this long, with exit code 124")
     parser.add_argument(
         "--json", action="store_true", help="print each job as a line of JSON when it finishes"
@@ -42,8 +44,8 @@ def wait_arguments(parser: ArgumentParser) -> None:
 def wait(args: Namespace) -> int:
     timeout = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     queue = None if args.queue is None else values.name(args.queue, "--queue")
-    if args.ids and (args.all or queue):
-        raise BadInput("give ids, or --all or --queue, not both")
+    if args.ids and (args.all or queue or args.label):
+        raise BadInput("give ids, or --all, --queue or --label, not both")
     deadline = None if timeout is None else time.monotonic() + timeout
     stream = _IdStream(0) if "-" in args.ids else None
     given = [id for id in args.ids if id != "-"]
@@ -52,7 +54,7 @@ def wait(args: Namespace) -> int:
         raise WaitTimedOut(_timeout_message(0, 0))
     with open_reader(args, may_be_unused=not given) as store:
         waiting = _Waiting(store, args.json)
-        waiting.add(given if args.ids else waiting.others(store.unfinished_ids(queue)))
+        waiting.add(given if args.ids else waiting.others(store.unfinished_ids(queue, given_label(args))))
         with waiting.progress:
             try:
                 code = waiting.wait(stream, deadline)

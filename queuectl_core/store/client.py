@@ -115,14 +115,20 @@ class Client(Schedules):
         return job.id
 
     def prune(
-        self, state: str, before: float, queue: str | None = None, limit: int = -1, dry_run: bool = False
+        self,
+        state: str,
+        before: float,
+        queue: str | None = None,
+        limit: int = -1,
+        dry_run: bool = False,
+        label: str | None = None,
     ) -> list[str]:
         """Delete jobs that finished in `state` before `before` (epoch seconds), oldest first; returns their ids.
 
         Deletes at most `limit` jobs (-1: all), none that others wait for, and no more than fit into PRUNE_HOLD: call
         it again until it returns none.
         """
-        criteria = {"state": state, "before": before, "queue": queue, "limit": limit}
+        criteria = {"state": state, "before": before, "queue": queue, "limit": limit, "label": label}
         if dry_run:
             return [id for id, _ in self._rows(upkeep.PRUNABLE, criteria)]
         pruned = []

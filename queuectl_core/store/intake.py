@@ -124,6 +124,7 @@ class Intake(Roster):
             raise JobRefused(str(refusal), index) from None
         if job.stdin is not None:
             self._set_input(seq, job.stdin)
+        self._add_labels(seq, job.labels or ())
         return id
 
     def _holder_of(self, key: str) -> tuple[str, str] | None:
@@ -193,6 +194,10 @@ class Intake(Roster):
                 ready[queue] = ready.get(queue, 0) + count
         return ready
 
+    def _add_labels(self, seq: int, labels: Sequence[str]) -> None:
+        for label in labels:
+            self._execute(sql.ADD_LABEL, {"label": label, "job": seq})
+
     def _set_input(self, seq: int, data: bytes | None) -> None:
         self._execute(sql.DROP_INPUT, {"job": seq})
         if data is not None:
@@ -226,6 +231,7 @@ class Intake(Roster):
         needs: Sequence[tuple[str, str]],
         attempts: Sequence[tuple[Attempt, Sequence[Chunk]]],
         data: bytes | None,
+        labels: Sequence[str] = (),
     ) -> bool:
         """Add a job as it was in another file. If its id exists here, does nothing and returns False.
 
@@ -256,6 +262,7 @@ class Intake(Roster):
         self._add_dependencies(seq, needs)
         if data is not None:
             self._set_input(seq, data)
+        self._add_labels(seq, labels)
         for attempt, output in attempts:
             self._execute(sql.IMPORT_ATTEMPT, {"job": seq, **attempt._asdict()})
             for chunk in output:

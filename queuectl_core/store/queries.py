@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING, Job
-from .sql import DAY, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
+from .sql import DAY, HAS_LABEL, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
 
 # Why a waiting job isn't running. It names three of the jobs that it waits for, and looks at a hundred: it may wait
 # for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
@@ -55,6 +55,7 @@ LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
     UNION ALL SELECT seq FROM queuectl_jobs WHERE ready = 0
     UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0 OR held = 1)"""
 LIST_QUEUES = "job.queue IN (%s)"
+LIST_LABEL = "job.seq IN (SELECT job FROM queuectl_labels WHERE label = :%s)"
 LIST_NOT_RUNNING = "job.state <> 'processing'"
 LIST_FROM = "job.seq >= :floor"
 LIST_FINISHED_FROM = "job.finished_at >= :floor"
@@ -100,8 +101,8 @@ LIST_SEQ = "job.seq = :seq"
 LIST_BY_SEQ = "ORDER BY job.seq DESC"
 LIST_BY_END = "ORDER BY job.finished_at DESC, job.seq DESC"
 UNFINISHED_IDS = """
-    SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) ORDER BY seq
-""" % listed(UNFINISHED)
+    SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
+""" % (listed(UNFINISHED), HAS_LABEL)
 # Jobs that finished since a moment, in that order.
 FINISHED_SINCE = """
     SELECT %s FROM queuectl_jobs
@@ -202,8 +203,10 @@ STUCK = """
     ORDER BY job.seq
 """
 DEAD = """
-    SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' ORDER BY finished_at, seq
-"""
+    SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' AND %s ORDER BY finished_at, seq
+""" % HAS_LABEL
+LABELS = "SELECT CAST(label AS TEXT) FROM queuectl_labels WHERE job = :job ORDER BY label"
+ANY_LABEL = "SELECT 1 FROM queuectl_labels LIMIT 1"
 
 # --- for views ------------------------------------------------------------------------------------
 

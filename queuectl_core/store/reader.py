@@ -115,13 +115,21 @@ class Reader(Database):
         """All jobs, in the order they were enqueued."""
         return map(job_from, self._connection.each(queries.OLDEST_FIRST))
 
-    def unfinished_ids(self, queue: str | None = None) -> Sequence[str]:
-        """The ids of all unfinished jobs, oldest first."""
-        return [row[0] for row in self._rows(queries.UNFINISHED_IDS, {"queue": queue})]
+    def unfinished_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
+        """The ids of all unfinished jobs, or those of a queue or with a label, oldest first."""
+        return [row[0] for row in self._rows(queries.UNFINISHED_IDS, {"queue": queue, "label": label})]
 
-    def dead_ids(self, queue: str | None = None) -> Sequence[str]:
-        """The ids of the jobs in the DLQ, oldest first."""
-        return [id for id, job_queue in self._rows(queries.DEAD) if queue in (None, job_queue)]
+    def dead_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
+        """The ids of the jobs in the DLQ, or those of a queue or with a label, oldest first."""
+        return [id for id, job_queue in self._rows(queries.DEAD, {"label": label}) if queue in (None, job_queue)]
+
+    def labels_of(self, job: Job) -> list[str]:
+        """The labels of a job."""
+        return [row[0] for row in self._rows(queries.LABELS, {"job": job.seq})]
+
+    def has_labels(self) -> bool:
+        """Whether any job has a label."""
+        return self._one(queries.ANY_LABEL) is not None
 
     def finished_since(self, moment: float) -> Sequence[Job]:
         """The jobs that finished at `moment` (epoch seconds) or later, in that order."""

@@ -148,6 +148,8 @@ SCHEMA = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX queuectl_dependents ON queuectl_dependencies (needs, job)",
+    "CREATE TABLE queuectl_labels (label TEXT NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (label, job)) WITHOUT ROWID",
+    "CREATE INDEX queuectl_labels_of_job ON queuectl_labels (job)",
     # Finished jobs that were deleted last: a job may be enqueued to run after one of them.
     """
     CREATE TABLE queuectl_pruned (
@@ -341,6 +343,7 @@ SCHEMA = (
         DELETE FROM queuectl_attempts WHERE job = OLD.seq;
         DELETE FROM queuectl_output WHERE job = OLD.seq;
         DELETE FROM queuectl_inputs WHERE job = OLD.seq;
+        DELETE FROM queuectl_labels WHERE job = OLD.seq;
         DELETE FROM queuectl_dependencies WHERE job = OLD.seq OR needs = OLD.seq;
         INSERT OR REPLACE INTO queuectl_pruned (id, state) SELECT OLD.id, OLD.state WHERE OLD.state IN %s;
     END

@@ -33,7 +33,8 @@ class Search(NamedTuple):
     was enqueued. `text` is in the command, id or error, whatever the case. `codes` is a set of exit codes such as
     "2,64-78". `attempted`: at least one attempt failed. `sort` is one of SORTS, ascending; by default, jobs in a
     single finished state are ordered by when they finished, others by when they were enqueued, latest first.
-    `reverse` reverses either order. `but_running` leaves out running jobs. `beyond` is (finished_at, seq) of the last
+    `reverse` reverses either order. `but_running` leaves out running jobs. It has all of
+    `labels`. `beyond` is (finished_at, seq) of the last
     job of a page, to get the next one; not together with `sort` or `reverse`.
     """
 
@@ -47,12 +48,14 @@ class Search(NamedTuple):
     sort: str | None = None
     reverse: bool = False
     but_running: bool = False
+    labels: tuple[str, ...] = ()
     beyond: tuple[float | None, int] | None = None
 
 
 def is_filtered(search: Search) -> bool:
     """Whether a search asks for more than states and queues, so that the number of matches isn't known."""
-    return (search.since, search.until, search.text, search.codes, search.attempted) != (None, None, None, None, False)
+    asked = search.since, search.until, search.text, search.codes, search.attempted, search.labels
+    return asked != (None, None, None, None, False, ())
 
 
 def matching(store: Reader, search: Search) -> int:
@@ -80,7 +83,7 @@ def find(
         elif search.states == ("pending",) and _number(store, WAITING) <= FEW:
             conditions.append(queries.LIST_WAITING)
     is_narrow = bool(search.states or search.queues or search.sort or is_filtered(search))
-    if is_bounded and (limit is None or is_narrow) and queries.LIST_WAITING not in conditions:
+    if is_bounded and not search.labels and (limit is None or is_narrow) and queries.LIST_WAITING not in conditions:
         if by_end and (limit is None or search.queues or search.sort or is_filtered(search)):
             floor = _lowest_end(store, search)
             conditions += [] if floor is None else [queries.LIST_FINISHED_FROM]
@@ -152,6 +155,9 @@ def _conditions(store: Reader, search: Search) -> tuple[list[str], dict[str, obj
         if words:
             parameters.update((f"{name}{number}", word) for number, word in enumerate(words))
             conditions.append(condition % ", ".join(f":{name}{number}" for number in range(len(words))))
+    for number, label in enumerate(search.labels):
+        parameters[f"label{number}"] = label
+        conditions.append(queries.LIST_LABEL % f"label{number}")
     if search.but_running:
         conditions.append(queries.LIST_NOT_RUNNING)
     if search.beyond is not None:

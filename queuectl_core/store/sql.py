@@ -55,6 +55,9 @@ def is_met(condition: str, state: str) -> str:
     )
 
 
+# Whether a job has the label `:label`; true if that is NULL.
+HAS_LABEL = "(:label IS NULL OR seq IN (SELECT job FROM queuectl_labels WHERE label = :label))"
+
 # UTC epoch seconds with a fraction. (unixepoch('subsec') needs SQLite 3.42.)
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
@@ -125,6 +128,7 @@ def _literal(value: object) -> str:
 HOLDER_OF_KEY = """
     SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND %s
 """ % is_any(UNFINISHED)
+ADD_LABEL = "INSERT OR IGNORE INTO queuectl_labels (label, job) VALUES (:label, :job)"
 DROP_INPUT = "DELETE FROM queuectl_inputs WHERE job = :job"
 ADD_INPUT = "INSERT INTO queuectl_inputs (job, data) VALUES (:job, :data)"
 SET_INPUT_SIZE = "UPDATE queuectl_jobs SET stdin = :bytes WHERE seq = :job"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, WAITING, Job
-from .sql import ADD_UP, NOW, WORKER_COLUMNS, is_any, is_met, listed
+from .sql import ADD_UP, HAS_LABEL, NOW, WORKER_COLUMNS, is_any, is_met, listed
 
 # --- the record ---------------------------------------------------------------------------------
 
@@ -31,10 +31,10 @@ IS_WAITED_FOR = "SELECT 1 FROM queuectl_jobs AS job WHERE seq = :job AND %s" % _
 PRUNABLE = """
     SELECT id, seq FROM queuectl_jobs AS job
     WHERE state = :state AND state <> 'pending' AND finished_at < :before
-      AND (:queue IS NULL OR queue = :queue)
+      AND (:queue IS NULL OR queue = :queue) AND %s
       AND NOT %s
     ORDER BY finished_at LIMIT :limit
-""" % _WAITED_FOR
+""" % (HAS_LABEL, _WAITED_FOR)
 # The newest deleted jobs are remembered.
 FORGET_PRUNED = "DELETE FROM queuectl_pruned WHERE number <= (SELECT max(number) FROM queuectl_pruned) - 100000"
 DELETE = """
@@ -81,7 +81,7 @@ REPAIRS = {
             "SELECT count(*) FROM queuectl_%s WHERE %s" % (table, _IS_ORPHAN),
             "DELETE FROM queuectl_%s WHERE %s" % (table, _IS_ORPHAN),
         )
-        for table in ("attempts", "output", "inputs")
+        for table in ("attempts", "output", "inputs", "labels")
     },
 }
 

@@ -1,0 +1,68 @@
+"""Labels: words that users give to jobs, and select them by."""
+
+from __future__ import annotations
+
+from tests.harness import QueueTestCase
+
+
+class LabelsTest(QueueTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.enqueue("--id", "a", "--label", "nightly", "--label", "db", "--", "true")
+        self.enqueue("--id", "b", "--label", "nightly", "-q", "mail", "--", "exit 1")
+        self.enqueue("--id", "c", "--", "true")
+        self.run_cli("enqueue", '{"id": "d", "command": "true", "labels": ["db"]}')
+
+    def listed(self, *words: str) -> list[str]:
+        return [job["id"] for job in self.run_cli("list", *words, "--json").json]
+
+    def test_list_finds_jobs_by_all_given_labels(self):
+        self.assertEqual(self.listed("--label", "nightly"), ["b", "a"])
+        self.assertEqual(self.listed("--label", "nightly", "--label", "db"), ["a"])
+        self.assertEqual(self.listed("--label", "nightly", "-q", "mail"), ["b"])
+        self.assertEqual(self.listed("--label", "unknown"), [])
+        self.assertEqual(self.jobs()["a"]["labels"], ["db", "nightly"])
+        self.assertEqual(self.jobs()["c"]["labels"], [])
+
+    def test_show_names_them(self):
+        self.assertRegex(self.run_cli("show", "a").stdout, r"(?m)^labels +db, nightly$")
+        self.assertEqual(self.run_cli("show", "a", "--json").json["labels"], ["db", "nightly"])
+
+    def test_bulk_commands_take_a_label(self):
+        self.assertEqual(self.run_cli("cancel", "--label", "db").lines, ["a", "d"])
+        self.run_cli("worker", "start", "--drain", "--foreground", code=None)
+        self.run_cli("retry", "a")
+        self.assertEqual(self.run_cli("cancel", "--label", "nightly").lines, ["a"])  # b may be failed.
+        self.assertEqual(self.state("c"), "completed")
+
+    def test_dead_jobs_are_revived_and_deleted_by_label(self):
+        self.run_cli("config", "set", "max-retries", "0")
+        self.enqueue("--id", "x", "--label", "one", "--", "exit 1")
+        self.enqueue("--id", "y", "--label", "two", "--", "exit 1")
+        self.run_cli("worker", "start", "--drain", "--foreground", "-q", "default", code=None)
+        self.assertEqual(self.run_cli("dlq", "retry", "--label", "one").lines, ["x"])
+        self.assertEqual(self.run_cli("dlq", "purge", "--label", "two").lines, ["y"])
+        self.assertEqual([job["id"] for job in self.run_cli("dlq", "list", "--label", "one", "--json").json], [])
+        self.assertEqual((self.state("x"), "y" in self.jobs()), ("pending", False))
+
+    def test_prune_and_wait_take_a_label(self):
+        self.run_cli("worker", "start", "--drain", "--foreground", "-q", "default")
+        self.run_cli("wait", "--label", "db")
+        self.assertEqual(self.run_cli("prune", "--label", "nightly").lines, ["a"])
+        self.assertEqual(sorted(self.jobs()), ["b", "c", "d"])
+        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_labels WHERE label = 'nightly'"), [(1,)])
+
+    def test_wait_waits_only_for_jobs_with_the_label(self):
+        self.run_cli("worker", "start", "--drain", "--foreground", "-q", "default")
+        timed_out = self.run_cli("wait", "--label", "nightly", "--timeout", "0.2", code=124)
+        self.assertNotIn("Traceback", timed_out.stderr)
+
+    def test_labels_move_to_another_queue(self):
+        exported = self.run_cli("export").stdout
+        self.environment["QUEUECTL_DB"] = self.path("copy.db")
+        self.run_cli("import", "-", input=exported)
+        self.assertEqual(self.jobs()["a"]["labels"], ["db", "nightly"])
+
+    def test_a_label_is_a_word(self):
+        for label in ("", "two words", "a,b", "-x"):
+            self.assertIn("--label", self.run_cli("enqueue", f"--label={label}", "--", "true", code=2).stderr)
