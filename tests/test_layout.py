@@ -93,7 +93,7 @@ ORDER = {
         "columns",
         "enqueue jobs status stats report hold logs wait cancel queues prune workers schedules config doctor backup"
         " transfer install metrics completion manual top dashboard",
-        "change dlq schedule_change schedule_list",
+        "change dlq schedule_change schedule_import schedule_list",
         "main",
     ),
 }

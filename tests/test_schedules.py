@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import random
 import sqlite3
 import subprocess
@@ -541,3 +542,69 @@ class CommandsTest(QueueTestCase):
 class DocumentTest(DocumentTestCase):
     def test_the_examples_of_the_document_work(self):
         self.run_document("docs/schedules.md")
+
+
+CRONTAB = """\
+# m h dom mon dow command
+MAILTO=me@example.org
+PATH=/opt/bin:/usr/bin:/bin
+30 2 * * * /opt/backup.sh -a
+*/5 * * * 1-5 cd /srv && ./poll
+0 25 * * * never
+@reboot /usr/bin/agent
+CRON_TZ=Europe/Berlin
+SHELL=/bin/bash
+RANDOM_DELAY=10
+0 6 * * mon mail -s 'report 100\\%' root%Hello%World
+CRON_TZ=Moon/Sea
+0 7 * * * x
+garbage
+"""
+
+
+class ImportTest(QueueTestCase):
+    def schedules(self) -> dict:
+        return {row["name"]: row for row in self.run_cli("schedule", "list", "--json").json}
+
+    def test_each_line_of_a_crontab_is_imported_as_cron_understands_it_or_rejected_with_the_reason(self):
+        result = self.run_cli("schedule", "import", input=CRONTAB, code=1)
+        self.assertEqual([line.split()[:2] for line in result.lines[1:]],
+                         [["4", "backup"], ["5", "poll"], ["7", "agent"], ["11", "mail"]])  # fmt: skip
+        for line in ("line 6: hour '25'", "line 13: CRON_TZ: no such time zone: 'Moon/Sea'", "line 14: not a job"):
+            self.assertIn(f"queuectl: {line}", result.stderr)
+        self.assertIn("imported 4 schedules, rejected 3 lines", result.stderr)
+        self.assertIn("MAILTO", result.stderr)
+        found = self.schedules()
+        path = {"PATH": "/opt/bin:/usr/bin:/bin"}
+        job = {"command": "/opt/backup.sh -a", "cwd": self.home, "max_retries": 0, "env": path}
+        self.assertEqual(found["backup"]["job"], job)
+        self.assertEqual((found["backup"]["missed"], found["backup"]["overlap"]), ("skip", "allow"))
+        self.assertEqual(found["agent"]["cron"], "@reboot")
+        mail = found["mail"]
+        self.assertEqual((mail["cron"], mail["tz"], mail["jitter"]), ("0 6 * * mon", "Europe/Berlin", 600))
+        self.assertEqual(mail["job"]["command"], "/bin/bash -c 'mail -s '\"'\"'report 100%'\"'\"' root'")
+        self.assertEqual(mail["job"]["stdin"], "Hello\nWorld\n")
+
+    def test_importing_again_adds_nothing_and_a_dry_run_creates_no_file(self):
+        dry = self.run_cli("schedule", "import", "--dry-run", input=CRONTAB, code=1)
+        self.assertFalse(os.path.exists(self.db))
+        first = self.run_cli("schedule", "import", "-", input=CRONTAB, code=1)
+        self.assertEqual(first.lines, dry.lines)
+        again = self.run_cli("schedule", "import", self.write("tab", CRONTAB), code=1)
+        self.assertIn("4 were imported before", again.stderr)
+        self.assertEqual(len(self.schedules()), 4)
+
+    def test_a_system_crontab_names_users_and_those_of_others_are_rejected(self):
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        text = f"0 1 * * * {me} true\n0 2 * * * games id\n"
+        self.assertIn("add --system", self.run_cli("schedule", "import", input=text, code=2).stderr)
+        result = self.run_cli("schedule", "import", "--system", input=text, code=1)
+        self.assertIn("line 2: runs as games", result.stderr)
+        self.assertEqual(list(self.schedules()), ["true"])
+
+    def test_an_imported_job_runs_with_its_input_shell_and_variables(self):
+        self.run_cli("schedule", "import", input="SHELL=/bin/sh\nA=1 2\n@yearly read a; read b; echo $A $a $b%x%y\n")
+        (name,) = self.schedules()
+        id = self.run_cli("schedule", "run", name).lines[0]
+        self.run_cli("worker", "start", "--foreground", "--drain")
+        self.assertEqual(self.run_cli("logs", id).stdout, "1 2 x y\n")

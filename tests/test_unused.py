@@ -12,7 +12,7 @@ from tests.shell import ShellTestCase
 
 # Commands that create the file.
 CREATING = ("enqueue true", "config set timeout 5", "import", "pause", "worker start --drain --foreground",
-            "schedule add a --every 1h --command true")
+            "schedule add a --every 1h --command true", "schedule import")
 # Commands that find an empty queue, unless --db names the file.
 EMPTY = (
     "status", "status --json", "list", "list --json", "dlq list", "config get", "config get timeout", "config list",

@@ -60,6 +60,7 @@ COMMANDS = {
         Command("schedule pause", "schedule_change", "schedule_pause", "let schedules be due no more"),
         Command("schedule resume", "schedule_change", "schedule_resume", "resume paused schedules"),
         Command("schedule run", "schedule_change", "schedule_run", "add a schedule's job now"),
+        Command("schedule import", "schedule_import", "schedule_import", "add the jobs of a crontab as schedules"),
         Command("schedule remove", "schedule_change", "schedule_remove", "remove schedules; their jobs stay"),
         Command("metrics", "metrics", "metrics", "print figures for Prometheus and others that read its formats"),
         Command("dashboard", "dashboard", "dashboard", "show the queue in a browser"),

@@ -37,6 +37,7 @@ COMMAND_WORDS = {
     **dict.fromkeys("prometheus openmetrics exporter prom".split(), "metrics"),
     **dict.fromkeys("cron at every recurring repeat".split(), "schedule add"),
     "schedules": "schedule list",
+    "crontab": "schedule import",
     "tail": "logs -f",
     "history": "list --since 7d",
     "jobs": "list",
