@@ -312,7 +312,7 @@ class LoadedTest(QueueTestCase):
             (["enqueue", '{"command": "true"}'], added | {"jobjson"}),
             (["list"], shown | {"cli.jobs", "records"}),
             (["list", "-s", "dead", "--limit=5"], shown | {"cli.jobs", "records"}),
-            (["status"], shown | fleet | {"cli.status", "records"}),
+            (["status"], shown | {"cli.status", "records"}),
         ):
             loaded = self.loaded_by(*words)
             ours = {name for name in loaded if name.partition(".")[0] == "queuectl_core"}
@@ -320,6 +320,10 @@ class LoadedTest(QueueTestCase):
             names = {name.partition(".")[2] or name for name in ours}
             self.assertEqual(names - shared - own, set(), words)
             self.assertEqual(loaded - ours - FEW, set(), words)
+        self.start_workers()
+        loaded = self.loaded_by("status")
+        self.assertLessEqual({f"queuectl_core.{name}" for name in fleet}, loaded)
+        self.assertEqual(loaded & SLOW, set())
 
     def test_a_worker_has_imported_everything_before_its_first_claim(self):
         """Replacing or deleting the program's files breaks no running worker."""

@@ -14,7 +14,6 @@ from ..phrases import progress
 from ..store.database import LARGE_WAL, SMALL_WAL
 from ..store.search import Search, find
 from ..typed import NamedTuple
-from ..workers import fleet
 from .queue_file import open_reader
 from .tables import table, workers_table
 from .terminal import counted, print_json, size, tell, terminal
@@ -86,7 +85,7 @@ def _facts(store: Reader, now: float) -> _Facts:
         paused=store.paused(),
         pauses=store.pauses(),
         limits={key: str(value) for key, value in config.items() if key.endswith((".limit", ".rate"))},
-        workers=fleet.live_workers(store),
+        workers=_live_workers(store),
         holders=store.running(),
         running=running,
         attempts=store.last_attempts(running),
@@ -98,6 +97,14 @@ def _facts(store: Reader, now: float) -> _Facts:
             "disk_free_bytes": store.disk_free(),
         },
     )
+
+
+def _live_workers(store: Reader) -> list[Worker]:
+    if not store.workers():
+        return []
+    from ..workers import fleet  # Deferred: it takes 1 ms to load what tells whether a process is alive.
+
+    return fleet.live_workers(store)
 
 
 def _print_json(facts: _Facts) -> None:
