@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from queuectl_core.lifecycle import STATES
 from queuectl_core.store import sql
 from queuectl_core.views import history, metrics
 from queuectl_core.views.history import RAN, Span
+from tests.dashboard_case import DashboardTestCase
 from tests.exposition import Exposition, Samples, read
 from tests.harness import IS_ROOT, PROGRAM, QueueTestCase, wait_until
 
@@ -437,6 +439,57 @@ class TextfileTest(MetricsTestCase):
         db.execute("BEGIN IMMEDIATE")
         self.run_cli("metrics", "--textfile", self.target)
         db.close()
+
+
+class DashboardTest(DashboardTestCase):
+    """/metrics of the dashboard."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.enqueue("-q", "secret", "--", "true")
+        self.dashboard = self.serve()
+
+    def test_without_the_option_it_needs_the_cookie(self):
+        for cookie, status in ((None, 401), ("wrong=1", 401), ("", 200)):
+            answer = self.ask(self.dashboard, "/metrics", cookie=cookie)
+            self.assertEqual((answer.status, b"secret" in answer.body), (status, status == 200))
+
+    def test_with_it_prometheus_gets_the_format_that_it_asks_for(self):
+        self.dashboard.shows_metrics = True
+        accepted = {
+            None: "prometheus",
+            "text/plain": "prometheus",
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1": "openmetrics",
+        }
+        for accept, form in accepted.items():
+            answer = self.ask(self.dashboard, "/metrics", cookie=None, Accept=accept)
+            self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, metrics.FORMATS[form]))
+            found = read(answer.body.decode(), form == "openmetrics")
+            self.assertEqual(found.value("queuectl_jobs_added_total", queue="secret"), 1)
+
+    def test_with_it_all_else_still_needs_the_cookie_and_other_hosts_get_nothing(self):
+        self.dashboard.shows_metrics = True
+        for path in ("/", "/jobs", "/events", "/metrics/", "/metrics/../jobs"):
+            answer = self.ask(self.dashboard, path, cookie=None)
+            self.assertEqual((answer.status, b"secret" in answer.body), (401, False), path)
+        answer = self.ask(self.dashboard, "/metrics", cookie=None, Host=f"evil.example:{self.dashboard.port}")
+        self.assertEqual((answer.status, b"secret" in answer.body), (421, False))
+        answer = self.ask(self.dashboard, "/metrics", cookie=None)
+        self.assertIsNone(answer.headers["Access-Control-Allow-Origin"])
+        self.assertEqual(answer.headers["Cross-Origin-Resource-Policy"], "same-origin")
+
+    def test_the_option_is_said_aloud(self):
+        process = self.start_cli(
+            "dashboard", "--port", "0", "--metrics", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        port = process.stdout.readline().decode().partition("/#")[0].rpartition(":")[2]
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
+        connection.request("GET", "/metrics")
+        read(connection.getresponse().read().decode(), False)
+        connection.close()
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+        self.assertIn(f"Every program on this machine can read http://127.0.0.1:{port}/metrics.".encode(), said)
 
 
 def check(test: unittest.TestCase, text: bytes) -> None:

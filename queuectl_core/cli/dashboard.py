@@ -24,12 +24,16 @@ def dashboard_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--read-write", action="store_true", help="let users cancel, retry, edit and delete jobs, and pause queues"
     )
+    parser.add_argument(
+        "--metrics", action="store_true", help="let every program on this machine read /metrics, for Prometheus"
+    )
     parser.add_argument("--open", action="store_true", help="open it in the browser")
 
 
 def dashboard(args: Namespace) -> int:
     port = PORT if args.port is None else values.whole(args.port, "--port", 0, 65535)
     server = _server(args, port)
+    server.shows_metrics = args.metrics
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP.
@@ -41,6 +45,8 @@ def dashboard(args: Namespace) -> int:
         mode = "changes are allowed" if args.read_write else "read-only; to allow changes, add --read-write"
         tell(f"Serving {server.file} until Ctrl-C ({mode}).")
         tell(f"From another machine, first run there: ssh -N -L {server.port}:127.0.0.1:{server.port} HOST")
+        if args.metrics:
+            tell(f"Every program on this machine can read http://127.0.0.1:{server.port}/metrics.")
         if args.open:
             page = _open(server.address)
         ended.wait()

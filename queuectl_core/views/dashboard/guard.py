@@ -7,6 +7,7 @@ It listens on the loopback interface, but every program and every web page on th
                the cookie, by POST. Whoever doesn't have the key gets the same page, which asks for it
     cookie     another secret, HttpOnly and SameSite=Strict, so it isn't sent with what other sites request
     Origin     of a POST must be ours, and Sec-Fetch-Site, which browsers send, must say so too
+    /metrics   needs no cookie if the user started the dashboard with --metrics, since Prometheus can't sign in
     headers    forbid scripts and styles of others, frames, sniffing, referrers, caches and cross-origin reads
 
 Assumes that other users can't read the terminal or the browser's profile.

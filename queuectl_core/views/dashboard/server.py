@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ...errors import DatabaseUnusable, QueueError
 from ...store.reader import Reader
 from ...typed import NamedTuple
+from .. import metrics
 from . import actions, frame, guard, site
 from .deadlines import Deadlines
 from .live import Live
@@ -67,6 +68,9 @@ class Dashboard(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
+
+    # Whether anything on this machine may read /metrics without the key.
+    shows_metrics = False
 
     def __init__(self, path: str, port: int, shell: Shell, writes: bool, program: Sequence[str]) -> None:
         """Serve the queue file `path` on `port` (0: any free one).
@@ -201,8 +205,12 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         if parts.path in frame.FILES:
             return Reply(HTTPStatus.OK, frame.FILES[parts.path], frame.file(parts.path))
+        if parts.path == "/metrics" and self.server.shows_metrics:
+            return self._metrics()
         if not self.server.guard.is_signed_in(self.headers):
             return Reply(HTTPStatus.UNAUTHORIZED, frame.HTML, frame.sign_in(guard.theme(self.headers)).encode())
+        if parts.path == "/metrics":
+            return self._metrics()
         if parts.path == "/events":
             self._stream()
             return None
@@ -213,6 +221,12 @@ class Handler(BaseHTTPRequestHandler):
         with view.store.snapshot():
             title, main = page(view)
         return self._page(HTTPStatus.OK if title else HTTPStatus.NOT_FOUND, title or "Not found", main)
+
+    def _metrics(self) -> Reply:
+        """The figures for Prometheus, in the format that it asks for."""
+        form = "openmetrics" if "application/openmetrics-text" in (self.headers["Accept"] or "") else "prometheus"
+        body = metrics.text(self._open(), time.time(), form).encode()
+        return Reply(HTTPStatus.OK, metrics.FORMATS[form], body)
 
     def _post(self) -> Reply:
         if not self.server.guard.is_our_page(self.headers):
