@@ -162,7 +162,9 @@ class ScreenTest(QueueTestCase):
             self.skipTest("root cannot drop its capabilities here")
         top.press("+")
         top.wait_for("copy: not writable; check the permissions")
-        top.press("C", "y")
+        top.press("C")
+        top.wait_for("Cancel job first?")
+        top.press("y")
         top.wait_for("copy: not writable; check the permissions", "pending")
 
     def test_a_locked_file_leaves_the_last_screen(self):
