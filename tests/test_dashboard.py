@@ -390,9 +390,13 @@ class CommandTest(QueueTestCase):
             match = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/#([\w-]{32})", address)
             self.assertTrue(match, address)
             connection = http.client.HTTPConnection("127.0.0.1", int(match.group(1)), timeout=20)
-            connection.request("GET", "/")
-            self.assertEqual(connection.getresponse().status, 401)
-            process.send_signal(number)  # With the connection still open.
+            host = {"Origin": address.partition("/#")[0], "Content-Type": "application/x-www-form-urlencoded"}
+            connection.request("POST", "/session", f"key={match.group(2)}", host)
+            signed_in = connection.getresponse()
+            signed_in.read()
+            connection.request("GET", "/jobs", headers={"Cookie": signed_in.headers["Set-Cookie"].partition(";")[0]})
+            self.assertIn(b"one", connection.getresponse().read())
+            process.send_signal(number)  # With the connection, and its file, still open.
             _, said = process.communicate(timeout=20)
             connection.close()
             self.assertEqual(process.returncode, 0)

@@ -157,7 +157,7 @@ function tick() {
 
 const channel = "BroadcastChannel" in window ? new BroadcastChannel("queuectl" + location.port) : null;
 let going = 0; // Navigations under way, which must not be interrupted.
-let stream = null, release = null, refreshing = false, isStale = false, lastRefresh = 0;
+let stream = null, release = null, refreshing = false, isStale = false, lastRefresh = 0, cost = 0;
 
 function mark(now) {
   const live = byId("live");
@@ -200,7 +200,7 @@ function leave() {
   if (release) { release(); release = null; }
 }
 
-/** Fetch the page again: soon, but never more than once a second, nor in the user's way. */
+/** Fetch the page again: soon, but at most once a second and a tenth of the time, and never in the user's way. */
 function changed() {
   isStale = true;
   if (document.hidden || refreshing) return;
@@ -211,8 +211,9 @@ function changed() {
       else if (isBusy()) mark("wait");
       else if (isStale && !document.hidden) {
         isStale = false;
-        lastRefresh = Date.now();
+        const began = lastRefresh = Date.now();
         await show(location.pathname + location.search, true);
+        cost = Date.now() - began;
       }
     } catch {
       isStale = true;
@@ -220,7 +221,7 @@ function changed() {
     refreshing = false;
     if (!isStale && stream && stream.readyState === EventSource.OPEN) mark("on");
     if (isStale) setTimeout(changed, 1000);
-  }, Math.max(0, lastRefresh + 1000 - Date.now()));
+  }, Math.max(0, lastRefresh + Math.max(1000, 10 * cost) - Date.now()));
 }
 
 // --- going places ----------------------------------------------------------------------------------
@@ -432,6 +433,7 @@ else {
     listen();
   });
   setInterval(tick, 1000);
+  setInterval(changed, 15000); // Charts move on, and a worker that is killed writes nothing.
   setInterval(() => { if (document.querySelector("[data-retry]")) changed(); }, 2000);
   scrollLog();
   listen();
