@@ -81,7 +81,7 @@ class Shell:
             program = _find(argv[0], environment.get(b"PATH", b""))
         except OSError:
             return None
-        return invocation._replace(argv=argv, environment=environment, program=program)
+        return Invocation(argv, invocation.cwd, environment, invocation.stdin, invocation.lock, program)
 
     def _changes(self, env: str | None, program: str, invocation: Invocation) -> Changes | None:
         """What the shell changes in the environment of `program`; None if it isn't a program to it, or unknown."""
