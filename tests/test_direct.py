@@ -544,6 +544,7 @@ class WorkerTest(QueueTestCase):
         os.chmod(self.write("die", "#!/bin/sh\necho dying; kill -$1 $$\n"), 0o755)
         self.start()
         without = [self.seen(f"./die {number}") for number in (1, 2, 9, 13, 15)]
+        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_output WHERE length(data) = 0"), [(0,)])
         self.run_cli("config", "set", "direct", "off")
         self.assertEqual(without, [self.seen(f"./die {number}") for number in (1, 2, 9, 13, 15)])
         id = self.enqueue("--bury-on", "137", "--", "./die", "9")

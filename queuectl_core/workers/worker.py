@@ -203,7 +203,8 @@ class Worker:
             self._inbox.watch([])
         if outcome.kind == "signal" and command.invocation.program:
             outcome, report = self._shell.killed(outcome.code, command.dumped_core, command.invocation)
-            output.add(2, report)
+            if report:
+                output.add(2, report)
         if outcome.kind not in ("exit", "signal"):
             # It was ended, so what escaped its process group must end too.
             self._end_leftovers(job, token, command.pid)
