@@ -140,7 +140,7 @@ FIELDS: dict[str, Callable[[object, str], object]] = {
     "after": values.names,
     "after_notok": values.names,
     "after_any": values.names,
-    "labels": values.names,
+    "labels": lambda value, place: values.names(value, place, "words") if value != [] else None,
     "stdin": values.input_bytes,
     "replace": lambda value, place: bool(value),
 }

@@ -190,11 +190,11 @@ def exit_codes(value: object, place: str) -> str:
     return ",".join(parts)
 
 
-def names(value: object, place: str) -> tuple[str, ...]:
-    """Job ids from "a,b" or ["a", "b"], without duplicates."""
+def names(value: object, place: str, what: str = "ids") -> tuple[str, ...]:
+    """Job ids, or other words, from "a,b" or ["a", "b"], without duplicates."""
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, (list, tuple)) or not words:
-        raise BadInput(f"{place}: must be a list of ids, not {quote(value)}")
+        raise BadInput(f"{place}: must be a list of {what}, not {quote(value)}")
     return tuple(dict.fromkeys(name(word, place) for word in words))
 
 
