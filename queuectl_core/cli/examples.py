@@ -82,7 +82,23 @@ EXAMPLES = {
         "queuectl dlq purge --queue mail --dry-run",
         "queuectl dlq purge job1",
     ),
+    "schedule add": (
+        "queuectl schedule add backup --cron '30 2 * * *' --tz Europe/Berlin -- ./backup",
+        "queuectl schedule add poll --every 10m --timeout 5m -- curl -fsS https://example.org/feed",
+        "queuectl schedule add sync --cron @hourly --missed skip --jitter 10m -q net -- ./sync",
+    ),
+    "schedule list": ("queuectl schedule list", "queuectl schedule list --json"),
+    "schedule show": ("queuectl schedule show backup",),
     "schedule next": ("queuectl schedule next --cron '30 2 * * 1-5' -n 3",),
+    "schedule edit": ("queuectl schedule edit backup --cron '0 3 * * *'",),
+    "schedule pause": ("queuectl schedule pause backup",),
+    "schedule resume": ("queuectl schedule resume backup",),
+    "schedule run": ("queuectl schedule run backup",),
+    "schedule import": (
+        "crontab -l | queuectl schedule import --dry-run",
+        "queuectl schedule import --system /etc/cron.d/certbot",
+    ),
+    "schedule remove": ("queuectl schedule remove backup",),
     "metrics": (
         "queuectl metrics",
         "queuectl metrics --textfile /var/lib/node_exporter/queuectl.prom",

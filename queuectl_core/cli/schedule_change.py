@@ -29,17 +29,9 @@ FIELDS = (
 )
 SHOWN = 5  # Times that `add` prints.
 
-EXAMPLES = """\
-examples:
-  queuectl schedule add backup --cron '30 2 * * *' --tz Europe/Berlin -- ./backup
-  queuectl schedule add poll --every 10m --timeout 5m -- curl -fsS https://example.org/feed
-  queuectl schedule add sync --cron @hourly --missed skip --jitter 10m -q net -- 'rsync -a src/ host:dst/'
-"""
-
 
 def schedule_add_arguments(parser: ArgumentParser) -> None:
     parser.usage = "queuectl schedule add NAME (--cron EXPR | --every DURATION | --at TIME) [options] -- WORD ..."
-    parser.epilog = EXAMPLES
     _arguments(parser, "the schedule's name")
 
 

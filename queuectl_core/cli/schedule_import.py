@@ -32,11 +32,6 @@ Add the jobs of a crontab as schedules. Lines that can't be imported are listed 
 reason, and the others are added. Lines that were imported before, and are unchanged, are skipped. The
 crontab stays as it is.
 """
-EPILOG = """\
-examples:
-  crontab -l | queuectl schedule import --dry-run
-  queuectl schedule import --system /etc/cron.d/certbot
-"""
 OURS = ("SHELL", "MAILTO", "CRON_TZ", "RANDOM_DELAY", "HOME")  # Settings that aren't only variables of the commands.
 LARGEST = 16 * 1024**2  # Bytes of a crontab.
 COLUMNS = (Column("LINE", right=True), Column("NAME", least=6), Column("WHEN", least=8), Column("COMMAND", least=8))
@@ -44,7 +39,6 @@ COLUMNS = (Column("LINE", right=True), Column("NAME", least=6), Column("WHEN", l
 
 def schedule_import_arguments(parser: ArgumentParser) -> None:
     parser.description = DESCRIPTION
-    parser.epilog = EPILOG
     parser.add_argument("file", nargs="?", metavar="FILE", help="the crontab (default or -: standard input)")
     parser.add_argument("--system", action="store_true", help="each line names a user, as in /etc/crontab")
     parser.add_argument("--dry-run", action="store_true", help="change nothing; print what would be added")
