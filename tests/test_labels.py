@@ -63,6 +63,16 @@ class LabelsTest(QueueTestCase):
         self.run_cli("import", "-", input=exported)
         self.assertEqual(self.jobs()["a"]["labels"], ["db", "nightly"])
 
+    def test_several_jobs_are_changed_together_also_in_their_environment(self):
+        self.enqueue("--id", "e", "-e", "A=1", "-e", "B=2", "--delay", "1h", "--", 'echo "$A$B$C"')
+        self.assertEqual(self.run_cli("edit", "a", "e", "-p", "7", "-e", "B=3", "-e", "C=4").lines, ["a", "e"])
+        self.assertEqual([self.jobs()[id]["priority"] for id in ("a", "e", "c")], [7, 7, 0])
+        self.assertEqual(self.jobs()["a"]["env"], {"B": "3", "C": "4"})
+        self.assertEqual(self.jobs()["e"]["env"], {"A": "1", "B": "3", "C": "4"})
+        refused = self.run_cli("edit", "a", "nothing", "-p", "8", code=1)
+        self.assertEqual((refused.lines, self.jobs()["a"]["priority"]), (["a"], 8))
+        self.assertIn("nothing to change", self.run_cli("edit", "a", code=2).stderr)
+
     def test_a_label_is_a_word(self):
         for label in ("", "two words", "a,b", "-x"):
             self.assertIn("--label", self.run_cli("enqueue", f"--label={label}", "--", "true", code=2).stderr)

@@ -257,6 +257,7 @@ def standard_input(option: str) -> bytes:
 
 
 def variable(text: str) -> tuple[str, str]:
+    """The name and the value of a variable that --env sets."""
     """The name and the value of a variable for --env: NAME=VALUE, or NAME for its value here."""
     name, equals, value = text.partition("=")
     if not name:
