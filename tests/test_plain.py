@@ -69,7 +69,7 @@ class PlainTest(unittest.TestCase):
                 count += found is not None
                 if found is not None:
                     self.assertEqual(found, expected, (words, rest))
-            self.assertGreater(count, 2, name)
+            self.assertGreater(count, 0, name)
 
     def test_ordinary_lines_are_plain(self):
         for line in (
