@@ -123,6 +123,19 @@ class ScreenTest(ShellTestCase):
         self.assertEqual(self.states(), {"pending": 3})
 
 
+class TypingTest(ShellTestCase):
+    def test_a_command_that_reads_what_is_typed_says_so(self):
+        for words, typed in ((["enqueue", "-"], b"true\n"), (["wait", "-"], b""), (["import"], b"")):
+            ours, theirs = pty.openpty()
+            process = self.start_cli(*words, stdin=theirs, stdout=theirs, stderr=theirs)
+            os.close(theirs)
+            shown_until(ours, b"from this terminal; to end, type Ctrl-D")
+            os.write(ours, typed + b"\x04")
+            shown_on(ours)
+            self.assertEqual(process.wait(20), 0, words)
+        self.assertEqual(len(self.jobs()), 1)
+
+
 class WaitWithoutTerminalTest(ShellTestCase):
     def test_wait_in_a_script_says_nothing_unless_there_is_no_worker(self):
         process = self.start_sh("queuectl enqueue true | queuectl wait - 2>said")

@@ -315,9 +315,10 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
         template = Template(values.command(args.each, "--each"), "--each")
     from .jobstream import JobParser, records  # Deferred: a single job doesn't need it.
     from .progress import Progress, goes_to_file, seconds
-    from .terminal import counted, tell
+    from .terminal import counted, tell, tell_if_typed
 
     fd, count = _open(args.file), 0
+    tell_if_typed(fd, "jobs, one per line")
     with open_intake(args) as store, Progress(goes_to_file(1) and not os.isatty(fd)) as progress:
         store.expect_large_transactions()
         parser = JobParser(fields, OPTIONS, template)

@@ -89,6 +89,12 @@ tell = terminal.tell
 complain = terminal.complain
 
 
+def tell_if_typed(fd: int, what: str) -> None:
+    """Say so if this input, such as "jobs, one per line", has to be typed: the command would seem to hang."""
+    if os.isatty(fd):
+        tell(f"reading {what}, from this terminal; to end, type Ctrl-D")
+
+
 def counted(number: int, noun: str) -> str:
     """A number and its noun, such as "1 job" or "5,000 jobs"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

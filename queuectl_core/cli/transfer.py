@@ -10,7 +10,7 @@ from ..errors import BadInput
 from .bulk import ids_argument
 from .progress import Progress, goes_to_file, seconds
 from .queue_file import open_client, open_reader
-from .terminal import counted, print_id, tell
+from .terminal import counted, print_id, tell, tell_if_typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def import_jobs_arguments(parser: ArgumentParser) -> None:
 def import_jobs(args: Namespace) -> int:
     from .. import transfer
 
+    if args.file in (None, "-"):
+        tell_if_typed(0, "exported jobs")
     with open_client(args, creates=True) as store, Progress() as progress:
         try:
             with open(0 if args.file in (None, "-") else args.file, "rb") as file:

@@ -15,7 +15,7 @@ from .bulk import given_label, label_argument
 from .obstacle import NO_WORKER, obstacle
 from .progress import Progress, seconds
 from .queue_file import open_reader, own_job
-from .terminal import counted, tell
+from .terminal import counted, tell, tell_if_typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def wait(args: Namespace) -> int:
     deadline = None if timeout is None else time.monotonic() + timeout
     stream = _IdStream(0) if "-" in args.ids else None
     given = [id for id in args.ids if id != "-"]
+    if stream:
+        tell_if_typed(0, "ids, one per line")
     # The program at the other end of the pipe may be about to create the file.
     if stream and not given and not stream.ready(timeout):
         raise WaitTimedOut(_timeout_message(0, 0))
