@@ -15,7 +15,7 @@ from ..values import escape, span
 from .terminal import terminal
 
 INTERVAL = 0.1  # Seconds between two drawings.
-PATIENCE = 0.3  # Seconds without a line: most commands are done by then.
+PATIENCE = 0.3  # Seconds before the first line: most commands don't take as long.
 MOST_COLUMNS = 30  # Of a bar.
 MARGIN = 3  # Columns left empty: a terminal shows "^C" there, and a full line would move the cursor to the next.
 
@@ -49,7 +49,7 @@ class Progress:
             return
         self._next = time.monotonic() + INTERVAL
         try:
-            columns = (os.get_terminal_size(2).columns or 80) - MARGIN  # A terminal may not know its size.
+            columns = (os.get_terminal_size(2).columns or 80) - MARGIN  # Some terminals don't know their size.
         except OSError:
             columns = 80 - MARGIN
         text = escape(text)

@@ -34,8 +34,8 @@ def queue_path(path: str | None) -> str:
 def open_reader(args: Namespace, may_be_unused: bool = False, patience: float | None = None) -> Reader:
     """Open the queue for reading. `patience`: seconds to wait for a lock, if not the usual.
 
-    Raises NoQueue if there is none. With `may_be_unused`, that is only a message if nobody named the file with --db:
-    the default queue exists once it is used, and is empty until then.
+    Raises NoQueue if there is none. With `may_be_unused`, that is only a message unless --db names the file: the
+    default queue exists once it is used, and is empty until then.
     """
     from ..store.reader import Reader
 
