@@ -101,12 +101,21 @@ class ScreenTest(ShellTestCase):
         self.check(self.command("prune", "--compact"), "rewriting the file", [".*the file takes .* KiB"])
 
     def test_a_bar_shows_the_rate_and_ends_with_a_summary(self):
-        self.start_workers()
-        self.sh("seq 20 | queuectl enqueue --each 'sleep 0.05; true {}' - >ids")
+        self.sh("seq 20 | queuectl enqueue --each 'until [ -e go ]; do sleep 0.02; done; sleep 0.05; true {}' - >ids")
         self.sh("queuectl enqueue --max-retries 0 false >>ids")
-        drawn = r"\[[#.]+\] \d+/21 jobs(, 1 failed)?, [\d.,]+/(s|min), \d+s left"
-        left = ["job .* is dead: exit 1", r"20 done, 1 failed in \d.*s"]
-        self.check(f"{self.command('wait', '-')} <ids", drawn, left, code=1)
+        ours, theirs = pty.openpty()
+        process = self.start_sh(f"TERM=xterm {self.command('wait', '-')} <ids", stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = shown_until(ours, b"0/21 jobs")
+        self.start_workers()
+        self.write("go", "")
+        shown += shown_on(ours)
+        self.assertEqual(process.wait(20), 1)
+        text = shown.decode().replace("\r\n", "\n")
+        self.assertRegex(text, r"\[[#.]+\] \d+/21 jobs(, 1 failed)?, [\d.,]+/(s|min), \d+m?\d*s left")
+        failed, summary = left_on(text)
+        self.assertRegex(failed, "^job .* is dead: exit 1$")
+        self.assertRegex(summary, r"^20 done, 1 failed in \d.*s$")
         self.check("queuectl wait -q none", "", ["no unfinished jobs"])
 
     def test_ctrl_c_leaves_the_terminal_clean_and_the_jobs_running(self):
