@@ -130,6 +130,57 @@ class Queue:
         given = {field: value for field, value in fields.items() if value is not None}
         return self._store.enqueue([new_job(given, time.time())])[0]
 
+    def schedule(
+        self,
+        name: str,
+        command: str | Sequence[str | os.PathLike[str]],
+        *,
+        cron: str | None = None,
+        every: float | str | None = None,
+        at: float | str | None = None,
+        tz: str | None = None,
+        missed: str = "once",
+        overlap: str = "skip",
+        jitter: float | str = 0,
+        until: float | str | None = None,
+        cwd: Path | None = None,
+        **job: object,
+    ) -> float | None:
+        """Let a job be added again and again; returns when it is due next (epoch seconds; None if it has ended).
+
+        Give one of `cron` (an expression such as "30 2 * * *"), `every` (seconds, or text such as "10m") and `at`. If
+        there is a schedule of this name, it becomes what the arguments say; if it is due as before, its times stay. So
+        an application can call this whenever it starts. `missed` is "once", "skip" or "all", `overlap` "skip", "queue"
+        or "allow", and `until` a time, as in docs/schedules.md. `job` takes the arguments of `enqueue` that make sense
+        for many jobs: queue, priority, unique, stdin, env, max_retries, backoff_base, timeout, bury_on and
+        retry_only_on. Raises BadInput.
+        """
+        from .schedule import plan, zones
+        from .store.schedules import Wish
+        from .workers.identity import machine_boot
+
+        now, zone = time.time(), zones.zone(tz, "tz")
+        for argument, value, known in (("missed", missed, plan.MISSED), ("overlap", overlap, plan.OVERLAPS)):
+            if value not in known:
+                raise BadInput(f"{argument}: must be one of {', '.join(known)}, not {values.quote(value)}")
+        fields = {"unique_key" if field == "unique" else field: value for field, value in job.items()}
+        fields["command"] = command if isinstance(command, str) else _shell_line(command)
+        fields["cwd"] = _directory(cwd)
+        wish = Wish(
+            plan.wanted(cron, every, at, now, zone),
+            tz,
+            {field: value for field, value in fields.items() if value is not None},
+            missed,
+            overlap,
+            values.duration(jitter, "jitter"),
+            zones.moment(until, "until", now, zone) if isinstance(until, str) else until,
+        )
+        return self._store.put_schedule(values.name(name, "name"), wish, machine_boot()).next_at
+
+    def unschedule(self, name: str) -> None:
+        """Remove a schedule; its jobs stay. Raises Refused if there is none of this name."""
+        self._store.remove_schedule(values.name(name, "name"))
+
     def get(self, id: str) -> Job:
         """The job as it is now, with times in epoch seconds. Raises Refused if there is no such job."""
         job = self._store.find(id) if isinstance(id, str) else None

@@ -2,7 +2,7 @@
 
 A line is a job as `show --json` prints it, with its full `history`, the output of each attempt (`output`: position,
 stream, text) and its standard input (`input`). Text can hold any bytes: invalid UTF-8 becomes lone surrogates, as in
-os.fsdecode (PEP 383).
+os.fsdecode (PEP 383). Lines of schedules come last; see schedule_transfer.py.
 
 `import` reads these lines, and those that mongoexport writes for the `jobs` collection of QueueCTL for Node.js. It
 reads all lines before it changes anything, then adds all jobs in one transaction.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .records import Chunk
     from .settings import Config
     from .store.client import Client
+    from .store.firing import Row
     from .store.reader import Reader
 
     Fields = Dict[str, Any]
@@ -50,6 +51,14 @@ class Record(NamedTuple):
     attempts: History
     input: bytes | None
     labels: Sequence[str]
+
+
+class Imported(NamedTuple):
+    """What an import did: the ids of the jobs added, how many jobs and schedules existed, and the schedules added."""
+
+    added: list[str]
+    existing: int
+    schedules: int
 
 
 # --- export --------------------------------------------------------------------------------------
@@ -86,14 +95,14 @@ def _output(store: Reader, job: Job, attempt: int) -> list[list[object]]:
 # --- import --------------------------------------------------------------------------------------
 
 
-def import_jobs(store: Client, lines: Iterable[bytes], now: float, tick: Callable[..., None]) -> tuple[list[str], int]:
-    """Add the jobs in `lines`. Returns the ids of those added, and how many already existed.
+def import_jobs(store: Client, lines: Iterable[bytes], now: float, tick: Callable[..., None]) -> Imported:
+    """Add the jobs and the schedules in `lines`.
 
     `now` is in epoch seconds. `tick(done, total, what)` is called after each job: 7 of 9 (None: unknown) "jobs read".
     Raises BadInput, which names the line, having changed nothing.
     """
     added: list[str] = []
-    existing = count = 0
+    existing = count = schedules = 0
     # Parse into a file: there may be millions of jobs, and reading a slow pipe must not hold the write lock.
     with tempfile.TemporaryFile() as file:
         for count, numbered in enumerate(_read(lines, store.config(), now), 1):
@@ -103,18 +112,21 @@ def import_jobs(store: Client, lines: Iterable[bytes], now: float, tick: Callabl
         with store.transaction():
             for number, record in _load(file):
                 try:
-                    is_new = store.import_job(*record)
+                    is_job = isinstance(record, Record)
+                    is_new = store.import_job(*record) if is_job else store.import_schedule(record)
                 except QueueError as error:
                     raise BadInput(f"line {number}: {error}") from None
-                if is_new:
+                if is_new and not is_job:
+                    schedules += 1
+                elif is_new:
                     added.append(record.job.id)
                 else:
                     existing += 1
-                tick(len(added) + existing, count, "jobs imported")
-    return added, existing
+                tick(len(added) + existing + schedules, count, "jobs imported")
+    return Imported(added, existing, schedules)
 
 
-def _load(file: BinaryIO) -> Iterator[tuple[int, Record]]:
+def _load(file: BinaryIO) -> Iterator[tuple[int, Any]]:
     while True:
         try:
             yield pickle.load(file)
@@ -122,12 +134,16 @@ def _load(file: BinaryIO) -> Iterator[tuple[int, Record]]:
             return
 
 
-def _read(lines: Iterable[bytes], config: Config, now: float) -> Iterator[tuple[int, Record]]:
+def _read(lines: Iterable[bytes], config: Config, now: float) -> Iterator[tuple[int, Record | Row]]:
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
+            schedule = _schedule(line, now)
+            if schedule is not None:
+                yield number, schedule
+                continue
             record = read_record(line, config, now)
             first = line_of.setdefault(record.job.id, number)
             if first != number:
@@ -135,6 +151,18 @@ def _read(lines: Iterable[bytes], config: Config, now: float) -> Iterator[tuple[
         except BadInput as error:
             raise BadInput(f"line {number}: {error}") from None
         yield number, record
+
+
+def _schedule(line: bytes, now: float) -> Row | None:
+    """The schedule in a line of `export`; None if the line is a job."""
+    if not line.startswith(b'{"schedule"'):
+        return None
+    from .schedule_transfer import schedule_from  # Deferred: most files have no schedules.
+
+    try:
+        return schedule_from(json_object(line.decode()), now)
+    except UnicodeDecodeError:
+        raise BadInput("not UTF-8") from None
 
 
 def read_record(line: bytes, config: Config, now: float) -> Record:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections import Counter
 
+from queuectl_core import Queue
 from queuectl_core.errors import BadInput, Refused
 from queuectl_core.lifecycle import Outcome, judge
 from queuectl_core.schedule import plan, times, zones
@@ -537,6 +538,73 @@ class CommandsTest(QueueTestCase):
         ((text,),) = self.rows("SELECT template FROM queuectl_schedules")
         self.assertEqual(json.loads(text), {"command": "true", "cwd": self.folder, "queue": "q"})
         self.assertGreater(self.rows("SELECT next_at FROM queuectl_schedules")[0][0], time.time())
+
+
+class ElsewhereTest(QueueTestCase):
+    """Schedules in the library, in exports and in doctor."""
+
+    def test_the_library_adds_a_schedule_once_and_changes_it_in_place(self):
+        with Queue(self.db) as queue:
+            due = queue.schedule("s", ["echo", "a b"], every="10m", queue="q", env={"A": "1"})
+            self.assertEqual(queue.schedule("s", "true", every=600, queue="q"), due)  # Due as before.
+            row = self.run_cli("schedule", "show", "s", "--json").json
+            self.assertEqual(row["job"], {"command": "true", "cwd": os.getcwd(), "queue": "q"})
+            later = queue.schedule("s", "true", every="1d")
+            self.assertGreater(later, due)
+            self.assertIsNone(queue.schedule("boot", "true", cron="@reboot"))
+            queue.unschedule("s")
+            with self.assertRaises(Refused):
+                queue.unschedule("s")
+            for wrong in ({}, {"cron": "x"}, {"cron": 5}, {"every": "1h", "at": 5}, {"every": 0}, {"at": [1]},
+                          {"every": 60, "tz": "Moon/Sea"}, {"every": 60, "missed": "x"}, {"every": 60, "id": "x"},
+                          {"every": 60, "until": "x"}, {"at": 5}):  # fmt: skip
+                with self.subTest(wrong=wrong), self.assertRaises(BadInput):
+                    queue.schedule("t", "true", **wrong)
+
+    def test_a_schedule_on_an_applications_connection_exists_if_its_transaction_commits(self):
+        self.create_queue()
+        connection = sqlite3.connect(self.db)
+        self.addCleanup(connection.close)
+        for end, count in ((connection.rollback, 0), (connection.commit, 1)):
+            Queue(connection=connection).schedule("s", "true", every=60)
+            end()
+            self.assertEqual(len(self.rows("SELECT 1 FROM queuectl_schedules")), count)
+
+    def test_export_and_import_move_schedules_as_they_are(self):
+        self.run_cli("schedule", "add", "a", "--cron", "0 3 * * *", "--tz", "Europe/Berlin", "--missed", "all",
+                     "--jitter", "5m", "--until", "+400d", "--times", "9", "--stdin", "--", "cat", b"caf\xe9",
+                     input=b"\xff text")  # fmt: skip
+        self.run_cli("schedule", "add", "b", "--every", "10m", "-e", "A=1", "--", "true")
+        self.run_cli("schedule", "run", "b")
+        self.run_cli("schedule", "pause", "b")
+        exported = self.run_cli("export").stdout_bytes
+        before = self.run_cli("schedule", "list", "--json").stdout
+        self.db = self.path("other.db")
+        self.environment["QUEUECTL_DB"] = self.db
+        result = self.run_cli("import", input=exported)
+        self.assertEqual(result.stderr, "imported 1 job and 2 schedules\n")
+        self.assertEqual(self.run_cli("schedule", "list", "--json").stdout, before)
+        self.assertEqual(self.run_cli("export").stdout_bytes, exported)
+        self.assertIn("imported 0 jobs; skipped 3", self.run_cli("import", input=exported).stderr)
+
+    def test_a_bad_line_of_a_schedule_is_reported_by_number_and_nothing_is_imported(self):
+        good = {"schedule": "s", "kind": "every", "expression": "60", "job": {"command": "true"}}
+        for change in ({"kind": "x"}, {"expression": "x"}, {"job": 5}, {"job": {}}, {"schedule": "a b"}, {"zone": "x"},
+                       {"missed": "x"}, {"runs": -1}, {"since": "x"}, {"paused": 2}, {"job": None}):  # fmt: skip
+            with self.subTest(change=change):
+                lines = json.dumps(good) + "\n" + json.dumps({**good, "schedule": "t", **change}) + "\n"
+                self.assertIn("line 2: ", self.run_cli("import", input=lines, code=2).stderr)
+        self.assertEqual(self.run_cli("schedule", "list", "--json").json, [])
+
+    def test_doctor_names_schedules_that_no_worker_can_serve_and_those_with_a_fault(self):
+        self.run_cli("schedule", "add", "s", "--every", "1h", "-q", "q", "--", "true")
+        report = self.run_cli("doctor", code=1).stdout
+        self.assertIn("schedule s adds jobs to queue q, which has no worker", report)
+        self.start_workers()
+        self.run_cli("doctor")
+        self.rows("UPDATE queuectl_schedules SET template = '{', next_at = 0")
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_schedules WHERE paused"))
+        self.assertIn("schedule s is paused: template: not valid JSON", self.run_cli("doctor", code=1).stdout)
 
 
 class DocumentTest(DocumentTestCase):

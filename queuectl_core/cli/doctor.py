@@ -8,10 +8,12 @@ import sys
 
 from .. import settings, values
 from ..errors import BadInput, DatabaseFull, DatabaseUnusable
+from ..schedule.plan import template_fields
 from ..store.bell import folder
 from ..store.database import LARGE_WAL
 from ..store.filesystem import NETWORK_FILE_SYSTEMS, file_system
 from ..store.reader import Reader
+from ..store.schedules import schedules
 from ..store.sqlite import SQLITE_VERSION
 from ..typed import NamedTuple
 from ..workers import fleet
@@ -52,7 +54,7 @@ def examine(path: str) -> list[Finding]:
         return [*findings, Finding("file", "wrong", missing, advice)]
     try:
         with Reader(path, patience=PATIENCE, must_exist=True) as store:
-            for check in (_file, _counts, _config, _permissions, _workers, _jobs):
+            for check in (_file, _counts, _config, _permissions, _workers, _jobs, _schedules):
                 findings += check(store)
     except DatabaseUnusable as error:
         findings.append(Finding("file", "wrong", str(error), None))
@@ -188,6 +190,26 @@ def _jobs(store: Reader) -> list[Finding]:
     if len(stuck) > 5:
         findings.append(Finding("jobs", "wrong", f"{counted(len(stuck) - 5, 'more job')} cannot run either", None))
     return findings or [Finding("jobs", "ok", "every waiting job can run", None)]
+
+
+def _schedules(store: Reader) -> list[Finding]:
+    findings = []
+    served = [row.queues.split(",") if row.queues else None for row in fleet.live_workers(store)]
+    rows = schedules(store)
+    for row in rows:
+        if row.fault:
+            advice = f"queuectl schedule remove {row.name}"
+            findings.append(Finding("runs", "wrong", f"schedule {row.name} is paused: {row.fault}", advice))
+        elif not row.paused and row.next_at is not None:
+            try:
+                queue = str(template_fields(row.template).get("queue", "default"))
+            except BadInput:
+                continue  # Another program stored garbage; a worker will pause it, and say why.
+            if not any(queues is None or queue in queues for queues in served):
+                text = f"schedule {row.name} adds jobs to queue {queue}, which has no worker"
+                findings.append(Finding("runs", "wrong", text, "queuectl worker start"))
+    count = counted(len(rows), "schedule")
+    return findings or ([Finding("runs", "ok", f"{count}, whose jobs can run", None)] if rows else [])
 
 
 def doctor_arguments(parser: ArgumentParser) -> None:

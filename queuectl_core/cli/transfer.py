@@ -24,13 +24,14 @@ was running when it was exported becomes pending.
 
 
 def export_jobs_arguments(parser: ArgumentParser) -> None:
-    parser.description = "Print all jobs with their history and output, one JSON object per line."
+    parser.description = "Print all jobs with their history and output, and all schedules, one JSON object per line."
 
 
 def export_jobs(args: Namespace) -> int:
     import json
 
     from .. import transfer
+    from ..schedule_transfer import schedule_lines
 
     count = 0
     with open_reader(args) as store, Progress(goes_to_file(1)) as progress:
@@ -38,6 +39,8 @@ def export_jobs(args: Namespace) -> int:
         for count, job in enumerate(transfer.export_jobs(store), 1):
             sys.stdout.write(json.dumps(job) + "\n")
             progress.count(count, total, "jobs exported")
+        for line in schedule_lines(store):
+            sys.stdout.write(json.dumps(line) + "\n")
         if progress.is_shown:
             sys.stdout.flush()
             tell(f"exported {counted(count, 'job')} in {seconds(progress.elapsed())}")
@@ -58,12 +61,13 @@ def import_jobs(args: Namespace) -> int:
     with open_client(args, creates=True) as store, Progress() as progress:
         try:
             with open(0 if args.file in (None, "-") else args.file, "rb") as file:
-                added, skipped = transfer.import_jobs(store, file, time.time(), progress.count)
+                added, skipped, schedules = transfer.import_jobs(store, file, time.time(), progress.count)
         except OSError as error:
             raise BadInput(f"{values.quote(args.file)}: {error.strerror}") from None
     if args.shows_ids or not sys.stdout.isatty():
         for id in added:
             print_id(id)
     there = f"; skipped {skipped:,} that already exist{'s' if skipped == 1 else ''}" if skipped else ""
-    tell(f"imported {counted(len(added), 'job')}{there}")
+    more = f" and {counted(schedules, 'schedule')}" if schedules else ""
+    tell(f"imported {counted(len(added), 'job')}{more}{there}")
     return 0

@@ -86,6 +86,19 @@ def decide(plan: Plan, since: float, now: float) -> Due:
     return Due(found.times, found.skipped, max(since, latest))
 
 
+def wanted(cron: object, every: object, at: object, now: float, zone: Zone) -> Schedule:
+    """The schedule of a program that gives one of these. Raises BadInput."""
+    if [cron, every, at].count(None) != 2:
+        raise BadInput("give exactly one of cron, every and at")
+    if cron is not None:
+        if not isinstance(cron, str):
+            raise BadInput(f"cron: must be a string, not {values.quote(cron)}")
+        return parse_cron(cron, "cron")
+    if every is not None:
+        return schedule_from("every", values.duration(every, "every"), floor(now))
+    return times.At(zones.moment(at, "at", now, zone) if isinstance(at, str) else values.moment(at, "at", now))
+
+
 def schedule_from(kind: object, expression: object, anchor: object) -> Schedule:
     """A stored schedule: "cron" and an expression, "every" and seconds from `anchor` on, or "at" and a time."""
     if kind == "cron":

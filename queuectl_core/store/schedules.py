@@ -118,6 +118,28 @@ class Schedules(Firing):
         self._ring(chosen)
         return id
 
+    def put_schedule(self, name: str, wish: Wish, boot: str) -> Row:
+        """Add a schedule, or make the one of this name what `wish` says. If that is due as before, its times stay."""
+        with self._transaction():
+            if not self._rows(schedule_sql.BY_NAME, {"name": name}):
+                return self.add_schedule(name, wish, boot)
+            old, now = self.schedule(name), self._clock()
+            new = _changed(old._replace(template="", tz=None, until=None, times_left=None), wish, now)
+            if (new.kind, new.expression, new.tz) == (old.kind, old.expression, old.tz):
+                left = old.times_left if wish.times is None or old.times_left is not None else wish.times
+                new = _planned(new._replace(anchor=old.anchor, since=old.since, times_left=left))
+            self._execute(schedule_sql.EDIT, new._asdict())
+            chosen = self._choose_any(new)
+        self._ring(chosen)
+        return new
+
+    def import_schedule(self, row: Row) -> bool:
+        """Add a schedule as it was in another file. If its name exists here, does nothing and returns False."""
+        if self._rows(schedule_sql.BY_NAME, {"name": row.name}):
+            return False
+        self._execute(schedule_sql.ADD, _planned(row)._asdict())
+        return True
+
     def remove_schedule(self, name: str) -> None:
         """Remove a schedule. Its jobs stay."""
         with self._transaction():
