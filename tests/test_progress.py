@@ -104,7 +104,7 @@ class ScreenTest(ShellTestCase):
         self.sh("seq 20 | queuectl enqueue --each 'until [ -e go ]; do sleep 0.02; done; sleep 0.05; true {}' - >ids")
         self.sh("queuectl enqueue --max-retries 0 false >>ids")
         ours, theirs = pty.openpty()
-        process = self.start_sh(f"TERM=xterm {self.command('wait', '-')} <ids", stdin=theirs, stdout=theirs, stderr=theirs)
+        process = self.start_sh(f"TERM=xterm {self.command('wait', '-')} <ids", stdout=theirs, stderr=theirs)
         os.close(theirs)
         shown = shown_until(ours, b"0/21 jobs")
         self.start_workers()
