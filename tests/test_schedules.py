@@ -22,6 +22,7 @@ from queuectl_core.store.schedules import Wish, last_runs, schedules
 from tests.doc_runner import DocumentTestCase
 from tests.harness import QueueTestCase, wait_until
 from tests.patched import patched
+from tests.test_schedule import needs_zones
 
 START = 1_774_656_000.0  # 2026-03-28T00:00:00Z, the day before clocks change in Berlin.
 WEEK = 7 * 86400
@@ -65,6 +66,7 @@ class StoreTestCase(QueueTestCase):
 
 
 class FiringTest(StoreTestCase):
+    @needs_zones
     def test_a_job_knows_its_schedule_and_its_time(self):
         self.add(tz="Europe/Berlin", job={"command": "true", "env": {"A": "1"}, "queue": "q", "priority": 3})
         self.assertEqual(self.at(START + 599), [])
@@ -123,6 +125,12 @@ class FiringTest(StoreTestCase):
         self.assertEqual(self.at(START + 90000), [90000])  # Forward: those in between were missed.
         self.assertEqual(self.row().runs, 3)
 
+    def test_what_was_dealt_with_stays_so_even_if_a_schedule_is_looked_at_with_an_earlier_clock(self):
+        planned = self.add(missed="all").plan()
+        due = plan.decide(planned, START + 1800, START + 700)
+        self.assertEqual(due, plan.Due((), 0, START + 1800))
+        self.assertEqual(plan.decide(planned, START + 600, START + 1800).times, (START + 1200, START + 1800))
+
     def test_after_a_clock_is_corrected_by_hours_schedules_follow_it(self):
         self.add()
         self.at(START + 400 * 86400)
@@ -131,6 +139,7 @@ class FiringTest(StoreTestCase):
         self.assertEqual(self.row().next_at, START + 1200)
         self.assertEqual(self.at(START + 1200), [1200])
 
+    @needs_zones
     def test_a_fixed_time_is_due_once_when_clocks_change(self):
         self.add(schedule=parse_cron("30 2 * * *", "x"), tz="Europe/Berlin")
         found = []
@@ -159,6 +168,15 @@ class FiringTest(StoreTestCase):
         self.assertEqual(Counter(name for name, _ in self.ran()), {"until": 2, "times": 2})
         self.assertEqual([row.next_at for row in schedules(self.queue)], [None, None])
         self.assertEqual(self.row("times").times_left, 0)
+
+    def test_whoever_fires_wakes_an_idle_worker_of_the_jobs_queue(self):
+        other = self.register_worker(self.queue, "other")
+        self.assertIsNone(self.queue.claim(other, "other").job)
+        self.add(job={"command": "true", "queue": "other"})
+        self.queue.claim(other, "other")
+        self.now = START + 600
+        self.assertIsNone(self.queue.claim(self.worker, "mine").job)
+        self.assertEqual(self.rows("SELECT idle FROM queuectl_workers WHERE id = ?", other), [(0,)])
 
     def test_a_single_time_is_due_once(self):
         self.add(schedule=times.At(START + 5))
@@ -328,6 +346,11 @@ class ForeignRowTest(StoreTestCase):
         for command in (("list",), ("list", "--json"), ("show", "s9", "--json"), *(("show", name) for name in names)):
             self.run_cli("schedule", *command)
 
+    def test_a_row_that_cannot_be_advanced_adds_no_job(self):
+        self.insert(checks=False, anchor=START, since=START, runs=-5)
+        self.assertEqual(self.at(START + 601), [])
+        self.assertIn("rejected by the database", self.row().fault)
+
     def test_a_time_that_is_no_number_is_never_due_and_disturbs_no_worker(self):
         for number, next_at in enumerate(("x", b"x")):
             self.insert(checks=False, name=f"s{number}", next_at=next_at)
@@ -435,6 +458,23 @@ class WorkersTest(QueueTestCase):
         self.assertLess(min(late), 0.05)
         self.assertLess(sorted(late)[1], 0.3)
 
+    def test_a_worker_notices_that_the_clock_was_set_back_by_hours(self):
+        back = self.path("back")
+        patch = (
+            "import time\n"
+            "import queuectl_core.store.reader as reader\n"
+            "import queuectl_core.workers.worker as worker\n"
+            f"fake = lambda: time.time() - (86400 if os.path.exists({back!r}) else 0)\n"
+            "reader.Reader.__init__.__kwdefaults__['clock'] = fake\n"
+            "worker.Worker.__init__.__defaults__ = (fake,)\n"
+        )
+        self.run_cli("schedule", "add", "s", "--every", "10m", "--", "true")
+        subprocess.run(patched(patch, "worker", "start"), env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_workers WHERE idle = 1"))  # It has started.
+        due = self.rows("SELECT next_at FROM queuectl_schedules")[0][0]
+        self.write("back", "")
+        wait_until(lambda: self.rows("SELECT next_at FROM queuectl_schedules")[0][0] < due - 80000)
+
     def test_drain_does_not_wait_for_schedules(self):
         self.run_cli("schedule", "add", "s", "--every", "1h", "--", "true")
         self.enqueue("true")
@@ -461,6 +501,7 @@ class WorkersTest(QueueTestCase):
         self.stop_workers()
         self.assertEqual(len(self.times("s")), 1)
 
+    @needs_zones
     def test_a_schedule_in_a_time_zone_follows_its_clocks(self):
         shown = self.run_cli("schedule", "add", "s", "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "--", "true")
         self.assertEqual(len([line for line in shown.lines if " 02:30:00+" in line]) >= 5, True)
@@ -492,6 +533,7 @@ class CommandsTest(QueueTestCase):
         (command,) = self.rows("SELECT CAST(command AS BLOB) FROM queuectl_jobs")
         self.assertEqual(command, (b"cat 'caf\xe9' -",))
 
+    @needs_zones
     def test_wrong_lines_say_what_to_write(self):
         self.run_cli("schedule", "add", "s", "--every", "1h", "--", "true")
         for words, message in (
@@ -570,6 +612,7 @@ class ElsewhereTest(QueueTestCase):
             end()
             self.assertEqual(len(self.rows("SELECT 1 FROM queuectl_schedules")), count)
 
+    @needs_zones
     def test_export_and_import_move_schedules_as_they_are(self):
         self.run_cli("schedule", "add", "a", "--cron", "0 3 * * *", "--tz", "Europe/Berlin", "--missed", "all",
                      "--jitter", "5m", "--until", "+400d", "--times", "9", "--stdin", "--", "cat", b"caf\xe9",
@@ -608,6 +651,7 @@ class ElsewhereTest(QueueTestCase):
 
 
 class DocumentTest(DocumentTestCase):
+    @needs_zones
     def test_the_examples_of_the_document_work(self):
         self.run_document("docs/schedules.md")
 
@@ -634,6 +678,7 @@ class ImportTest(QueueTestCase):
     def schedules(self) -> dict:
         return {row["name"]: row for row in self.run_cli("schedule", "list", "--json").json}
 
+    @needs_zones
     def test_each_line_of_a_crontab_is_imported_as_cron_understands_it_or_rejected_with_the_reason(self):
         result = self.run_cli("schedule", "import", input=CRONTAB, code=1)
         self.assertEqual([line.split()[:2] for line in result.lines[1:]],
@@ -653,6 +698,7 @@ class ImportTest(QueueTestCase):
         self.assertEqual(mail["job"]["command"], "/bin/bash -c 'mail -s '\"'\"'report 100%'\"'\"' root'")
         self.assertEqual(mail["job"]["stdin"], "Hello\nWorld\n")
 
+    @needs_zones
     def test_importing_again_adds_nothing_and_a_dry_run_creates_no_file(self):
         dry = self.run_cli("schedule", "import", "--dry-run", input=CRONTAB, code=1)
         self.assertFalse(os.path.exists(self.db))

@@ -11,7 +11,9 @@ A row that can't be understood, since another program stored it, is paused and s
 
 from __future__ import annotations
 
-from ..errors import BadInput, DatabaseUnusable, QueueError, Refused
+from math import floor
+
+from ..errors import BadInput, DatabaseUnusable, QueueError
 from ..lifecycle import FINISHED
 from ..typed import NamedTuple
 from . import schedule_sql, sql
@@ -126,7 +128,10 @@ class Firing(Hooks):
         with self._transaction():
             now = self._clock()
             for values in self._rows(schedule_sql.AHEAD, limit):
-                self._guarded(Row(*values)._replace(since=now), (), now, {})
+                row = Row(*values)
+                # An interval that began in what is now the future begins now.
+                anchor = floor(now) if isinstance(row.anchor, float) and row.anchor > now else row.anchor
+                self._guarded(row._replace(since=now, anchor=anchor), (), now, {})
 
     # --- inside a transaction -------------------------------------------------------------------
 
@@ -149,7 +154,7 @@ class Firing(Hooks):
             raise  # The whole transaction is repeated.
         except Exception as error:  # Whatever is wrong with this row, jobs must run.
             fault = str(error) if isinstance(error, QueueError) else repr(error)
-            self._set_aside(row.seq, fault)
+            self._execute(schedule_sql.SET_ASIDE, {"seq": row.seq, "fault": fault})
             return
         fired[queue] = fired.get(queue, 0) + count
 
@@ -170,6 +175,7 @@ class Firing(Hooks):
             {
                 "seq": row.seq,
                 "since": due.since,
+                "anchor": row.anchor,
                 "next_at": None if time is None else time + plan.delay,
                 "boot": row.boot,
                 "times_left": left,
@@ -221,18 +227,6 @@ class Firing(Hooks):
             except sqlite3.IntegrityError as error:
                 self._refuse([job], error)  # Unless a generated id was taken.
         raise BadInput("every generated id is taken")
-
-    def _set_aside(self, seq: int, fault: str) -> None:
-        """Pause a schedule that can't be fired, and store why."""
-        aside = {"seq": seq, "fault": fault}
-        try:
-            self._execute(schedule_sql.SET_ASIDE, aside)
-        except Refused:
-            self._execute(schedule_sql.CHECKS_OFF)
-            try:
-                self._execute(schedule_sql.SET_ASIDE, aside)
-            finally:
-                self._execute(schedule_sql.CHECKS_ON)
 
     def _choose_numbers(self, numbers: dict[str, int]) -> list[tuple[int, str]]:
         """Choose idle workers for so many new jobs of each queue."""

@@ -26,16 +26,14 @@ EDIT = f"UPDATE queuectl_schedules SET {_ASSIGNED} WHERE seq = :seq"
 REMOVE = "DELETE FROM queuectl_schedules WHERE name = :name"
 # A worker has dealt with the times until :since. In the same transaction as the jobs.
 ADVANCE = """
-    UPDATE queuectl_schedules SET since = :since, next_at = :next_at, boot = :boot, times_left = :times_left,
-        last_at = coalesce(:last_at, last_at), last_job = coalesce(:last_job, last_job), runs = runs + :runs,
-        skipped = skipped + :skipped, skip_reason = coalesce(:skip_reason, skip_reason)
+    UPDATE queuectl_schedules SET since = :since, anchor = :anchor, next_at = :next_at, boot = :boot,
+        times_left = :times_left, last_at = coalesce(:last_at, last_at), last_job = coalesce(:last_job, last_job),
+        runs = runs + :runs, skipped = skipped + :skipped, skip_reason = coalesce(:skip_reason, skip_reason)
     WHERE seq = :seq
 """
-# Garbage from foreign SQL must not be found as due again and again.
+# Garbage from foreign SQL must not be found as due again and again. Works for any row, even one that was stored with
+# CHECKs off: an UPDATE checks only the columns that it sets.
 SET_ASIDE = "UPDATE queuectl_schedules SET paused = 1, next_at = NULL, fault = :fault WHERE seq = :seq"
-# An UPDATE checks all of a row, so it fails for one that was stored with CHECKs off.
-CHECKS_OFF = "PRAGMA ignore_check_constraints = ON"
-CHECKS_ON = "PRAGMA ignore_check_constraints = OFF"
 
 STATE = "SELECT state FROM queuectl_jobs WHERE id = :id"
 # The last job of each schedule that has one that still exists.
