@@ -456,6 +456,8 @@ class WorkersTest(QueueTestCase):
         wait_until(lambda: len(self.times("s")) == 3)
         late = [at % 1 for (at,) in self.rows("SELECT created_at FROM queuectl_jobs")]
         self.assertLess(min(late), 0.05)
+        wait_until(lambda: self.states() == {"completed": 3})
+        self.assertEqual(self.rows("SELECT 1 FROM queuectl_jobs WHERE started_at < created_at"), [])
         self.assertLess(sorted(late)[1], 0.3)
 
     def test_a_worker_notices_that_the_clock_was_set_back_by_hours(self):
@@ -555,6 +557,21 @@ class CommandsTest(QueueTestCase):
                 result = self.run_cli("schedule", *words, code=None)
                 self.assertIn(result.code, (1, 2))
                 self.assertIn(message, result.stderr)
+
+    def test_other_words_for_schedules_get_the_command(self):
+        for words, command in (
+            (("cron", "0 4 * * *", "./x"), "schedule add NAME --cron '0 4 * * *' -- ./x"),
+            (("crontab",), "schedule import"),
+            (("schedule", "rm", "s"), "schedule remove s"),
+            (("schedule", "disable", "s"), "schedule pause s"),
+        ):
+            self.assertIn(f"run: queuectl {command}\n", self.run_cli(*words, code=2).stderr)
+
+    def test_names_of_schedules_are_completed(self):
+        self.run_cli("schedule", "add", "nightly", "--cron", "@daily", "--", "true")
+        for verb in ("show", "pause", "run", "remove", "edit", "next"):
+            found = self.run_cli("completion", "candidates", "--", "schedule", verb, "ni").stdout
+            self.assertEqual(found, "nightly\t@daily\n", verb)
 
     def test_edit_pause_resume_next_and_remove(self):
         self.run_cli("schedule", "add", "s", "--every", "1h", "--until", "+3d", "--times", "5", "--", "true")

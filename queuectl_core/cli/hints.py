@@ -169,6 +169,9 @@ def _with_arguments(name: str, after: list[str]) -> list[str]:
         return _enqueue(after)
     if name == "worker start" and after and after[0].isdigit():
         return ["worker", "start", "-c", after[0]]
+    if name == "schedule add":
+        expression = after[0] if after and after[0].count(" ") == 4 else "30 2 * * *"
+        return [*name.split(), "NAME", "--cron", expression, "--", *(after[1:] or ["COMMAND"])]
     if name in TAKES_ARGUMENTS:
         return [*name.split(), *(after or ["ID"])]
     return [*name.split(), *(after if name == "config set" else [])]

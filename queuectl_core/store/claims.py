@@ -105,7 +105,10 @@ class Claims(Firing):
         if wanted != "run":
             return Claim(None, wanted, None, {}), None
         now = self._clock()
-        added = self._fire_due(now) if next_schedule is not None and next_schedule <= now else None
+        added = None
+        if next_schedule is not None and next_schedule <= now:
+            added = self._fire_due(now)
+            now = self._clock()  # No job starts before it was added.
         if next_due is not None and next_due <= now:
             self._execute(sql.PROMOTE, {"now": now})
         job = self._take(worker, queues, now)
