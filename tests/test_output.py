@@ -92,7 +92,7 @@ class LimitTest(OutputTestCase):
         result = self.run_cli("logs", "job")
         self.assertEqual(result.stdout_bytes, lines[:1000] + lines[-1000:])
         dropped = len(lines) - 2000
-        self.assertIn(f"{dropped} bytes", result.stderr)
+        self.assertIn(f"{dropped:,} bytes", result.stderr)
         self.assertEqual(self.job("job")["history"][0]["output_dropped"], dropped)
         self.audit(["job"])
 

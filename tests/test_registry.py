@@ -56,7 +56,7 @@ class RegistryTest(unittest.TestCase):
             self.assertIn(f"queuectl {name}", lines[0])
             self.assertTrue(leaf(name).format_help().endswith("\n".join(f"  {line}" for line in lines) + "\n"), name)
             for line in lines:
-                self.assertLessEqual(len(line), 96)
+                self.assertLessEqual(len(line), 78)
                 for words in commands_in(line):
                     end = words.index("--") if "--" in words else len(words)
                     parse(words[:end], words[end + 1 :] if end < len(words) else None)

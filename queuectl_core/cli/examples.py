@@ -13,7 +13,7 @@ EXAMPLES = {
     "worker start": (
         "queuectl worker start -c 4",
         "queuectl worker start -q mail -q reports",
-        "queuectl worker start --foreground --drain  # In a script: until nothing is left to do.",
+        "queuectl worker start --foreground --drain  # In a script: until all is done.",
     ),
     "worker stop": (
         "queuectl worker stop",
@@ -83,9 +83,9 @@ EXAMPLES = {
         "queuectl dlq purge job1",
     ),
     "schedule add": (
-        "queuectl schedule add backup --cron '30 2 * * *' --tz Europe/Berlin -- ./backup",
-        "queuectl schedule add poll --every 10m --timeout 5m -- curl -fsS https://example.org/feed",
-        "queuectl schedule add sync --cron @hourly --missed skip --jitter 10m -q net -- ./sync",
+        "queuectl schedule add backup --cron '30 2 * * *' --tz Asia/Tokyo -- ./backup",
+        "queuectl schedule add poll --every 10m --timeout 5m -- ./fetch-feed",
+        "queuectl schedule add sync --cron @hourly --missed skip -q net -- ./sync",
     ),
     "schedule list": ("queuectl schedule list", "queuectl schedule list --json"),
     "schedule show": ("queuectl schedule show backup",),
