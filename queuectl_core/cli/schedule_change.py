@@ -31,7 +31,7 @@ SHOWN = 5  # Times that `add` prints.
 
 
 def schedule_add_arguments(parser: ArgumentParser) -> None:
-    parser.usage = "queuectl schedule add NAME (--cron EXPR | --every DURATION | --at TIME) [options] -- WORD ..."
+    parser.usage = "queuectl schedule add NAME --cron EXPR [options] -- WORD ..."
     _arguments(parser, "the schedule's name")
 
 
