@@ -20,7 +20,7 @@ import unittest
 from typing import Union
 
 Suite = Union[unittest.TestSuite, unittest.TestCase]
-AT_ONCE = 2 * (os.cpu_count() or 2)
+AT_ONCE = 3 * (os.cpu_count() or 2)
 # These start first, or one of them would still be running alone at the end.
 LONGEST = ("tests.test_workers", "tests.test_runner", "tests.test_slurm", "tests.test_systemd")
 

@@ -59,7 +59,7 @@ class PagesTest(DashboardTestCase):
         ((worker, _),) = self.start_workers()
         self.wait_for_state("long", "processing")
         page = self.page(self.serve(), "/workers").html
-        lanes = re.findall(r'aria-label="Worker (\d+) ran (\d+) attempts"', page)
+        lanes = re.findall(r'aria-label="Worker (\d+) ran (\d+) attempts?"', page)
         self.assertEqual(lanes, [(str(worker), "1"), ("1", "2")])
         for id, look in (("quick", "completed"), ("broken", "dead"), ("long", "processing")):
             self.assertRegex(page, rf'<a href="/job\?id={id}" tabindex="-1"><rect [^>]*class="f-{look}"><title>{id} \(')

@@ -16,7 +16,7 @@ from queuectl_core.transfer import ATTEMPT_FIELDS, FIELDS
 from tests.forked import is_bug, run_forked
 from tests.harness import QueueTestCase
 
-SEED, COUNT = 1, 150
+SEED, COUNT = 1, 90
 
 # Command lines; N stands for a nasty word. None of them waits or leaves processes behind.
 COMMANDS = [
