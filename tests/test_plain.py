@@ -17,7 +17,7 @@ WORDS = (
     *("@file", "-n5", "-fn", "--json"),
     *('{"command": "true"}', "help", "list", "start", "--quiet", "--db", "x.db", "--color=never", "auto", "-h", "é\n"),
 )
-LINES_OF_A_COMMAND = 60
+LINES_OF_A_COMMAND = 100
 
 
 def both(words: list[str], rest: list[str] | None) -> tuple[dict[str, object] | None, dict[str, object] | str]:
