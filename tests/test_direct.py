@@ -365,7 +365,9 @@ class EquivalenceTest(ShellTestCase):
         chance = random.Random(2)
         letters = "ab'\"$`\\ \t\n*?~#!&;|<>(){}[]^=%é\x7f\x01\udc80\udc81\udc88\udcff"
         for name, asked in self.each_shell(SHELLS + OTHERS):
-            without = {line for line in SIMPLE if self.compare(asked, line)}
+            # busybox's shell ignores SIGQUIT, and so does what it runs.
+            lines = [line for line in SIMPLE if name != "busybox" or not re.search(r"Sig\[BIC\]|kill -3 ", line)]
+            without = {line for line in lines if self.compare(asked, line)}
             if name in SHELLS:
                 self.assertLess({"./script", "twice", "hidden", SIMPLE[-1]}, without, name)
             if name in ("dash", "bash"):  # busybox runs its own programs.

@@ -150,6 +150,17 @@ class ScreenTest(QueueTestCase):
         top.press("q")
         top.wait_for("exit code 0")
 
+    def press_until(self, top: Tmux, key: str, text: str) -> None:
+        """Press a key until the screen shows a text: a key is ignored just after the list has moved under it."""
+
+        def shows() -> bool:
+            if text not in top.screen():
+                top.press(key)
+                return False
+            return True
+
+        wait_until(shows, message=f"no {text!r} after {key}")
+
     @unittest.skipUnless(not IS_ROOT or shutil.which("setpriv"), "root needs setpriv to drop its capabilities")
     def test_a_read_only_file_is_shown_and_a_change_says_why_not(self):
         self.enqueue("--id", "first", "true")
@@ -160,10 +171,8 @@ class ScreenTest(QueueTestCase):
         screen = wait_until(lambda: ("first" in top.screen() and top.screen()) or "setpriv" in top.screen())
         if screen is True:
             self.skipTest("root cannot drop its capabilities here")
-        top.press("+")
-        top.wait_for("copy: not writable; check the permissions")
-        top.press("C")
-        top.wait_for("Cancel job first?")
+        self.press_until(top, "+", "copy: not writable; check the permissions")
+        self.press_until(top, "C", "Cancel job first?")
         top.press("y")
         top.wait_for("copy: not writable; check the permissions", "pending")
 

@@ -7,7 +7,7 @@ itself, once per program and set of variables, whether the program is one to it 
 
 If it says anything unexpected, or the program can't be executed, the shell runs the command. So messages and exit
 codes are always its own. One thing differs where the shell would have forked: the program's parent is the worker, and
-it leads its session, as it does where /bin/sh is bash.
+it leads its session, as it does where /bin/sh is bash. And busybox's shell ignores SIGQUIT, which is reset here.
 """
 
 from __future__ import annotations
