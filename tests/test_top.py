@@ -171,10 +171,10 @@ class ScreenTest(QueueTestCase):
         screen = wait_until(lambda: ("first" in top.screen() and top.screen()) or "setpriv" in top.screen())
         if screen is True:
             self.skipTest("root cannot drop its capabilities here")
-        self.press_until(top, "+", "copy: not writable; check the permissions")
+        self.press_until(top, "+", "copy: not writable")
         self.press_until(top, "C", "Cancel job first?")
         top.press("y")
-        top.wait_for("copy: not writable; check the permissions", "pending")
+        top.wait_for("copy: not writable", "pending")
 
     def test_a_locked_file_leaves_the_last_screen(self):
         self.enqueue("--id", "first", "true")
