@@ -469,7 +469,7 @@ def _audit_job(job: sqlite3.Row, attempts: list[sqlite3.Row]) -> None:
     limit = job["max_retries"] + 1
     _expect(0 <= job["attempts"] <= limit, "%s: %s attempts of %s", id, job["attempts"], limit)
     scheduled = job["ready"] in (0, 1)
-    should_be = state in WAITING and job["waits_for"] == 0
+    should_be = state in WAITING and job["waits_for"] == 0 and not job["held"]
     _expect(scheduled == should_be and (scheduled or job["ready"] is None), "%s: ready %s", id, job["ready"])
     if job["ready"] == 1:
         _expect(job["run_at"] <= time.time() + 1, "%s: ready too early", id)

@@ -12,9 +12,10 @@ from tests.harness import ROOT
 from tests.patched import patched
 from tests.shell import ShellTestCase
 
-# Dumps of files of schema versions 1 and 2, with a few jobs.
+# Dumps of files of older schema versions, with a few jobs.
 SCHEMA_1 = os.path.join(ROOT, "tests", "schema_1.sql")
 SCHEMA_2 = os.path.join(ROOT, "tests", "schema_2.sql")
+SCHEMA_3 = os.path.join(ROOT, "tests", "schema_3.sql")
 
 KILLED_IN_MIGRATION = """
 from queuectl_core.store import migrations
@@ -93,3 +94,7 @@ class MigrationTest(ShellTestCase):
 
 class MigrationFrom2Test(MigrationTest):
     schema = SCHEMA_2
+
+
+class MigrationFrom3Test(MigrationTest):
+    schema = SCHEMA_3

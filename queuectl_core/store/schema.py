@@ -95,6 +95,7 @@ SCHEMA = (
         slot          INTEGER CHECK (slot > 0),
         worker        INTEGER,
         cancel        INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
+        suspend       INTEGER NOT NULL DEFAULT 0 CHECK (suspend IN (0, 1)),
         -- Times before the year 10000.
         run_at        REAL NOT NULL DEFAULT %(now)s CHECK (run_at BETWEEN 0 AND 253402300800),
         created_at    REAL NOT NULL DEFAULT %(now)s CHECK (created_at BETWEEN 0 AND 253402300800),
@@ -109,6 +110,7 @@ SCHEMA = (
         CHECK ((finished_at IS NOT NULL) = %(finished)s),
         CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
         CHECK (cancel = 0 OR state = 'processing'),
+        CHECK (suspend = 0 OR state = 'processing'),
         -- queuectl sets `ready`. A row without it is another program's, and hasn't run; one with it has its settings.
         CHECK (ready <> 2 OR (attempts + last_attempt + deferrals = 0
             AND coalesce(stdin, started_at, exit_code, error) IS NULL)),

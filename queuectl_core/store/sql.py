@@ -16,7 +16,7 @@ from __future__ import annotations
 from ..jobspec import NewJob
 from ..lifecycle import FINISHED, TRANSITIONS, UNFINISHED, WAITING, Job
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def listed(words: tuple[str, ...]) -> str:
