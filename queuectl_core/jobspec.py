@@ -49,6 +49,7 @@ class NewJob(NamedTuple):
 
 
 # The fields that name jobs to wait for, and what must become of them.
+SCHEDULE = "QUEUECTL_SCHEDULE"  # The variable that names the schedule of a schedule's job.
 CONDITIONS = {"after": "ok", "after_notok": "notok", "after_any": "any"}
 
 

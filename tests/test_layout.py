@@ -63,7 +63,7 @@ ORDER = {
     ),
     "views": (
         "__init__ commands top_text top_log top_keys",
-        "history",
+        "history schedules",
         "facts failures",
         "metrics",
         "top_actions",

@@ -219,6 +219,58 @@ class FiguresTest(MetricsTestCase):
         self.assertEqual(names, {"queue", "state", "outcome", "le", "version", "python", "sqlite"})
 
 
+class SchedulesTest(MetricsTestCase):
+    def moments(self, schedule: str) -> dict[str, float]:
+        """The figures of a schedule, by name, in seconds from now."""
+        with self.store() as store:
+            now = time.time()
+            found = read(metrics.text(store, now), True)
+        return {
+            name[len("queuectl_schedule_") :].replace("_timestamp_seconds", ""): value - now if value > 1e9 else value
+            for (name, labels), value in found.samples.items()
+            if ("schedule", schedule) in labels
+        }
+
+    def test_a_schedule_says_when_it_last_succeeded_also_after_its_job_was_pruned(self):
+        self.run_cli("schedule", "add", "s", "--every", "1h", "--", "test -e ok")
+        new = self.moments("s")
+        self.assertAlmostEqual(new.pop("next_run"), 3600, delta=60)
+        self.assertEqual(new, {"last_success": 0, "last_run": 0, "paused": 0, "skipped_total": 0})
+        self.write("ok", "")
+        self.run_cli("schedule", "run", "s")
+        self.drain()
+        os.remove(self.path("ok"))
+        succeeded = self.rows("SELECT finished_at FROM queuectl_jobs")[0][0]
+        self.run_cli("prune", "--keep", "0")
+        self.run_cli("schedule", "edit", "s", "--max-retries", "0")
+        self.run_cli("schedule", "run", "s")
+        self.drain()
+        found, now = self.moments("s"), time.time()
+        self.assertAlmostEqual(found["last_success"] + now, succeeded, delta=1)
+        self.assertGreater(found["last_run"], found["last_success"])
+        self.run_cli("schedule", "pause", "s")
+        self.assertEqual(self.moments("s")["paused"], 1)
+        self.assertNotIn("next_run", self.moments("s"))
+
+    def test_whatever_another_program_stores_as_a_schedule_leaves_the_output_valid(self):
+        self.create_queue()
+        db = sqlite3.connect(self.db)
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        columns = "name, kind, expression, template, next_at, last_at, last_success_at, skipped"
+        row = f"INSERT INTO queuectl_schedules ({columns})"
+        with db:
+            for name in HOSTILE:
+                db.execute(row + " VALUES (CAST(? AS TEXT), 'every', '60', '{', 'x', x'ff', 9e999, 'x')", (name,))
+            db.execute(row + " VALUES ('nan', 'x', x'00', 7, -9e999, 1e300, NULL, 9)")
+        db.close()
+        for form in metrics.FORMATS:
+            found = self.metrics(form)
+            self.assertEqual(len(found.labels("queuectl_schedule_paused", "schedule")), len(HOSTILE) + 1, form)
+        self.assertEqual(found.value("queuectl_schedule_skipped_total", schedule="nan"), 9)
+        if PROMTOOL:
+            check(self, self.run_cli("metrics", "--format", "prometheus").stdout_bytes)
+
+
 class HostileTest(MetricsTestCase):
     def test_any_name_of_a_queue_becomes_a_label_of_its_own(self):
         self.create_queue()

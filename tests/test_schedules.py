@@ -243,6 +243,26 @@ class OverlapTest(StoreTestCase):
 
 
 class ChangeTest(StoreTestCase):
+    def test_a_schedule_knows_when_a_job_of_it_last_completed_also_after_that_was_pruned(self):
+        self.add("s")
+        self.add("t", job={"command": "true", "env": {"K": "QUEUECTL_SCHEDULE"}})
+        self.at(START + 601)
+        self.assertEqual([self.row(name).last_success_at for name in "st"], [START + 601] * 2)
+        self.queue.prune("completed", START + 602, None)
+        self.assertEqual(last_runs(self.queue), {})
+        self.now = START + 1202
+        claim = self.queue.claim(self.worker, None)
+        self.queue.settle(claim.job, Outcome("exit", 1), judge(claim.job, Outcome("exit", 1), self.now))
+        self.assertEqual(self.row().last_success_at, START + 601)  # It failed.
+
+    def test_a_job_is_settled_whatever_another_program_says_its_schedule_is(self):
+        for name in ('"gone"', '"\\udcff"', '"\\ud800"', "7", "{"):
+            env = f'{{"QUEUECTL_SCHEDULE": {name}}}'
+            self.queue._execute("INSERT INTO queuectl_jobs (command, env) VALUES ('true', ?)", (env,))
+            job = self.queue.claim(self.worker, None).job
+            self.queue.settle(job, Outcome("exit", 0), judge(job, Outcome("exit", 0), self.now))
+        self.assertEqual(self.states(), {"completed": 5})
+
     def test_times_that_pass_while_a_schedule_is_paused_are_not_made_up_for(self):
         self.add(missed="all")
         self.assertTrue(self.queue.pause_schedule("s"))

@@ -14,8 +14,10 @@ from __future__ import annotations
 from math import floor
 
 from ..errors import BadInput, DatabaseUnusable, QueueError
+from ..jobspec import SCHEDULE, variables
 from ..lifecycle import FINISHED
 from ..typed import NamedTuple
+from ..values import storable
 from . import schedule_sql, sql
 from .hooks import Hooks
 from .intake import MOST_TRIES
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ..lifecycle import Job
     from ..schedule.plan import Plan
 
 REBOOT = "@reboot"  # As in schedule/cron.py, which only workers load.
@@ -55,6 +58,7 @@ class Row(NamedTuple):
     boot: str | None
     last_at: float | None
     last_job: str | None
+    last_success_at: float | None
     runs: int
     skipped: int
     skip_reason: str | None
@@ -134,6 +138,16 @@ class Firing(Hooks):
                 self._guarded(row._replace(since=now, anchor=anchor), (), now, {})
 
     # --- inside a transaction -------------------------------------------------------------------
+
+    def _note_success(self, job: Job, now: float) -> None:
+        """Store that a job completed now, if it is a schedule's. A job of no schedule costs nothing."""
+        if not isinstance(job.env, str) or SCHEDULE not in job.env:
+            return
+        try:
+            name = storable(variables(job.env).get(SCHEDULE, ""))
+        except BadInput:
+            return  # Another program stored it. The job must be settled nevertheless.
+        self._execute(schedule_sql.SUCCEED, {"name": name, "now": now})
 
     def _fire_due(self, now: float) -> dict[str, int]:
         """Fire the schedules that are due; returns how many jobs were added, by queue."""

@@ -130,8 +130,7 @@ SCHEMA = (
     "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
     # Excludes pending jobs, so a batch of inserts doesn't touch it. Finished jobs are ordered by when
     # they finished; running and failed ones, which haven't, by seq.
-    "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, finished_at)"
-    " WHERE state <> 'pending'",
+    "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, finished_at) WHERE state <> 'pending'",
     "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0 OR held = 1",
     """
     CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
@@ -237,7 +236,8 @@ SCHEMA = (
     """,
     # Jobs that are due again and again, or once. All times until `since` are dealt with. A worker that finds `next_at`
     # in the past computes the next time; so a row that says only when and what is complete. `template` is the job as
-    # JSON. `fault` is why a worker paused it. `boot` is the boot for which @reboot was last due.
+    # JSON. `fault` is why a worker paused it. `boot` is the boot for which @reboot was last due. `last_success_at`
+    # outlives the job that completed then.
     """
     CREATE TABLE queuectl_schedules (
         seq         INTEGER PRIMARY KEY,
@@ -259,6 +259,7 @@ SCHEMA = (
         boot        TEXT CHECK %(boot)s,
         last_at     REAL CHECK (last_at BETWEEN 0 AND 253402300800),
         last_job    TEXT CHECK %(last_job)s,
+        last_success_at REAL CHECK (last_success_at BETWEEN 0 AND 253402300800),
         runs        INTEGER NOT NULL DEFAULT 0 CHECK (runs >= 0),
         skipped     INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0),
         skip_reason TEXT CHECK %(skip_reason)s,

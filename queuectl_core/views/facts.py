@@ -1,9 +1,9 @@
 """The state of a queue now: queues, workers, what runs, what is left to do, and what to do about it.
 
-The one layer of figures behind stats, top, the dashboard and metrics, together with history.py and failures.py, so that
-no two views disagree. Everything is read-only, needs no running worker, works on a backup, and takes a time that
-depends on the number of queues and workers, not of jobs. Call it inside `store.snapshot()` for figures of one moment.
-Times are UTC epoch seconds, durations are seconds.
+The one layer of figures behind stats, top, the dashboard and metrics, together with history.py, failures.py and
+schedules.py, so that no two views disagree. Everything is read-only, needs no running worker, works on a backup, and
+takes a time that depends on the number of queues and workers, not of jobs. Call it inside `store.snapshot()` for
+figures of one moment. Times are UTC epoch seconds, durations are seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..typed import NamedTuple
 from ..workers import fleet
 from . import commands
 from .history import Span, Stats, by_queue, empty, ever
+from .schedules import timetable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..records import Attempt, Worker
     from ..store.reader import Reader
+    from .schedules import Schedule
 
 DAY = 86400
 NEWEST = 2000  # How many completed jobs an estimate of a run time looks at.
@@ -177,6 +179,7 @@ class Meters(NamedTuple):
     ages: dict[str, float]
     workers: dict[str, int]
     ever: dict[str, Stats]
+    schedules: Sequence[Schedule]
     database_bytes: int
     wal_bytes: int
 
@@ -194,6 +197,7 @@ def meters(store: Reader, now: float) -> Meters:
         ages={queue.name: 0.0 if queue.oldest is None else max(0.0, now - queue.oldest) for queue in listed},
         workers=by_state,
         ever=ever(store),
+        schedules=timetable(store).schedules,
         database_bytes=store.file_size(),
         wal_bytes=store.wal_size(),
     )

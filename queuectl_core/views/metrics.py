@@ -55,7 +55,7 @@ def text(store: Reader, now: float, form: str = "openmetrics") -> str:
         found = meters(store, now)
     is_new = form == "openmetrics"
     lines = []
-    for name, kind, unit, help, samples in (*_of_queues(found), *_of_the_file(found)):
+    for name, kind, unit, help, samples in (*_of_queues(found), *_of_schedules(found), *_of_the_file(found)):
         if not is_new and kind in ("counter", "info"):
             name, kind = (f"{name}_total", kind) if kind == "counter" else (f"{name}_info", "gauge")
         lines.append(f"# HELP {name} {help}")
@@ -148,6 +148,38 @@ def _histogram(name: str, queue: str, counts: Histogram, seconds: float) -> list
     lines.append(f"{name}_count{{queue={queue}}} {count}")
     lines.append(f"{name}_sum{{queue={queue}}} {_number(seconds)}")
     return lines
+
+
+def _of_schedules(found: Meters) -> list[Family]:
+    listed = [(label(each.name), each) for each in found.schedules if len(each.name) <= LONGEST_NAME]
+    paused = [f"queuectl_schedule_paused{{schedule={name}}} {int(each.is_paused)}" for name, each in listed]
+    skipped = [f"queuectl_schedule_skipped_total{{schedule={name}}} {each.skipped}" for name, each in listed]
+    return [
+        _moments(
+            "last_success",
+            "When a job of the schedule last completed; 0 if none has.",
+            [(name, each.last_success_at or 0.0) for name, each in listed],
+        ),
+        _moments(
+            "last_run",
+            "The latest time that the schedule added a job for; 0 if there was none.",
+            [(name, each.last_at or 0.0) for name, each in listed],
+        ),
+        _moments(
+            "next_run",
+            "When the schedule is due next; missing if it is paused or has ended.",
+            [(name, each.next_at) for name, each in listed if each.next_at is not None],
+        ),
+        Family("queuectl_schedule_paused", "gauge", "", "Whether the schedule is paused.", paused),
+        Family("queuectl_schedule_skipped", "counter", "", "Times of the schedule that got no job.", skipped),
+    ]
+
+
+def _moments(what: str, help: str, times: list[tuple[str, float]]) -> Family:
+    """A family of times, in epoch seconds, by the schedules' labels."""
+    name = f"queuectl_schedule_{what}_timestamp_seconds"
+    lines = [f"{name}{{schedule={schedule}}} {_number(time)}" for schedule, time in times]
+    return Family(name, "gauge", "seconds", help, lines)
 
 
 def _of_the_file(found: Meters) -> list[Family]:

@@ -1,0 +1,184 @@
+"""Schedules: when each is due, what became of its last run, and which are in trouble.
+
+Part of the one layer of figures (see facts.py), with the words for them that the command line, top and the dashboard
+share. Times are UTC epoch seconds. Another program may have stored anything; what makes no sense is left out.
+"""
+
+from __future__ import annotations
+
+import json
+
+from .. import values
+from ..errors import BadInput
+from ..schedule import plan as plans
+from ..schedule.times import At, Every
+from ..store.firing import REBOOT
+from ..store.reader import LAST_TIME
+from ..store.schedules import last_runs, schedules
+from ..typed import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..store.firing import Row
+    from ..store.reader import Reader
+    from ..store.schedules import LastRun
+
+
+class Schedule(NamedTuple):
+    """A schedule, and what became of its last job; None if that was deleted, or there was none."""
+
+    row: Row
+    last: LastRun | None
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def is_paused(self) -> bool:
+        return bool(self.row.paused)
+
+    @property
+    def next_at(self) -> float | None:
+        """When it is due; None if it is paused, has ended, or waits for a boot."""
+        return None if self.row.paused or self.is_at_boot else moment(self.row.next_at)
+
+    @property
+    def is_at_boot(self) -> bool:
+        """Whether it is due when the machine has booted."""
+        return (self.row.kind, self.row.expression) == ("cron", REBOOT)
+
+    @property
+    def last_at(self) -> float | None:
+        """The latest time for which it added a job."""
+        return moment(self.row.last_at)
+
+    @property
+    def last_success_at(self) -> float | None:
+        """When a job of it last completed."""
+        return moment(self.row.last_success_at)
+
+    @property
+    def skipped(self) -> int:
+        """How many of its times got no job."""
+        return max(0, self.row.skipped) if isinstance(self.row.skipped, int) else 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether its last job died, or failed and waits for a retry."""
+        return self.last is not None and self.last.state in ("dead", "failed")
+
+    def job(self) -> dict[str, object]:
+        """The fields of its jobs; none if they make no sense."""
+        try:
+            found = json.loads(self.row.template)
+        except (ValueError, TypeError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def queue(self) -> str:
+        """The queue of its jobs."""
+        return str(self.job().get("queue", "default"))
+
+    @property
+    def command(self) -> str | None:
+        """The command of its jobs."""
+        command = self.job().get("command")
+        return None if command is None else str(command)
+
+
+class Timetable(NamedTuple):
+    """All schedules of a file, by name."""
+
+    schedules: Sequence[Schedule]
+
+    @property
+    def paused(self) -> int:
+        """How many are paused."""
+        return sum(schedule.is_paused for schedule in self.schedules)
+
+    @property
+    def next(self) -> Schedule | None:
+        """The one that is due next."""
+        listed = [(schedule.next_at, place) for place, schedule in enumerate(self.schedules)]
+        due = [(time, place) for time, place in listed if time is not None]
+        return self.schedules[min(due)[1]] if due else None
+
+    @property
+    def faulty(self) -> list[Schedule]:
+        """Those that a worker paused, since they make no sense."""
+        return [schedule for schedule in self.schedules if schedule.row.fault]
+
+    @property
+    def failing(self) -> list[Schedule]:
+        """Those whose last job failed."""
+        return [schedule for schedule in self.schedules if schedule.is_failing and not schedule.row.fault]
+
+
+def timetable(store: Reader) -> Timetable:
+    """All schedules. Takes a time that depends on their number, not on that of jobs."""
+    rows = schedules(store)
+    last = last_runs(store) if rows else {}
+    return Timetable([Schedule(row, last.get(row.name)) for row in rows])
+
+
+def moment(value: object) -> float | None:
+    """A stored time; None if there is none, or another program stored garbage."""
+    return value if isinstance(value, (int, float)) and 0 <= value <= LAST_TIME else None
+
+
+# --- for people ----------------------------------------------------------------------------------
+
+
+def when(row: Row) -> str:
+    """When a schedule is due, in a few words: "every 10m", "30 2 * * * Europe/Berlin"."""
+    zone = f" {row.tz}" if row.tz else ""
+    try:
+        schedule = plans.schedule_from(row.kind, row.expression, row.anchor)
+        if isinstance(schedule, Every):
+            return f"every {_interval(schedule.seconds)}"
+        if isinstance(schedule, At):
+            return f"at {plans.zone_from(row.tz).iso(schedule.time).replace('T', ' ')}"
+    except (BadInput, TypeError, ValueError):
+        pass  # Another program stored garbage.
+    return f"{row.expression}{zone}"
+
+
+def _interval(seconds: float) -> str:
+    """An interval as a user would write it, such as 10m."""
+    for unit, factor in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % factor == 0:
+            return f"{seconds / factor:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
+def due(schedule: Schedule, now: float) -> str:
+    """When a schedule is due next: "in 3h12m", "due", "paused", "at boot" or "ended"."""
+    if schedule.is_paused:
+        return "paused"
+    if schedule.is_at_boot:
+        return "at boot"
+    if schedule.next_at is None:
+        return "ended"
+    return f"in {values.span(schedule.next_at - now)}" if schedule.next_at > now else "due"
+
+
+def result(schedule: Schedule) -> str | None:
+    """What became of the last run; None if there was none."""
+    row, last = schedule
+    if row.fault:
+        return f"fault: {row.fault}"
+    if last is None:
+        return "deleted" if row.last_job else None
+    if last.state in ("dead", "failed") and last.error:
+        return f"{last.state}: {last.error}"
+    return last.state
+
+
+def skipped(schedule: Schedule) -> str:
+    """How many times got no job, and why the latest one didn't: "3: job 4k7rm2xp is still running"."""
+    number, reason = schedule.skipped, schedule.row.skip_reason
+    return f"{number}: {reason}" if number and reason else str(number)
