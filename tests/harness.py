@@ -28,8 +28,11 @@ from queuectl_core.workers.identity import TOKEN_VARIABLE, birth, own_identity
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "queuectl.py")
+# What tests start the program with. Each machine's `site` may load anything: on one, a proxy's certificates, which took
+# 25 ms at each of 4,700 starts. (.ci/run puts an old SQLite in place by `site`; what it installs starts as usual.)
+PYTHON = [sys.executable] if "pysqlite3" in sys.modules else [sys.executable, "-S"]
 # Variables that tests don't pass on: they change the output or (the last one) recompile the program at each of
-# about 2,000 starts.
+# 4,700 starts.
 DROPPED = ("NO_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
 MARK = "QUEUECTL_TEST"  # In the environment of every process that a test starts; its value is the test's folder.
 LONGEST_RUN = 60  # Seconds a command may run before its test fails.
@@ -255,7 +258,7 @@ class QueueTestCase(unittest.TestCase):
             else:
                 environment[name] = value
         process = subprocess.Popen(
-            [sys.executable, program, *map(_word, args)],
+            [*PYTHON, program, *map(_word, args)],
             env=environment,
             cwd=cwd or self.folder,
             **options,

@@ -5,9 +5,7 @@ Tests can kill a worker inside a transaction, or give it another version of the 
 
 from __future__ import annotations
 
-import sys
-
-from tests.harness import ROOT
+from tests.harness import PYTHON, ROOT
 
 SCRIPT = """
 import os, signal, sys
@@ -59,4 +57,4 @@ def patched(patch: str, *words: object) -> list[str]:
     After `kill_before(METHOD, MARKER)` or `kill_after(METHOD, MARKER)`, the first process to call that method of Store
     creates the file MARKER and kills itself.
     """
-    return [sys.executable, "-c", SCRIPT % (ROOT, patch, [str(word) for word in words])]
+    return [*PYTHON, "-c", SCRIPT % (ROOT, patch, [str(word) for word in words])]

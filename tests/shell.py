@@ -8,11 +8,10 @@ import pty
 import shlex
 import struct
 import subprocess
-import sys
 import termios
 from typing import Any
 
-from tests.harness import LONGEST_RUN, PROGRAM, CommandResult, QueueTestCase, shown_on
+from tests.harness import LONGEST_RUN, PROGRAM, PYTHON, CommandResult, QueueTestCase, shown_on
 
 
 class ShellTestCase(QueueTestCase):
@@ -23,8 +22,7 @@ class ShellTestCase(QueueTestCase):
         self.programs = self.path("bin")
         os.mkdir(self.programs)
         self.environment["PATH"] = self.programs + os.pathsep + self.environment["PATH"]
-        python, program = shlex.quote(sys.executable), shlex.quote(PROGRAM)
-        self.put_on_path("queuectl", f'exec {python} {program} "$@"')
+        self.put_on_path("queuectl", f'exec {shlex.join([*PYTHON, PROGRAM])} "$@"')
 
     def put_on_path(self, name: str, script: str) -> None:
         """Put a program first on PATH; `script` is its text for /bin/sh."""

@@ -439,16 +439,16 @@ class WorkersTest(QueueTestCase):
         ]
         chosen = random.sample(points, 6)
         for number, (how, method) in enumerate(chosen):
-            db = self.path(f"q{number}.db")
+            self.db = db = self.path(f"q{number}.db")
             self.run_cli("--db", db, "schedule", "add", "s", "--at", "+2", "--", "true")
+            ((due,),) = self.rows("SELECT next_at FROM queuectl_schedules")
             # A worker's first claim comes before the time: only a claim that finds it due may be the one that dies.
             patch = (
                 "import time\n"
                 f"real = {method!r}\n"
-                f"due = time.time() + 1.5\n"
                 "_die = die\n"
                 "def die(marker):\n"
-                "    if time.time() > due:\n"
+                f"    if time.time() >= {due}:\n"
                 "        _die(marker)\n"
                 f"{how}({method!r}, {self.path(f'died{number}')!r})"
             )
