@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Parser = Callable[[object, str], Any]
 
-TIMES = ("anchor", "until", "since", "last_at", "last_success_at", "created_at")
+TIMES = ("anchor", "until", "since", "last_at", "last_success_at", "failing_since", "created_at")
 
 
 def schedule_lines(store: Reader) -> Iterator[dict[str, object]]:

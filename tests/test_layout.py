@@ -92,8 +92,8 @@ ORDER = {
         "tables jobstream output progress obstacle",
         "bulk silence stopping",
         "columns",
-        "enqueue jobs status stats report hold logs wait cancel queues prune workers schedules config doctor backup"
-        " transfer install metrics completion manual top dashboard",
+        "enqueue jobs status stats failures report hold logs wait cancel queues prune workers schedules config doctor"
+        " backup transfer install metrics completion manual top dashboard",
         "change dlq schedule_change schedule_import schedule_list",
         "main",
     ),

@@ -243,6 +243,18 @@ class OverlapTest(StoreTestCase):
 
 
 class ChangeTest(StoreTestCase):
+    def test_a_schedule_is_failing_from_the_first_job_that_died_until_one_completes(self):
+        self.add("s", job={"command": "true", "max_retries": 0}, overlap="allow")
+        found = []
+        for turn, code in enumerate((0, 1, 1, 0)):
+            self.now = START + 601 + turn * 600
+            job = self.queue.claim(self.worker, None).job
+            found.append(self.row().failing_since)  # Its next job waits or runs.
+            self.queue.settle(job, Outcome("exit", code), judge(job, Outcome("exit", code), self.now))
+            found.append(self.row().failing_since)
+        died = START + 601 + 600
+        self.assertEqual(found, [None, None, None, died, died, died, died, None])
+
     def test_a_schedule_knows_when_a_job_of_it_last_completed_also_after_that_was_pruned(self):
         self.add("s")
         self.add("t", job={"command": "true", "env": {"K": "QUEUECTL_SCHEDULE"}})

@@ -38,7 +38,7 @@ COMMANDS = {
         Command("show", "jobs", "show", "show everything about a job, including its attempts"),
         Command("logs", "logs", "logs", "print or follow the output of jobs"),
         Command("stats", "stats", "stats", "show throughput, success rate, waiting and run times over a time"),
-        Command("failures", "stats", "failed", "group failures by their cause"),
+        Command("failures", "failures", "failures", "group failures by their cause"),
         Command("progress", "report", "progress", "inside a job: report how much is done"),
         Command("wait", "wait", "wait", "wait for jobs to finish"),
         Command("cancel", "cancel", "cancel", "cancel jobs, including running ones"),

@@ -12,8 +12,10 @@ from ..schedule.plan import template_fields
 from ..store.bell import folder
 from ..store.database import LARGE_WAL
 from ..store.filesystem import NETWORK_FILE_SYSTEMS, file_system
+from ..store.hooks import EVENTS, QUEUE as HOOKS
 from ..store.reader import Reader
 from ..store.schedules import schedules
+from ..store.search import Search, find
 from ..store.sqlite import SQLITE_VERSION
 from ..typed import NamedTuple
 from ..workers import fleet
@@ -54,7 +56,7 @@ def examine(path: str) -> list[Finding]:
         return [*findings, Finding("file", "wrong", missing, advice)]
     try:
         with Reader(path, patience=PATIENCE, must_exist=True) as store:
-            for check in (_file, _counts, _config, _permissions, _workers, _jobs, _schedules):
+            for check in (_file, _counts, _config, _permissions, _workers, _jobs, _hooks, _schedules):
                 findings += check(store)
     except DatabaseUnusable as error:
         findings.append(Finding("file", "wrong", str(error), None))
@@ -190,6 +192,24 @@ def _jobs(store: Reader) -> list[Finding]:
     if len(stuck) > 5:
         findings.append(Finding("jobs", "wrong", f"{counted(len(stuck) - 5, 'more job')} cannot run either", None))
     return findings or [Finding("jobs", "ok", "every waiting job can run", None)]
+
+
+def _hooks(store: Reader) -> list[Finding]:
+    """Whether hooks fail, about which no hook tells anybody."""
+    failing = {
+        "dead": ("wrong", "died", f"queuectl dlq list -q {HOOKS}; then queuectl dlq retry -q {HOOKS}"),
+        "failed": ("note", "failed and will be retried", f"queuectl list -q {HOOKS} -s failed"),
+    }
+    findings = []
+    counts = store.counts().get(HOOKS) or {}
+    for state, (level, verb, advice) in failing.items():
+        if counts.get(state):
+            latest = [job for job, _ in find(store, Search(states=(state,), queues=(HOOKS,)), 1)[0]]
+            because = f", the latest with {latest[0].error}" if latest and latest[0].error else ""
+            findings.append(Finding("hooks", level, f"{counted(counts[state], 'hook')} {verb}{because}", advice))
+    keys = tuple(f"on-{event}" for event in (*EVENTS.values(), "empty"))
+    are_set = any(key.rpartition(".")[2] in keys and value for key, value in store.config().items())
+    return findings or ([Finding("hooks", "ok", "no hook has failed", None)] if are_set else [])
 
 
 def _schedules(store: Reader) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""`stats` and `failures`: what happened over a time, in figures."""
+"""`stats`: what happened over a time, in figures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..grid import Column
 from ..typed import NamedTuple
 from ..values import iso, span
 from ..views import facts, history
-from ..views.failures import MOST, failures
 from ..views.history import Span, Stats
+from ..views.schedules import Schedule, by_urgency, due, result, skipped, timetable
 from .queue_file import open_reader
 from .tables import table
-from .terminal import counted, print_json, print_json_array, tell, terminal
+from .terminal import counted, print_json, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +23,13 @@ if TYPE_CHECKING:
 
     from ..store.reader import Reader
     from ..views.facts import Overview
-    from ..views.failures import Group
 
 PARTS = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 BY = ("hour", "day", "queue")
 BARS = " ▁▂▃▄▅▆▇█"
 MOST_BARS = 60
+MOST_SCHEDULES = 10  # In the table.
 HOURS = 3600
-
-
-# --- stats ---------------------------------------------------------------------------------------
 
 
 def stats_arguments(parser: ArgumentParser) -> None:
@@ -66,6 +63,7 @@ def stats(args: Namespace) -> int:
             chosen=[queue for queue in overview.queues if not queues or queue.name in queues],
             overview=overview,
             bars=history.series(store, period, period.step(MOST_BARS), queues),
+            schedules=[each for each in timetable(store).schedules if not queues or each.queue in queues],
         )
     if args.json:
         print_json(_json(report))
@@ -79,7 +77,8 @@ def stats(args: Namespace) -> int:
 class _Report(NamedTuple):
     """What `stats` shows of a time and some queues, or of all if `queues` is empty.
 
-    `groups` are the statistics by the word in `by`, if any; `chosen` are the queues as they are now.
+    `groups` are the statistics by the word in `by`, if any; `chosen` are the queues as they are now, and
+    `schedules` those that add jobs to them.
     """
 
     period: Span
@@ -90,6 +89,7 @@ class _Report(NamedTuple):
     chosen: list[facts.Queue]
     overview: Overview
     bars: list[tuple[float, Stats]]
+    schedules: list[Schedule]
 
     def oldest(self) -> tuple[float, str] | None:
         """When the job became ready that has waited longest, and its queue."""
@@ -145,6 +145,29 @@ def _print(report: _Report) -> None:
         print()
         _sparkline("finished", [stats.finished for _, stats in report.bars], f"jobs per {unit}")
         _sparkline("failed", [stats.failures for _, stats in report.bars], f"attempts per {unit}")
+    if report.schedules:
+        print()
+        _print_schedules(by_urgency(report.schedules), report.overview.now)
+
+
+def _print_schedules(schedules: Sequence[Schedule], now: float) -> None:
+    rows = []
+    for each in schedules[:MOST_SCHEDULES]:
+        last = None if each.last_at is None else f"{span(max(0.0, now - each.last_at))} ago"
+        rows.append([each.name, due(each, now), last, result(each), (skipped(each), str(each.skipped))])
+    table(
+        (
+            Column("SCHEDULE", least=8),
+            Column("NEXT", least=6),
+            Column("LAST"),
+            Column("RESULT", least=9),
+            Column("SKIPPED", least=8),
+        ),
+        rows,
+    )
+    left_out = len(schedules) - len(rows)
+    if left_out:
+        tell(f"… and {left_out:,} more; to list them, run: queuectl schedule list")
 
 
 def _line(name: str, text: str) -> None:
@@ -257,11 +280,29 @@ def _json(report: _Report) -> dict[str, object]:
         "oldest_ready_seconds": None if oldest is None else round(max(0.0, report.overview.now - oldest[0]), 3),
         "remaining_seconds": None if remaining.seconds is None else round(remaining.seconds, 3),
         "remaining_unknown_because": remaining.reason or None,
+        "schedules": [_schedule_json(each) for each in report.schedules],
     }
     if report.by:
         result["by"] = report.by
         result["groups"] = [{report.by: name, **_figures(stats, None)} for name, stats in report.groups]
     return result
+
+
+def _schedule_json(schedule: Schedule) -> dict[str, object]:
+    row, last = schedule
+    return {
+        "name": schedule.name,
+        "queue": schedule.queue,
+        "paused": schedule.is_paused,
+        "fault": row.fault,
+        "next_at": iso(schedule.next_at),
+        "last_at": iso(schedule.last_at),
+        "last_state": last.state if last else None,
+        "last_success_at": iso(schedule.last_success_at),
+        "failing_since": iso(schedule.failing_since),
+        "skipped": schedule.skipped,
+        "skip_reason": row.skip_reason,
+    }
 
 
 def _figures(stats: Stats, seconds: float | None) -> dict[str, object]:
@@ -283,76 +324,6 @@ def _figures(stats: Stats, seconds: float | None) -> dict[str, object]:
 def _rounded(number: float | None) -> float | None:
     """The number with six significant digits."""
     return None if number is None else float(f"{number:.6g}")
-
-
-# --- failures ------------------------------------------------------------------------------------
-
-
-def failed_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--since", metavar="TIME", default="7d", help="attempts that failed from this time on (default: 7d)"
-    )
-    parser.add_argument(
-        "-q", "--queue", metavar="QUEUE", action="append", default=[], help="only this queue; may be repeated"
-    )
-    parser.add_argument("--json", action="store_true", help="print a JSON array")
-
-
-def failed(args: Namespace) -> int:
-    now = time.time()
-    since = values.past(args.since, "--since", now)
-    queues = list(dict.fromkeys(values.name(queue, "--queue") for queue in args.queue))
-    with open_reader(args) as store:
-        groups, is_partial = failures(store, since, queues)
-    if args.json:
-        print_json_array(map(_group_json, groups))
-    elif groups:
-        _print_failures(groups, now)
-    else:
-        tell(f"nothing failed since {_local(since)}")
-    if is_partial:
-        tell(f"looked only at the newest {MOST:,} failed attempts; to see fewer, use --since or --queue")
-    return 0
-
-
-def _print_failures(groups: Sequence[Group], now: float) -> None:
-    columns = (
-        Column("GROUP"),
-        Column("COUNT", right=True),
-        Column("DEAD", right=True),
-        Column("FIRST", drop=3),
-        Column("LAST"),
-        Column("QUEUE", least=8, drop=2),
-        Column("EXAMPLE", least=8, drop=1),
-        Column("ERROR", least=6),
-        Column("LAST LINE OF OUTPUT", least=20),
-    )
-    several = len({group.queue for group in groups}) > 1 or terminal.width() is None
-    rows = []
-    for group in groups:
-        ages = f"{span(now - group.first)} ago", f"{span(now - group.last)} ago"
-        numbers = f"{group.attempts:,}", f"{group.dead:,}"
-        error = group.error.partition(" (")[0]
-        rows.append([group.key, *numbers, *ages, group.queue, group.example, (group.error, error), group.line or None])
-    kept = [place for place, column in enumerate(columns) if several or column.title != "QUEUE"]
-    table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
-    dead = next((group for group in groups if group.dead), None)
-    if dead:
-        tell(f"to run the dead jobs of a group again, run: queuectl dlq retry --like {dead.key}")
-
-
-def _group_json(group: Group) -> dict[str, object]:
-    return {
-        "group": group.key,
-        "queue": group.queue,
-        "error": group.error,
-        "last_line": group.line,
-        "count": group.attempts,
-        "dead": group.dead,
-        "first": iso(group.first),
-        "last": iso(group.last),
-        "example": group.example,
-    }
 
 
 def _local(seconds: float) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..records import Attempt, Counts, Running, Worker
     from ..store.reader import Reader
+    from ..views.schedules import Timetable
 
 
 MOST_RUNNING = 10  # Jobs that are shown.
@@ -57,7 +58,10 @@ def status(args: Namespace) -> int:
 
 
 class _Facts(NamedTuple):
-    """What `status` shows: the first `running` jobs, and how many died and how many failed in the last hour."""
+    """What `status` shows: the first `running` jobs, and how many died and how many failed in the last hour.
+
+    `timetable` is None if there are no schedules.
+    """
 
     path: str
     counts: Counts
@@ -69,6 +73,7 @@ class _Facts(NamedTuple):
     running: list[Job]
     attempts: dict[int, Attempt]
     failed: tuple[int, int]
+    timetable: Timetable | None
     space: dict[str, int]
 
     def totals(self) -> dict[str, int]:
@@ -90,6 +95,7 @@ def _facts(store: Reader, now: float) -> _Facts:
         running=running,
         attempts=store.last_attempts(running),
         failed=store.failed_since(now - HOUR),
+        timetable=_timetable(store),
         space={
             "database_bytes": store.file_size(),
             "wal_bytes": store.wal_size(),
@@ -107,6 +113,25 @@ def _live_workers(store: Reader) -> list[Worker]:
     return fleet.live_workers(store)
 
 
+def _timetable(store: Reader) -> Timetable | None:
+    if not store.has_schedules():
+        return None
+    from ..views import schedules  # Deferred: it takes 5 ms to load what reads schedules.
+
+    return schedules.timetable(store)
+
+
+def _schedules_json(timetable: Timetable | None) -> dict[str, object]:
+    following = timetable.next if timetable else None
+    return {
+        "total": len(timetable.schedules) if timetable else 0,
+        "paused": timetable.paused if timetable else 0,
+        "failing": [schedule.name for schedule in timetable.failing] if timetable else [],
+        "next": following.name if following else None,
+        "next_at": values.iso(following.next_at) if following else None,
+    }
+
+
 def _print_json(facts: _Facts) -> None:
     from ..jobjson import worker_json
     from ..program import sources
@@ -121,6 +146,7 @@ def _print_json(facts: _Facts) -> None:
             "queues": facts.counts,
             "workers": [worker_json(row, facts.holders) for row in facts.workers],
             "dlq": totals["dead"],
+            "schedules": _schedules_json(facts.timetable),
             "paused": None in facts.paused,
             "paused_queues": [queue for queue in facts.paused if queue is not None],
         }
@@ -148,6 +174,10 @@ def _print(facts: _Facts, now: float) -> None:
         _print_versions(rows)
     else:
         print("No workers are running.")
+    if facts.timetable:
+        from ..views.schedules import summary
+
+        print(f"\nSchedules: {values.escape(summary(facts.timetable, now))}")
     print(f"\nFile: {values.escape(facts.path)} ({_room(space)})")
     died, failed = facts.failed
     if died or failed:

@@ -249,8 +249,8 @@ class Claims(Firing):
         end = {**owner, **result, "outcome": outcome.kind, "dropped": output.dropped}
         self._execute(sql.END_ATTEMPT, end)
         self._count(job, outcome, verdict, now)
-        if verdict.move == "succeed":
-            self._note_success(job, now)
+        if verdict.move in ("succeed", "bury"):
+            self._note_end(job, verdict.move == "succeed", now)
         self._write_output(job, output)
         ready = {}
         if state in FINISHED and self._one(sql.HAS_DEPENDENTS, {"job": job.seq}):

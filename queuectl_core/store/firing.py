@@ -59,6 +59,7 @@ class Row(NamedTuple):
     last_at: float | None
     last_job: str | None
     last_success_at: float | None
+    failing_since: float | None
     runs: int
     skipped: int
     skip_reason: str | None
@@ -139,15 +140,15 @@ class Firing(Hooks):
 
     # --- inside a transaction -------------------------------------------------------------------
 
-    def _note_success(self, job: Job, now: float) -> None:
-        """Store that a job completed now, if it is a schedule's. A job of no schedule costs nothing."""
+    def _note_end(self, job: Job, is_success: bool, now: float) -> None:
+        """Store that a job completed or died now, if it is a schedule's. A job of no schedule costs nothing."""
         if not isinstance(job.env, str) or SCHEDULE not in job.env:
             return
         try:
             name = storable(variables(job.env).get(SCHEDULE, ""))
         except BadInput:
             return  # Another program stored it. The job must be settled nevertheless.
-        self._execute(schedule_sql.SUCCEED, {"name": name, "now": now})
+        self._execute(schedule_sql.SUCCEED if is_success else schedule_sql.DIE, {"name": name, "now": now})
 
     def _fire_due(self, now: float) -> dict[str, int]:
         """Fire the schedules that are due; returns how many jobs were added, by queue."""

@@ -206,6 +206,7 @@ DEAD = """
     SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' AND %s ORDER BY finished_at, seq
 """ % HAS_LABEL
 LABELS = "SELECT CAST(label AS TEXT) FROM queuectl_labels WHERE job = :job ORDER BY label"
+ANY_SCHEDULE = "SELECT 1 FROM queuectl_schedules LIMIT 1"
 ANY_LABEL = "SELECT 1 FROM queuectl_labels LIMIT 1"
 
 # --- for views ------------------------------------------------------------------------------------

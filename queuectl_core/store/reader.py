@@ -131,6 +131,10 @@ class Reader(Database):
         """Whether any job has a label."""
         return self._one(queries.ANY_LABEL) is not None
 
+    def has_schedules(self) -> bool:
+        """Whether there is any schedule."""
+        return self._one(queries.ANY_SCHEDULE) is not None
+
     def finished_since(self, moment: float) -> Sequence[Job]:
         """The jobs that finished at `moment` (epoch seconds) or later, in that order."""
         return [job_from(row) for row in self._rows(queries.FINISHED_SINCE, {"since": moment})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 COLUMNS = (
     "seq name kind expression anchor tz template missed overlap jitter until times_left paused fault since next_at"
-    " boot last_at last_job last_success_at runs skipped skip_reason created_at"
+    " boot last_at last_job last_success_at failing_since runs skipped skip_reason created_at"
 ).split()
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM queuectl_schedules"
 
@@ -35,8 +35,9 @@ ADVANCE = """
 # CHECKs off: an UPDATE checks only the columns that it sets.
 SET_ASIDE = "UPDATE queuectl_schedules SET paused = 1, next_at = NULL, fault = :fault WHERE seq = :seq"
 
-# A job of the schedule completed. In the transaction that settles it.
-SUCCEED = "UPDATE queuectl_schedules SET last_success_at = :now WHERE name = :name"
+# A job of the schedule completed, or died. In the transaction that settles it.
+SUCCEED = "UPDATE queuectl_schedules SET last_success_at = :now, failing_since = NULL WHERE name = :name"
+DIE = "UPDATE queuectl_schedules SET failing_since = coalesce(failing_since, :now) WHERE name = :name"
 
 STATE = "SELECT state FROM queuectl_jobs WHERE id = :id"
 # The last job of each schedule that has one that still exists.

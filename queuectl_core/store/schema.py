@@ -152,13 +152,7 @@ SCHEMA = (
     "CREATE TABLE queuectl_labels (label TEXT NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (label, job)) WITHOUT ROWID",
     "CREATE INDEX queuectl_labels_of_job ON queuectl_labels (job)",
     # Finished jobs that were deleted last: a job may be enqueued to run after one of them.
-    """
-    CREATE TABLE queuectl_pruned (
-        number INTEGER PRIMARY KEY,
-        id     TEXT NOT NULL UNIQUE,
-        state  TEXT NOT NULL
-    )
-    """,
+    "CREATE TABLE queuectl_pruned (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL)",
     # The last hook that was enqueued for an event (see hooks.py) in a queue: its job, how many causes it has, and when
     # it is due.
     """
@@ -237,7 +231,7 @@ SCHEMA = (
     # Jobs that are due again and again, or once. All times until `since` are dealt with. A worker that finds `next_at`
     # in the past computes the next time; so a row that says only when and what is complete. `template` is the job as
     # JSON. `fault` is why a worker paused it. `boot` is the boot for which @reboot was last due. `last_success_at`
-    # outlives the job that completed then.
+    # outlives the job that completed then. `failing_since` is when the first job died after that.
     """
     CREATE TABLE queuectl_schedules (
         seq         INTEGER PRIMARY KEY,
@@ -260,6 +254,7 @@ SCHEMA = (
         last_at     REAL CHECK (last_at BETWEEN 0 AND 253402300800),
         last_job    TEXT CHECK %(last_job)s,
         last_success_at REAL CHECK (last_success_at BETWEEN 0 AND 253402300800),
+        failing_since REAL CHECK (failing_since BETWEEN 0 AND 253402300800),
         runs        INTEGER NOT NULL DEFAULT 0 CHECK (runs >= 0),
         skipped     INTEGER NOT NULL DEFAULT 0 CHECK (skipped >= 0),
         skip_reason TEXT CHECK %(skip_reason)s,

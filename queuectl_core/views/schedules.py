@@ -66,9 +66,9 @@ class Schedule(NamedTuple):
         return max(0, self.row.skipped) if isinstance(self.row.skipped, int) else 0
 
     @property
-    def is_failing(self) -> bool:
-        """Whether its last job died, or failed and waits for a retry."""
-        return self.last is not None and self.last.state in ("dead", "failed")
+    def failing_since(self) -> float | None:
+        """When the first job died after the last one that completed; None if none has."""
+        return moment(self.row.failing_since)
 
     def job(self) -> dict[str, object]:
         """The fields of its jobs; none if they make no sense."""
@@ -114,8 +114,18 @@ class Timetable(NamedTuple):
 
     @property
     def failing(self) -> list[Schedule]:
-        """Those whose last job failed."""
-        return [schedule for schedule in self.schedules if schedule.is_failing and not schedule.row.fault]
+        """Others whose jobs die: no later job has completed."""
+        return [each for each in self.schedules if each.failing_since is not None and not each.row.fault]
+
+
+def by_urgency(schedules: Sequence[Schedule]) -> list[Schedule]:
+    """Schedules in trouble first, then in the order in which they are due; paused and ended ones last."""
+
+    def urgency(schedule: Schedule) -> tuple[bool, bool, float]:
+        is_fine = not schedule.row.fault and schedule.failing_since is None
+        return is_fine, schedule.next_at is None, schedule.next_at or 0.0
+
+    return sorted(schedules, key=urgency)
 
 
 def timetable(store: Reader) -> Timetable:
@@ -155,6 +165,14 @@ def _interval(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
+def summary(table: Timetable, now: float) -> str:
+    """How many schedules there are, and which is due next: "3, 1 failing, 1 paused; next: backup in 3h12m"."""
+    numbers = {"failing": len(table.failing), "paused": table.paused}
+    parts = [f"{len(table.schedules):,}", *[f"{number:,} {word}" for word, number in numbers.items() if number]]
+    following = "" if table.next is None else f"; next: {table.next.name} {due(table.next, now)}"
+    return ", ".join(parts) + following
+
+
 def due(schedule: Schedule, now: float) -> str:
     """When a schedule is due next: "in 3h12m", "due", "paused", "at boot" or "ended"."""
     if schedule.is_paused:
@@ -167,15 +185,14 @@ def due(schedule: Schedule, now: float) -> str:
 
 
 def result(schedule: Schedule) -> str | None:
-    """What became of the last run; None if there was none."""
+    """What became of the last run, and whether the schedule fails, if that doesn't say so; None if there was none."""
     row, last = schedule
     if row.fault:
         return f"fault: {row.fault}"
-    if last is None:
-        return "deleted" if row.last_job else None
-    if last.state in ("dead", "failed") and last.error:
+    if last is not None and last.state in ("dead", "failed") and last.error:
         return f"{last.state}: {last.error}"
-    return last.state
+    state = last.state if last is not None else "deleted" if row.last_job else None
+    return state if schedule.failing_since is None or state in (None, "dead") else f"{state}, failing"
 
 
 def skipped(schedule: Schedule) -> str:

@@ -1,0 +1,121 @@
+"""Schedules where users look: status, stats, doctor and top say the same about them."""
+
+from __future__ import annotations
+
+import time
+
+from queuectl_core.lifecycle import Outcome, judge
+from queuectl_core.schedule import times
+from queuectl_core.store import Store
+from queuectl_core.store.schedules import Wish
+from queuectl_core.views import schedules
+from queuectl_core.views.schedules import Timetable, timetable
+from tests.harness import QueueTestCase
+
+
+class SchedulesTestCase(QueueTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = time.time()
+        self.queue: Store = self.store(clock=lambda: self.now)
+
+    def add(self, name: str, every: float = 600, **job: object) -> None:
+        wish = Wish(schedule=times.Every(every, self.now), job={"command": "true", "max_retries": 0, **job})
+        self.queue.add_schedule(name, wish, "boot")
+
+    def run_one(self, name: str, code: int = 0) -> str:
+        """Run a schedule now; its job exits with this code."""
+        id = self.queue.run_schedule(name)
+        job = self.queue.claim(self.register_worker(self.queue), None).job
+        assert job is not None and job.id == id
+        self.queue.settle(job, Outcome("exit", code), judge(job, Outcome("exit", code), self.now))
+        return id
+
+    def spoil(self, name: str) -> None:
+        """Store garbage as another program might, and let a worker find it."""
+        self.queue._execute("UPDATE queuectl_schedules SET template = '{' WHERE name = ?", (name,))
+        self.now += 700
+        self.queue.fire()
+
+    def fill(self) -> None:
+        """Schedules that are fine, that fail, are paused, were never run, and make no sense."""
+        for name in ("bad", "fails", "fine", "off"):
+            self.add(name)
+        self.run_one("fine")
+        self.run_one("fails", 3)
+        self.queue.pause_schedule("off")
+        self.spoil("bad")
+        self.add("late", 3600, queue="slow")
+
+    def table(self) -> Timetable:
+        return timetable(self.queue)
+
+
+class FactsTest(SchedulesTestCase):
+    def test_those_in_trouble_come_first_and_are_counted(self):
+        self.fill()
+        table = self.table()
+        self.assertEqual([each.name for each in table.failing], ["fails"])
+        self.assertEqual([each.name for each in table.faulty], ["bad"])
+        self.assertEqual(table.paused, 2)
+        order = [each.name for each in schedules.by_urgency(table.schedules)]
+        self.assertEqual(set(order[:2]), {"bad", "fails"})
+        self.assertEqual(order[-1], "off")
+        self.assertEqual(schedules.summary(table, self.now), "5, 1 failing, 2 paused; next: fails in 8m20s")
+
+    def test_a_schedule_that_succeeds_again_is_not_failing_any_more(self):
+        self.add("s")
+        self.run_one("s", 1)
+        self.assertEqual(schedules.result(self.table().schedules[0]), "dead: exit 1")
+        self.assertEqual([each.name for each in self.table().failing], ["s"])
+        self.run_one("s")
+        self.assertEqual(self.table().failing, [])
+
+    def test_garbage_of_other_programs_has_no_times(self):
+        self.create_queue()
+        self.queue._execute("PRAGMA ignore_check_constraints = ON")
+        columns = "name, kind, expression, template, next_at, last_at, skipped"
+        for value in ("x", b"\xff", 9e999, -1, 1e300, None):
+            self.queue._execute(
+                f"INSERT OR REPLACE INTO queuectl_schedules ({columns}) VALUES ('s', 'every', 'x', 'null', ?1, ?1, ?1)",
+                (value,),
+            )
+            (found,) = self.table().schedules
+            self.assertEqual((found.next_at, found.last_at, found.job(), found.queue), (None, None, {}, "default"))
+            self.assertEqual(schedules.due(found, self.now), "ended")
+            self.assertGreaterEqual(found.skipped, 0)
+
+
+class CommandsTest(SchedulesTestCase):
+    def test_status_and_stats_say_which_fail_and_which_is_due_next(self):
+        self.assertNotIn("Schedules", self.run_cli("status").stdout)
+        self.fill()
+        self.queue.close()
+        self.assertIn("\nSchedules: 5, 1 failing, 2 paused; next: ", self.run_cli("status").stdout)
+        found = self.run_cli("status", "--json").json["schedules"]
+        self.assertEqual((found["total"], found["paused"], found["failing"]), (5, 2, ["fails"]))
+        text = self.run_cli("stats").stdout
+        self.assertRegex(text, r"\nSCHEDULE +NEXT +LAST +RESULT +SKIPPED\n")
+        self.assertRegex(text, r"\nfails +(in|due).* pending, failing +0\n")
+        self.assertRegex(text, r"\nbad +paused .*fault: template: not valid JSON")
+        listed = self.run_cli("stats", "--json").json["schedules"]
+        self.assertEqual([each["name"] for each in listed], ["bad", "fails", "fine", "late", "off"])
+        only = self.run_cli("stats", "--json", "-q", "slow").json["schedules"]
+        self.assertEqual([each["name"] for each in only], ["late"])
+
+    def test_doctor_reports_hooks_that_fail(self):
+        self.run_cli("config", "set", "on-dead", "exit 22")
+        self.assertIn("no hook has failed", self.run_cli("doctor").stdout)
+        for state, level in (("failed", "note "), ("dead", "wrong")):
+            row = "INSERT INTO queuectl_jobs (command, queue, state, ready, finished_at, error, max_retries,"
+            columns = " backoff_base, backoff_max, timeout, kill_grace, output_limit, defer_limit)"
+            finished = self.now if state == "dead" else None
+            ready = None if state == "dead" else 0
+            settings = (3, 2, 60, 0, 5, 1024, 20)
+            self.queue._execute(
+                row + columns + " VALUES ('exit 22', 'hooks', ?, ?, ?, 'exit 22', ?, ?, ?, ?, ?, ?, ?)",
+                (state, ready, finished, *settings),
+            )
+            report = self.run_cli("doctor", code=1 if state == "dead" else None).stdout
+            verb = "died" if state == "dead" else "failed"
+            self.assertRegex(report, rf"{level}  hooks    1 hook {verb}.* with exit 22")
