@@ -70,6 +70,7 @@ ORDER = {
         "top_data",
         "top_offers top_panels top_overlays top_terminal",
         "top_main top_job",
+        "top_schedules",
         "top_screens",
         "top_app",
         "top",

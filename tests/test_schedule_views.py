@@ -11,9 +11,12 @@ from queuectl_core.store.schedules import Wish
 from queuectl_core.views import schedules
 from queuectl_core.views.schedules import Timetable, timetable
 from tests.harness import QueueTestCase
+from tests.test_top_screens import SIZES, ScreensTestCase
 
 
 class SchedulesTestCase(QueueTestCase):
+    """Schedules, and what became of their jobs, made in this process."""
+
     def setUp(self) -> None:
         super().setUp()
         self.now = time.time()
@@ -119,3 +122,64 @@ class CommandsTest(SchedulesTestCase):
             report = self.run_cli("doctor", code=1 if state == "dead" else None).stdout
             verb = "died" if state == "dead" else "failed"
             self.assertRegex(report, rf"{level}  hooks    1 hook {verb}.* with exit 22")
+
+
+class TopTest(SchedulesTestCase, ScreensTestCase):
+    def rows_of(self, shown: str) -> list[str]:
+        """The name of the schedule on each line."""
+        return [line.split()[0] for line in shown.split("\n")[3:8]]
+
+    def test_S_shows_schedules_in_every_size_and_escape_goes_back(self):
+        self.fill()
+        app = self.top()
+        self.assertIn("2 schedules fail: S", self.text(app))
+        shown = self.press(app, "S")
+        self.assertEqual(self.rows_of(shown), ["bad", "fails", "fine", "late", "off"])
+        self.assertIn("pending, failing", shown)
+        for columns, lines in SIZES:
+            self.assertIn("late ", self.text(app, columns, lines), (columns, lines))
+        self.assertIn("fault     template: not valid JSON", shown)
+        self.assertIn("JOBS", self.press(app, "esc"))
+
+    def test_without_schedules_it_says_how_to_add_one_and_keys_do_nothing(self):
+        self.create_queue()
+        app = self.top()
+        self.assertIn("queuectl schedule add", self.press(app, "S"))
+        for key in ("r", "p", "enter"):
+            self.assertIn("there is no schedule", self.press(app, key))
+        self.press(app, "down", "end", "home", "y", "x")
+
+    def test_p_pauses_and_resumes_and_r_runs_each_with_its_command(self):
+        self.add("-s")
+        app = self.top()
+        shown = self.press(app, "S", "p")
+        self.assertIn("paused schedule -s   queuectl schedule pause -- -s", shown)
+        self.assertTrue(self.table().schedules[0].is_paused)
+        self.assertIn("resumed schedule -s   queuectl schedule resume -- -s", self.press(app, "p"))
+        self.assertIn("queuectl schedule run -- -s", self.press(app, "r"))
+        self.assertIn("is still waiting", self.press(app, "r"))
+        (job,) = [id for (id,) in self.rows("SELECT id FROM queuectl_jobs")]
+        self.assertIn(f"queuectl show {job}", self.press(app, "y", "x", "y"))
+        self.assertIn("It has not run yet", self.press(app, "x", "enter"))
+        self.assertIn("Schedules", self.press(app, "esc"))
+
+    def test_another_schedule_of_the_same_name_is_left_alone(self):
+        self.add("s")
+        app = self.top()
+        self.press(app, "S")
+        self.queue.remove_schedule("s")
+        self.now += 1
+        self.add("s")
+        app.press("p")
+        self.assertIn("another of this name", self.text(app))
+        self.assertFalse(self.table().schedules[0].is_paused)
+
+    def test_a_schedule_that_has_just_come_under_the_cursor_is_not_changed(self):
+        self.add("b")
+        app = self.top()
+        self.press(app, "S")
+        self.add("a")
+        self.text(app)  # At home, the cursor is on the first row.
+        app.press("p")
+        self.assertIn("the list has just moved", self.text(app))
+        self.assertEqual(self.table().paused, 0)

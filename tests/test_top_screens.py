@@ -393,7 +393,8 @@ class KeysTest(ScreensTestCase):
         self.assertIn("newer", self.press(self.app, "n"))
 
     def test_help_names_every_key_of_the_screen(self):
-        for keys, opening in ((top_keys.ON_LISTS, ()), (top_keys.ON_JOB, ("enter",))):
+        screens = ((top_keys.ON_LISTS, ()), (top_keys.ON_SCHEDULES, ("S",)), (top_keys.ON_JOB, ("esc", "enter")))
+        for keys, opening in screens:
             self.press(self.app, *opening)
             shown = self.press(self.app, "?")
             pages = shown
@@ -412,7 +413,7 @@ class KeysTest(ScreensTestCase):
             self.assertIn("q quit", line)
 
     def test_no_key_is_on_a_screen_twice(self):
-        for keys in (top_keys.ON_LISTS, top_keys.ON_JOB):
+        for keys in (top_keys.ON_LISTS, top_keys.ON_SCHEDULES, top_keys.ON_JOB):
             names = [name for key in keys for name in key.names]
             self.assertEqual(len(names), len(set(names)))
 

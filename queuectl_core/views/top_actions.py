@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..lifecycle import Job
     from ..store.client import Client
+    from .schedules import Schedule
 
 
 class Action(NamedTuple):
@@ -130,6 +131,25 @@ def on_queue(name: str, is_paused: bool, all_paused: bool) -> Action:
         return f"resumed queue {name}"
 
     return Action(["resume" if is_paused else "pause", name], resume if is_paused else pause)
+
+
+def on_schedule(action: str, schedule: Schedule) -> Action:
+    """The action of a key (pause or run) on a schedule; pause resumes one that is paused."""
+    name = schedule.name
+    if action == "pause":
+        action = "resume" if schedule.is_paused else "pause"
+
+    def perform(client: Client) -> str:
+        current = client.schedule(name)
+        if (current.seq, current.created_at) != (schedule.row.seq, schedule.row.created_at):
+            raise Refused(f"schedule {name} was removed, and there is another of this name now; nothing was done")
+        if action == "run":
+            return f"schedule {name}: added job {client.run_schedule(name)}"
+        is_changed = client.pause_schedule(name) if action == "pause" else client.resume_schedule(name)
+        verb = {"pause": "paused", "resume": "resumed"}[action]
+        return f"{verb} schedule {name}" if is_changed else f"schedule {name} was {verb} already"
+
+    return Action(commands.on_job(f"schedule {action}", name), perform)
 
 
 def perform(action: Action, open_client: Callable[[], Client]) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ from ..errors import Refused
 from . import top_actions, top_keys, top_offers, top_overlays as overlays
 from .top_data import MOST_JOBS, JobReader, Wanted
 from .top_job import JobScreen
+from .top_schedules import ScheduleScreen
 from .top_screens import BLOCK, Popup, Screens
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ class App(Screens):
         elif self.is_choosing:
             self._choose_state(key)
         else:
-            action = top_keys.action(top_keys.ON_JOB if self.job else top_keys.ON_LISTS, key)
+            action = top_keys.action(self._keys(), key)
             if action is not None:
                 self._act(action)
 
@@ -53,6 +54,8 @@ class App(Screens):
             self.popup = Popup(self._help())
         elif action == "commands":
             self.popup = Popup(self._commands())
+        elif self.schedules is not None and self.job is None:
+            self._act_on_schedules(self.schedules, action)
         elif action == "pause":
             self._pause_queue()
         elif action in ("retry", "raise", "lower", "cancel", "delete"):
@@ -72,6 +75,30 @@ class App(Screens):
             screen.choose_attempt(-1 if action == "older_attempt" else 1)
             self._must_read = True
 
+    def _act_on_schedules(self, screen: ScheduleScreen, action: str) -> None:
+        schedule = screen.schedule()
+        if action == "back":
+            self.schedules = None
+            self._must_read = self._user_moved = True
+        elif action in MOVES:
+            screen.move(action)
+            self._user_moved = True
+        elif schedule is None:
+            self._say("there is no schedule", "warning")
+        elif action != "open":
+            if self._has_just_moved():
+                self._say(f"the list has just moved; for schedule {schedule.name}, press the key again", "warning")
+            else:
+                self._consider(top_actions.on_schedule(action, schedule))
+        elif schedule.row.last_job is None:
+            self._say(f"schedule {schedule.name} has added no job yet", "dim")
+        else:
+            id = schedule.row.last_job
+            job = self.source.ask(lambda store: store.find(id))
+            if job is None:
+                self._say(f"job {id} of schedule {schedule.name} was deleted", "dim")
+            self._show(job)
+
     def _act_on_main(self, action: str) -> None:
         main = self.main
         if action in MOVES:
@@ -84,6 +111,11 @@ class App(Screens):
             self.is_choosing = True
         elif action == "clear":
             self._want(Wanted())
+        elif action == "schedules":
+            picture = self.source.read_schedules()
+            if picture is not None:
+                self.schedules = ScheduleScreen(picture, self._charset)
+                self._user_moved = True
 
     def _move(self, action: str) -> None:
         main, place = self.main, self.main.places["jobs"]
@@ -223,7 +255,7 @@ class App(Screens):
         """Whether a row came under the cursor so shortly that the user may have meant another. Pins the row."""
         if self.job is not None:
             return False
-        self.main.places[self.main.focus].is_home = False
+        self._place().is_home = False
         return time.monotonic() - self._moved_at < SETTLED
 
     def _consider(self, change: Action) -> None:
@@ -241,7 +273,7 @@ class App(Screens):
 
 
     def _help(self) -> list[Line]:
-        return overlays.help_screen(top_keys.ON_JOB if self.job else top_keys.ON_LISTS, self._charset)
+        return overlays.help_screen(self._keys(), self._charset)
 
     def _commands(self) -> list[Line]:
         """The shell commands for what is selected."""
@@ -255,6 +287,9 @@ class App(Screens):
         if self.job is not None:
             picture = self.job.picture
             return f"job {picture.job.id}", top_offers.for_job(picture.job, picture.reason, picture.needs)
+        if self.schedules is not None:
+            schedule = self.schedules.schedule()
+            return ("", []) if schedule is None else (f"schedule {schedule.name}", top_offers.for_schedule(schedule))
         if main.focus == "jobs" and row is not None:
             job, reason = row
             needs = self.source.ask(lambda store: store.needs(job)) or []

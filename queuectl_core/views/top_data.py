@@ -14,6 +14,7 @@ from ..typed import NamedTuple
 from ..workers import fleet
 from . import facts
 from .history import Span, series, series_by_queue
+from .schedules import Timetable, timetable
 from .top_actions import is_same
 from .top_log import MOST_BYTES, Log
 
@@ -59,7 +60,8 @@ class Picture(NamedTuple):
 
     `queues` are those that are in use. `finished` is how many jobs finished in each of the last MINUTES, and
     `finished_by_queue` the same by queue. `busy`: by id, the jobs that workers hold. `jobs` are the first ones that
-    match, `number` is how many do (None: unknown), and `searched` how many were looked at, if not all.
+    match, `number` is how many do (None: unknown), and `searched` how many were looked at, if not all. The `timetable`
+    may be some seconds old.
     """
 
     read_at: float
@@ -72,15 +74,17 @@ class Picture(NamedTuple):
     last: dict[int, Attempt]
     number: int | None
     searched: int | None
+    timetable: Timetable
 
 
 class History:
-    """What the record says, read every few seconds only: it grows by minutes, and a day of it takes a while."""
+    """What the record says, and schedules, read every few seconds only: that takes a while, and they change slowly."""
 
     def __init__(self) -> None:
         self.day: dict[str, Stats] = {}
         self.finished: list[int] = []
         self.finished_by_queue: dict[str, list[int]] = {}
+        self.timetable = Timetable(())
         self._read_at: float | None = None
 
     def read(self, store: Reader, now: float) -> None:
@@ -93,6 +97,7 @@ class History:
         self.finished = [stats.finished for _, stats in series(store, hour, 60)]
         by_queue = series_by_queue(store, hour, STEP)
         self.finished_by_queue = {name: [stats.finished for _, stats in found] for name, found in by_queue.items()}
+        self.timetable = timetable(store)
 
 
 def read_picture(store: Reader, wanted: Wanted, limit: int, now: float, history: History) -> Picture:
@@ -115,6 +120,7 @@ def read_picture(store: Reader, wanted: Wanted, limit: int, now: float, history:
             last=store.last_attempts([job for job, _ in jobs]),
             number=None if is_filtered(search) else matching(store, search),
             searched=searched,
+            timetable=history.timetable,
         )
 
 
@@ -122,6 +128,13 @@ def _is_in_use(queue: Queue, all_paused: bool) -> bool:
     """Whether a queue has jobs, or a limit, a rate or a pause."""
     is_paused = queue.is_paused and not all_paused
     return any(queue.counts.values()) or is_paused or (queue.limit, queue.rate) != (None, None)
+
+
+class SchedulesPicture(NamedTuple):
+    """What the screen of schedules shows."""
+
+    read_at: float
+    table: Timetable
 
 
 class JobPicture(NamedTuple):
@@ -208,6 +221,15 @@ class Source:
     def read_job(self, reader: JobReader) -> JobPicture | None:
         """What the screen of one job shows; None if the file can't be read now."""
         return self._read(lambda store: reader.read(store, self._clock()))
+
+    def read_schedules(self) -> SchedulesPicture | None:
+        """What the screen of schedules shows; None if the file can't be read now."""
+
+        def read(store: Reader) -> SchedulesPicture:
+            with store.snapshot():
+                return SchedulesPicture(self._clock(), timetable(store))
+
+        return self._read(read)
 
     def ask(self, question: Callable[[Reader], Found]) -> Found | None:
         """The answer of a query; None if the file can't be read now."""

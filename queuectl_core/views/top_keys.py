@@ -29,12 +29,20 @@ LISTS = (
     Key(("/",), "/", "filter", "filter", "list jobs with a text in the command, id or error"),
     Key(("s",), "s", "state", "state", "list jobs in one state"),
     Key(("esc",), "Esc", "clear", "", "list all jobs again"),
+    Key(("S",), "S", "schedules", "schedules", "show the schedules"),
 )
 JOB = (
     Key(("esc", "backspace", "enter"), "Esc, Enter", "back", "back", "go back to the lists"),
     Key(("f",), "f", "follow", "follow", "follow the output, or stop following it"),
     Key(("[",), "[", "older_attempt", "", "show the output of the attempt before"),
     Key(("]",), "]", "newer_attempt", "", "show the output of the attempt after"),
+)
+SCHEDULES = (
+    Key(("esc", "backspace", "S"), "Esc", "back", "back", "go back to the lists"),
+    Key(("enter",), "Enter", "open", "last job", "open the job of the last run"),
+    Key(("r",), "r", "run", "run now", "add the schedule's job now, whatever its times are"),
+    Key(("p",), "p", "pause", "pause", "pause the schedule, or resume it"),
+    Key(("y",), "y", "commands", "commands", "show the shell commands for what is selected"),
 )
 CHANGES = (
     Key(("r",), "r", "retry", "retry", "run the job again, with all its retries"),
@@ -72,6 +80,7 @@ PROGRAM = (
 )
 # The keys of each screen, as its help lists them.
 ON_LISTS = (*LISTS, *CHANGES, *LIST_MOVES, *PROGRAM)
+ON_SCHEDULES = (*SCHEDULES, *LIST_MOVES[2:], *PROGRAM)
 ON_JOB = (*JOB, *CHANGES, *JOB_MOVES, *PROGRAM)
 STATE_KEYS = {
     "a": None,

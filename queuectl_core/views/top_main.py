@@ -141,7 +141,8 @@ class MainScreen:
         path: Line = [(" queuectl ", "name"), (" " + charset.clean(picture.overview.path), "dim")]
         right = notice or top_panels.pulse(picture, columns, charset)
         totals = top_panels.totals_line(picture, columns, charset)
-        found = [spread(path, right, columns, charset.ellipsis), clipped(totals, columns, charset.ellipsis)]
+        trouble = top_panels.schedules_note(picture)
+        found = [spread(path, right, columns, charset.ellipsis), spread(totals, trouble, columns, charset.ellipsis)]
         blank: list[Line] = [[]] if lines >= ROOMY else []
         half = (columns - 2) // 2 if columns >= WIDE else columns
         queues = self._panel("queues", top_panels.queues_table(picture, charset), half)

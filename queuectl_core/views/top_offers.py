@@ -5,13 +5,14 @@ from __future__ import annotations
 from ..errors import Refused
 from ..typed import NamedTuple
 from . import commands
-from .top_actions import on_job
+from .top_actions import on_job, on_schedule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..records import Needs, Worker
     from .facts import Queue
+    from .schedules import Schedule
 
 
 class Offer(NamedTuple):
@@ -60,6 +61,20 @@ def for_queue(queue: Queue, all_paused: bool) -> list[Offer]:
         Offer("", "start a worker for it", ["worker", "start", "-q", queue.name]),
         Offer("", f"run at most {limit} of its jobs at once", ["config", "set", f"{queue.name}.limit", str(limit)]),
         Offer("", "run its dead jobs again", ["dlq", "retry", "-q", queue.name]),
+    ]
+
+
+def for_schedule(schedule: Schedule) -> list[Offer]:
+    """The commands about a schedule."""
+    name, last = schedule.name, schedule.row.last_job
+    has_job = schedule.last is not None and last is not None
+    return [
+        *([Offer("Enter", "show its last job", commands.on_job("show", str(last)))] if has_job else []),
+        Offer("", "show it", commands.on_job("schedule show", name)),
+        Offer("", "print its next runs", commands.on_job("schedule next", name)),
+        Offer("r", "run it now", on_schedule("run", schedule).words),
+        Offer("p", "resume it" if schedule.is_paused else "pause it", on_schedule("pause", schedule).words),
+        Offer("", "remove it", commands.on_job("schedule remove", name)),
     ]
 
 

@@ -191,6 +191,14 @@ def totals_line(picture: Picture, room: int, charset: Charset) -> Line:
     return line
 
 
+def schedules_note(picture: Picture) -> Line:
+    """How many schedules fail or make no sense, and the key that shows them; nothing if none does."""
+    number = len(picture.timetable.failing) + len(picture.timetable.faulty)
+    if not number:
+        return []
+    return [(f"{number:,} {'schedule fails' if number == 1 else 'schedules fail'}: ", "dead"), ("S ", "key")]
+
+
 def jobs_note(picture: Picture, wanted: Wanted, index: int, charset: Charset) -> tuple[Line, Line]:
     """What the list of jobs is narrowed to, and where the cursor is."""
     parts: Line = []

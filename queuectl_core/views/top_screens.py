@@ -14,6 +14,7 @@ from .commands import shell_line
 from .top_data import Source, Wanted
 from .top_job import JobScreen
 from .top_main import MainScreen
+from .top_schedules import ScheduleScreen
 from .top_text import Charset, clipped, coarse
 
 TYPE_CHECKING = False
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ..store.client import Client
     from ..store.reader import Reader
     from .top_actions import Action
+    from .top_keys import Key
+    from .top_main import Place
     from .top_text import Line
 
 REFRESH = 0.5  # Seconds between reads of the lists, at least.
@@ -65,6 +68,7 @@ class Screens:
             raise DatabaseUnusable(self.source.problem)
         self.main = MainScreen(picture, charset)
         self.job: JobScreen | None = None
+        self.schedules: ScheduleScreen | None = None  # Below the screen of a job.
         self.question: Action | None = None
         self.is_question_shown = False
         self.entry: str | None = None  # The filter, while it is typed.
@@ -107,7 +111,7 @@ class Screens:
         return self.job is not None and self.job.picture.job.state == "processing"
 
     def _have_workers_died(self, now: float) -> bool:
-        if self.job is not None or now - self._checked_at < HEALTH_CHECK:
+        if self.job is not None or self.schedules is not None or now - self._checked_at < HEALTH_CHECK:
             return False
         self._checked_at = now
         return not self.source.are_running(self.main.picture.overview.workers)
@@ -116,6 +120,8 @@ class Screens:
         began = time.monotonic()
         if self.job is not None:
             self.job.picture = self.source.read_job(self.job.reader) or self.job.picture
+        elif self.schedules is not None:
+            self.schedules.picture = self.source.read_schedules() or self.schedules.picture
         else:
             self.main.picture = self.source.read_picture(self.main.wanted, self._limit) or self.main.picture
         self._read_at = time.monotonic()
@@ -137,7 +143,7 @@ class Screens:
             return overlays.too_small(columns, lines, (LEAST_COLUMNS, LEAST_LINES))
         self._height = lines
         now = self._clock()
-        screen = self.job or self.main
+        screen = self.job or self.schedules or self.main
         found = screen.lines(columns, lines - 1, now, self._notice(now))
         self._watch_cursor()
         found.append(self._footer(columns))
@@ -155,18 +161,27 @@ class Screens:
 
     def _watch_cursor(self) -> None:
         """Note when a row comes under the cursor that the user didn't move it to."""
-        under = (self.main.focus, self.main.places[self.main.focus].key)
+        place = self._place()
+        under = (place, place.key)
         if under != self._under_cursor:
             self._moved_at = 0.0 if self._user_moved else time.monotonic()
             self._under_cursor = under
         self._user_moved = False
+
+    def _place(self) -> Place:
+        """The cursor of the list on screen."""
+        return self.schedules.place if self.schedules is not None else self.main.places[self.main.focus]
+
+    def _keys(self) -> Sequence[Key]:
+        """The keys of the screen."""
+        return top_keys.ON_JOB if self.job else top_keys.ON_SCHEDULES if self.schedules else top_keys.ON_LISTS
 
     def _notice(self, now: float) -> Line:
         """Why the file can't be read, and how old the screen is; nothing if it can be read."""
         problem = self.source.problem
         if problem is None:
             return []
-        read_at = self.job.picture.read_at if self.job else self.main.picture.read_at
+        read_at = (self.job or self.schedules or self.main).picture.read_at
         text = problem.replace(f"{self.main.picture.overview.path}: ", "")
         return [(f"{self._charset.clean(text)}; this is {coarse(now - read_at)} old ", "warning")]
 
@@ -177,4 +192,4 @@ class Screens:
             return overlays.states(columns, self._charset)
         if self._message and time.monotonic() < self._message_until:
             return clipped(self._message, columns, self._charset.ellipsis)
-        return overlays.help_line(top_keys.ON_JOB if self.job else top_keys.ON_LISTS, columns)
+        return overlays.help_line(self._keys(), columns)
