@@ -191,6 +191,7 @@ SET_BY_QUEUECTL: dict[str, Callable[[object, float], bool]] = {
     "next_retry_at": _only_null,
     "worker": _only_null,
     "slot": _only_null,
+    "suspended": lambda value, now: not value,
     "deferrals": _is_zero,
     "reason": lambda value, now: True,
     "before": lambda value, now: not value,
@@ -219,6 +220,7 @@ def job_json(job: Job, reason: str | None) -> dict[str, object]:
     except BadInput:
         fields["env"] = None  # Another program stored garbage, so the job cannot start.
     fields["held"] = bool(job.held)
+    fields["suspended"] = job.suspend == 1
     # What earlier implementations of this system called these.
     fields["next_retry_at"] = fields["run_at"] if job.state == "failed" else None
     fields["last_error"] = fields["error"]

@@ -217,6 +217,17 @@ class Queue:
         """
         return self._store.cancel(self.get(id).id)
 
+    def suspend(self, id: str) -> None:
+        """Stop all processes of a running job (SIGSTOP) and its timeout, until it may continue.
+
+        Its worker does that a moment later. Raises Refused if there is no such job, or if it isn't running.
+        """
+        self._store.suspend(self.get(id).id)
+
+    def continue_(self, id: str) -> None:
+        """Let a suspended job continue. Raises Refused if there is no such job, or if it isn't suspended."""
+        self._store.continue_(self.get(id).id)
+
 
 # Quoted, a first word that is one of these names a program, as it does in exec.
 RESERVED_WORDS = frozenset("case do done elif else esac fi for function if in select then time until while".split())

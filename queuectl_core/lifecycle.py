@@ -59,6 +59,7 @@ class Job(NamedTuple):
     `attempts` counts starts against max_retries: revive resets it to 0, release and defer give one back.
     `last_attempt` is the number of the latest attempt. It never decreases, so it identifies a row of queuectl_attempts.
     `waits_for` counts the jobs that it waits for; `slot` is its number among the running jobs of a queue with a limit.
+    `cancel` and `suspend` are 1 if its worker has been asked to end it, or to stop it until it is asked to continue.
     Other programs can insert jobs too: triggers fill in missing columns, and CHECKs reject values of other types.
     """
 
@@ -90,6 +91,7 @@ class Job(NamedTuple):
     slot: int | None
     worker: int | None
     cancel: int
+    suspend: int
     run_at: float
     created_at: float
     updated_at: float

@@ -73,8 +73,7 @@ def job_row(job: Job, reason: str | None, last: Attempt | None, now: float) -> t
     try:
         tries = f"{job.attempts}/{job.max_retries + 1}"
         times = when(job, last, now), ran(job, last, now)
-        explanation = progress(last, now) if job.state == "processing" else None
-        explanation = explanation or why(job, reason, now)
+        explanation = running(job, last, now) or why(job, reason, now)
     except (TypeError, ValueError, OverflowError):
         return job_row(presentable(job), reason, last, now)
     return (job.id, job.state, tries, *times, job.queue, explanation, job.command)
@@ -212,6 +211,17 @@ def progress(attempt: Attempt | None, now: float) -> str | Alternatives | None:
     left = "" if remaining is None else f", {span(remaining)} left"
     text = f", {attempt.progress_text}" if attempt.progress_text else ""
     return (f"{percent}{text}{left}", f"{percent}{left}", percent)
+
+
+def running(job: Job, attempt: Attempt | None, now: float) -> str | Alternatives | None:
+    """How a running job gets on: what it has reported, and whether it is suspended; None if there is nothing to say."""
+    if job.state != "processing":
+        return None
+    if job.suspend != 1:
+        return progress(attempt, now)
+    if attempt is None or attempt.progress is None:
+        return reasons(job.error, "suspended")
+    return f"suspended at {attempt.progress:.0f}%"
 
 
 def outcome(attempt: Attempt) -> str:

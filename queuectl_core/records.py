@@ -86,6 +86,7 @@ class Attempt(NamedTuple):
     """A row of queuectl_attempts. `outcome` is None while it runs; `dropped` counts the bytes of output not kept.
 
     `progress` is how much is done, in percent, and `progress_text` more about it, as the command has reported; or None.
+    `suspended` is how many seconds it was suspended; less the time at which that began (epoch seconds), while it is.
     """
 
     attempt: int
@@ -98,17 +99,28 @@ class Attempt(NamedTuple):
     dropped: int
     progress: float | None = None
     progress_text: str | None = None
+    suspended: float = 0.0
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it was suspended and hasn't been told to continue."""
+        return self.suspended < 0
+
+    def ran(self, now: float) -> float:
+        """Seconds that it has been running, without those that it was suspended."""
+        until = 0.0 if self.is_suspended else now
+        return max(0.0, until - self.started_at - self.suspended)
 
     def remaining(self, now: float) -> float | None:
-        """Seconds until it is done, if it goes on as fast as up to now; None if it hasn't reported any progress."""
-        if not self.progress:
+        """Seconds until it is done, if it goes on as fast as up to now; None without progress or if suspended."""
+        if not self.progress or self.is_suspended:
             return None
-        return max(0.0, now - self.started_at) * (100 - self.progress) / self.progress
+        return self.ran(now) * (100 - self.progress) / self.progress
 
 
 def attempt_from(row: Sequence[Any]) -> Attempt:
     """An Attempt from its columns, whatever another program stored in them."""
-    attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, text = row
+    attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, text, suspended = row
     return Attempt(
         _number(attempt),
         _number(worker),
@@ -120,6 +132,7 @@ def attempt_from(row: Sequence[Any]) -> Attempt:
         _number(dropped) or 0,
         progress if isinstance(progress, (int, float)) and 0 <= progress <= 100 else None,
         _text(text),
+        suspended if isinstance(suspended, (int, float)) else 0.0,
     )
 
 

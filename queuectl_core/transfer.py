@@ -70,7 +70,7 @@ def export_jobs(store: Reader) -> Iterator[dict[str, object]]:
         for job in store.oldest_first():
             fields = job_json(job, None)
             # These mean nothing in another queue.
-            for name in ("worker", "slot", "reason", "stdin", "next_retry_at", "last_error"):
+            for name in ("worker", "slot", "suspended", "reason", "stdin", "next_retry_at", "last_error"):
                 del fields[name]
             attempts = store.attempts(job)
             if fields["env"] is None:

@@ -23,7 +23,8 @@ from queuectl_core import direct
 from queuectl_core.lifecycle import Job, Outcome
 from queuectl_core.workers import shell
 from queuectl_core.workers.identity import LINUX
-from queuectl_core.workers.process import CannotStart, Command, Invocation, Output
+from queuectl_core.workers.output import Output
+from queuectl_core.workers.process import CannotStart, Command, Invocation
 from tests.doc_runner import blocks
 from tests.harness import QueueTestCase, process_is_gone, wait_until
 from tests.patched import patched

@@ -50,11 +50,12 @@ ORDER = {
         "store",
     ),
     "workers": (
-        "log identity lifeline oom inbox page slot",
+        "log identity lifeline oom inbox output page slot",
         "leftovers",
         "fleet process",
         "runner shell",
         "rescue orphans",
+        "suspension",
         "worker strays",
         "worker_process",
         "handover",

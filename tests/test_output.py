@@ -10,7 +10,7 @@ import sys
 import unittest
 
 from queuectl_core.workers.identity import is_stopped
-from queuectl_core.workers.process import Output
+from queuectl_core.workers.output import Output
 from tests.harness import QueueTestCase, process_is_gone, wait_until
 
 LINUX = sys.platform.startswith("linux")

@@ -22,7 +22,8 @@ EMPTY = (
 NEEDING = (
     "show a", "logs a", "logs -f", "wait a", "cancel a", "cancel --all", "retry a", "edit a -p 1", "resume", "prune",
     "dlq retry --all", "dlq purge --all", "backup copy", "config unset timeout", "export", "worker restart",
-    "hold a", "release a", "worker stop 3", "schedule show a", "schedule edit a --every 1h", "schedule pause a",
+    "hold a", "release a", "suspend a", "continue a", "worker stop 3",
+    "schedule show a", "schedule edit a --every 1h", "schedule pause a",
     "schedule resume a", "schedule run a", "schedule remove a", "stats", "failures", "metrics", "dashboard",
 )  # fmt: skip
 ELSEWHERE = (  # They read no queue, or have their own tests.

@@ -46,6 +46,8 @@ COMMANDS = {
         Command("edit", "change", "edit", "change a waiting job"),
         Command("hold", "hold", "hold", "let waiting jobs wait until they are released"),
         Command("release", "hold", "release", "let held jobs run"),
+        Command("suspend", "hold", "suspend", "stop the processes of running jobs until they may continue"),
+        Command("continue", "hold", "continue_jobs", "let suspended jobs continue"),
         Command("pause", "queues", "pause", "pause a queue, or all of them; running jobs finish"),
         Command("resume", "queues", "resume", "resume a paused queue, or all of them"),
         Command("prune", "prune", "prune", "delete finished jobs"),

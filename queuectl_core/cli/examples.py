@@ -58,8 +58,22 @@ EXAMPLES = {
     ),
     "retry": ("queuectl retry job1",),
     "edit": ("queuectl edit job1 --priority 10 --delay 0",),
-    "hold": ("queuectl hold job1",),
-    "release": ("queuectl release job1",),
+    "hold": (
+        "queuectl hold job1",
+        "queuectl hold --label nightly",
+    ),
+    "release": (
+        "queuectl release job1",
+        "queuectl release --all",
+    ),
+    "suspend": (
+        "queuectl suspend job1",
+        "queuectl suspend --queue encode  # All of its running jobs.",
+    ),
+    "continue": (
+        "queuectl continue job1",
+        "queuectl continue --all",
+    ),
     "pause": (
         "queuectl pause mail",
         "queuectl pause  # All queues.",

@@ -29,7 +29,9 @@ COMMAND_WORDS = {
     **dict.fromkeys("watch monitor".split(), "top"),
     **dict.fromkeys("inspect describe view".split(), "show"),
     **dict.fromkeys("output cat".split(), "logs"),
-    **dict.fromkeys("unpause continue".split(), "resume"),
+    "unpause": "resume",
+    **dict.fromkeys("freeze sigstop".split(), "suspend"),
+    **dict.fromkeys("thaw unsuspend unfreeze sigcont cont".split(), "continue"),
     **dict.fromkeys("check repair fsck".split(), "doctor"),
     **dict.fromkeys("update modify change".split(), "edit"),
     **dict.fromkeys("statistics throughput".split(), "stats"),
@@ -105,7 +107,7 @@ NOT_NEEDED = {
     "heartbeat": "the system tells at once that a worker died",
     "stale": "the system tells at once that a worker died",
 }
-TAKES_ARGUMENTS = ("cancel", "retry", "show", "logs", "logs -f", "edit")
+TAKES_ARGUMENTS = ("cancel", "suspend", "continue", "retry", "show", "logs", "logs -f", "edit")
 DELETING = ("prune", "purge", "unset", "restore")  # Never a guess.
 LONGEST = 200  # Characters of a command that a hint repeats.
 
@@ -138,6 +140,9 @@ def unknown_command(words: Sequence[str], at: int) -> str:
         return f"{problem}; nothing needs to be set up; run: queuectl enqueue 'echo hello'"
     if lower in ("purge", "clear", "flush"):
         return f"{problem}; to delete completed jobs, run: queuectl prune; dead jobs: queuectl dlq purge --all"
+    if lower == "stop" and after and not after[0].startswith("-") and not after[0].isdigit():
+        line = command_line([*before, "suspend", *after])
+        return f"{problem}; to stop a job until it may continue, run: {line}; to stop workers: queuectl worker stop"
     name = COMMAND_WORDS.get(lower)
     if name is None and state(lower):
         name = f"list --state {state(lower)}"

@@ -1,28 +1,75 @@
-"""`hold` and `release`: keep single jobs from starting."""
+"""`hold`, `release`, `suspend` and `continue`: keep single jobs from starting, or from running."""
 
 from __future__ import annotations
 
-from .bulk import Acknowledgements, each
+from functools import partial
+
+from .bulk import Acknowledgements, each, ids_argument, label_argument, selected_ids
 from .queue_file import open_client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Sequence
+
+    from ..store.client import Client
+
+
+def _arguments(parser: ArgumentParser, a_job: str, all_jobs: str) -> None:
+    parser.add_argument("ids", nargs="*", metavar="ID", help=a_job)
+    parser.add_argument("--all", action="store_true", help=all_jobs)
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help=f"{all_jobs} in this queue")
+    label_argument(parser, all_jobs)
+    ids_argument(parser)
+
+
+def _change(
+    args: Namespace,
+    store: Client,
+    what: str,
+    ids_of: Callable[[str | None, str | None], Sequence[str]],
+    act: Callable[[str], str],
+    verb: str,
+) -> int:
+    """Do `act` to the jobs that the user named or selected, which are `what` and then `verb`."""
+    ids = selected_ids(args, what, ids_of)
+    with Acknowledgements(verb, not args.ids, args.shows_ids) as done:
+        return each(store, ids, act, done, is_bulk=not args.ids)
 
 
 def hold_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="a waiting job")
+    _arguments(parser, "a waiting job", "all waiting jobs")
 
 
 def hold(args: Namespace) -> int:
-    with open_client(args) as store, Acknowledgements("held", False) as done:
-        return each(store, args.ids, store.hold, done)
+    with open_client(args) as store:
+        return _change(args, store, "waiting jobs", store.waiting_ids, store.hold, "held")
 
 
 def release_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="a held job")
+    _arguments(parser, "a held job", "all held jobs")
 
 
 def release(args: Namespace) -> int:
-    with open_client(args) as store, Acknowledgements("released", False) as done:
-        return each(store, args.ids, store.release, done)
+    with open_client(args) as store:
+        ids_of = partial(store.waiting_ids, held=True)
+        return _change(args, store, "held jobs", ids_of, store.release, "released")
+
+
+def suspend_arguments(parser: ArgumentParser) -> None:
+    _arguments(parser, "a running job", "all running jobs")
+
+
+def suspend(args: Namespace) -> int:
+    with open_client(args) as store:
+        return _change(args, store, "running jobs", store.running_ids, store.suspend, "suspended")
+
+
+def continue_jobs_arguments(parser: ArgumentParser) -> None:
+    _arguments(parser, "a suspended job", "all suspended jobs")
+
+
+def continue_jobs(args: Namespace) -> int:
+    with open_client(args) as store:
+        ids_of = partial(store.running_ids, suspended=True)
+        return _change(args, store, "suspended jobs", ids_of, store.continue_, "continued")

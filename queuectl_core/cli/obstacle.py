@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NO_WORKER = "no worker"
 DEAD_WORKER = "its worker is dead"
+SUSPENDED = "suspended"
 START = "queuectl worker start"
 
 
@@ -22,7 +23,9 @@ def obstacle(store: Reader, job: Job) -> str | None:
     if job.state == "processing":
         rows = [row for row in store.workers() if row.id == job.worker]
         is_lost = not any(fleet.is_running(store, row) for row in rows)
-        return f"{DEAD_WORKER}; run: {START}" if is_lost else None
+        if is_lost:
+            return f"{DEAD_WORKER}; run: {START}"
+        return f"{SUSPENDED}; run: {continue_line(job.id)}" if job.suspend == 1 else None
     reason = store.reason(job)
     # The rows of dead workers count as workers until they are rescued.
     if reason == NO_WORKER or (reason == "workers busy" and not fleet.live_workers(store)):
@@ -34,3 +37,10 @@ def obstacle(store: Reader, job: Job) -> str | None:
     if reason == "all paused":
         return "all queues are paused; run: queuectl resume"
     return waits(job, reason, time.time())
+
+
+def continue_line(id: str) -> str:
+    """The command that lets a suspended job continue."""
+    from ..views.commands import on_job, shell_line  # Deferred: few jobs are suspended.
+
+    return shell_line(["queuectl", *on_job("continue", id)])

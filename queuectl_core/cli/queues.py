@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .. import values
+from ..errors import Refused
+from ..lifecycle import FINISHED, WAITING
 from ..workers import fleet
 from .queue_file import open_client
 from .terminal import counted, tell
@@ -21,6 +23,7 @@ def pause_arguments(parser: ArgumentParser) -> None:
 def pause(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
     with open_client(args, creates=True) as store:
+        _refuse_job(store, queue, "suspend")
         was_paused = not store.pause(queue)
         waiting, running = _unfinished(store, queue)
     if was_paused:
@@ -40,6 +43,7 @@ resume_arguments = pause_arguments
 def resume(args: Namespace) -> int:
     queue = None if args.queue is None else values.name(args.queue, "queue")
     with open_client(args) as store:
+        _refuse_job(store, queue, "continue")
         was_paused = store.resume(queue)
         waiting, _ = _unfinished(store, queue)
         all_paused = None in store.paused()
@@ -53,6 +57,18 @@ def resume(args: Namespace) -> int:
         hint = "; no worker is running; run: queuectl worker start" if waiting and not has_worker else ""
         tell(f"resumed {_named(queue)}, {_with(waiting)}{hint}")
     return 0
+
+
+def _refuse_job(store: Reader, queue: str | None, verb: str) -> None:
+    """Raise Refused if what is to be a queue was never used as one, but is the id of a job."""
+    job = None if queue is None or queue in store.counts() else store.find(queue)
+    if job is not None:
+        from shlex import quote
+
+        if job.state in WAITING:
+            verb = {"suspend": "hold", "continue": "release"}[verb]
+        hint = "" if job.state in FINISHED else f"; run: queuectl {verb} {quote(job.id)}"
+        raise Refused(f"{job.id} is a {job.state} job, not a queue{hint}")
 
 
 def _unfinished(store: Reader, queue: str | None) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import time
 from .. import lifecycle, values
 from ..errors import BadInput
 from ..grid import Column
-from ..phrases import progress
+from ..phrases import running
 from ..store.database import LARGE_WAL, SMALL_WAL
 from ..store.search import Search, find
 from ..typed import NamedTuple
@@ -161,7 +161,7 @@ def _print(facts: _Facts, now: float) -> None:
     if facts.running:
         print(f"\nRunning: {counted(totals['processing'], 'job')}")
         jobs = sorted(facts.running, key=lambda job: job.seq)
-        done = {job.seq: progress(facts.attempts.get(job.seq), now) for job in jobs}
+        done = {job.seq: running(job, facts.attempts.get(job.seq), now) for job in jobs}
         headers = (Column("ID", least=8), Column("FOR", right=True), Column("DONE"), Column("COMMAND", least=8))
         lines = [(job.id, _duration(job, now), done[job.seq], job.command) for job in jobs]
         kept = [place for place, column in enumerate(headers) if column.title != "DONE" or any(done.values())]

@@ -6,6 +6,7 @@ import time
 
 from ..errors import WaitTimedOut
 from ..values import span
+from .obstacle import continue_line
 from .progress import Progress
 from .terminal import counted, tell
 
@@ -60,9 +61,13 @@ def wait_for_end(store: Reader, workers: Sequence[Worker], timeout: float | None
 def _announce(store: Reader, left: Collection[int], asked: float | None) -> None:
     """Say which jobs hold up the workers that are left. `asked`: how many seconds ago they were told to end them."""
     running = store.running()
-    busy = [id for id in left if id in running]
+    suspended = set() if asked is not None else set(store.running_ids(suspended=True))
+    busy = sorted((id for id in left if id in running), key=lambda id: running[id][0] not in suspended)
     for id in busy[:MOST_LINES]:
         job, since = running[id]
+        if job in suspended:
+            tell(f"waiting for worker {id} to finish job {job}, which is suspended; run: {continue_line(job)}")
+            continue
         verb = "finish" if asked is None else "end"
         end = "" if asked is None else f"; it will be killed in {_time_left(store, job, asked)}"
         tell(f"waiting for worker {id} to {verb} job {job} (running for {span(time.time() - since)}){end}")

@@ -12,7 +12,7 @@ from ..errors import BadInput, Refused, WaitTimedOut
 from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
 from .bulk import given_label, label_argument
-from .obstacle import NO_WORKER, obstacle
+from .obstacle import NO_WORKER, SUSPENDED, obstacle
 from .progress import Progress, seconds
 from .queue_file import open_reader, own_job
 from .terminal import counted, tell, tell_if_typed
@@ -82,7 +82,7 @@ class _Waiting:
         self._checked_at = self._recheck_at = self._earliest_recheck = 0.0
         self._stuck: set[int] = set()  # Known only after a check of all jobs.
         self._obstacle: str | None = None
-        self._told = False  # That there is no worker.
+        self._told = False  # What only a user ends.
         self.progress = Progress(patience=0)
         self._own = own = own_job(store)
         self._dependents = store.dependents(own) if own else set()
@@ -205,11 +205,13 @@ class _Waiting:
         return jobs
 
     def _find_obstacle(self, jobs: Sequence[Job]) -> None:
-        """Find out why none of these jobs is running, for the bar; without one, say once that there is no worker."""
+        """Find out why none of these jobs is running, for the bar; without one, say once what only a user ends."""
         running = [job for job in jobs if job.state == "processing"]
-        self._obstacle = obstacle(self._store, min(running or jobs))
+        awake = [job for job in running if job.suspend != 1]
+        self._obstacle = obstacle(self._store, min(awake or running or jobs))
         has_waited = self.progress.elapsed() > RECHECK
-        if self._obstacle and NO_WORKER in self._obstacle and has_waited and not (self.progress.is_shown or self._told):
+        is_lasting = self._obstacle and self._obstacle.startswith((NO_WORKER, SUSPENDED))
+        if is_lasting and has_waited and not (self.progress.is_shown or self._told):
             self._told = True
             tell(f"{counted(len(jobs), 'job')} unfinished: {self._obstacle}")
 

@@ -168,20 +168,23 @@ class Claims(Firing):
                 self._execute(sql.IDENTIFY_ATTEMPT, {**owner, "pid": command.pid, "birth": command.birth})
             self._write_output(job, output)
 
-    def note(self, job: Job, error: str) -> None:
-        """Record why an attempt that ended can't be settled yet. Until it is settled, that is the job's error."""
+    def note(self, job: Job, error: str | None) -> None:
+        """Record why an attempt isn't over or suspended that should be. Until it is settled, that is its error."""
         with self._transaction():
             self._execute(sql.NOTE, {**_owner(job), "error": error, "now": self._clock()})
 
     def asked(self, job: Job) -> str:
         """What the worker running `job` has been asked to do.
 
-        The strongest of "evicted" (the job was taken from it), "cancelled", "stop-now", "stop" and "run".
+        The strongest of "evicted" (the job was taken from it), "cancelled", "stop-now", "suspended", "stop" and "run".
         """
-        cancel = self._one(sql.HOLDS, _owner(job))
-        if cancel is None or job.worker is None:
+        rows = self._rows(sql.HOLDS, _owner(job))
+        if not rows or job.worker is None:
             return "evicted"
-        return "cancelled" if cancel else self.wanted(job.worker) or "evicted"
+        if rows[0][0]:
+            return "cancelled"
+        wanted = self.wanted(job.worker) or "evicted"
+        return "suspended" if rows[0][1] and wanted in ("run", "stop") else wanted
 
     # --- settle ---------------------------------------------------------------------------------
 

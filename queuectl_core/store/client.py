@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from ..errors import Refused
-from ..lifecycle import FINISHED
+from ..lifecycle import FINISHED, WAITING
+from ..settings import of_queue
 from . import sql, upkeep
 from .schedules import Schedules
 
@@ -54,6 +55,44 @@ class Client(Schedules):
             chosen = self._choose(self.exact(job.id).queue, 1)
         self._ring(chosen)
         return job.id
+
+    def suspend(self, id: str) -> str:
+        """Let the worker of a running job stop all of its processes until it may continue; returns the job's id.
+
+        Raises Refused for a job that isn't running, is being cancelled, or may have parts on other machines.
+        """
+        with self._transaction():
+            job = self.exact(id)
+            if job.state in WAITING:
+                hint = f"to keep it from starting, run: {_command('hold', job)}"
+                raise Refused(f"job {job.id} is {job.state}, not running; {hint}")
+            if job.state != "processing" or job.cancel:
+                state = "being cancelled" if job.cancel else job.state
+                raise Refused(f"job {job.id} is {state}; only running jobs can be suspended")
+            if of_queue(self.config(), job.queue, "runner-kill"):
+                raise Refused(f"job {job.id} cannot be suspended: its queue has a runner-kill, so it may run elsewhere")
+            chosen = self._want_suspend(job, 1)
+        self._ring(chosen)
+        return job.id
+
+    def continue_(self, id: str) -> str:
+        """Undo `suspend`; returns the job's id. Raises Refused for a job that isn't suspended."""
+        with self._transaction():
+            job = self.exact(id)
+            if not job.suspend:
+                hint = f"; to let it start, run: {_command('release', job)}" if job.held else ""
+                raise Refused(f"job {job.id} is not suspended; it is {'held' if job.held else job.state}{hint}")
+            chosen = self._want_suspend(job, 0)
+        self._ring(chosen)
+        return job.id
+
+    def _want_suspend(self, job: Job, suspend: int) -> list[tuple[int, str]]:
+        """Ask the worker of a running job to suspend it, or not to; returns it, for `_ring`."""
+        parameters = {"job": job.seq, "attempt": job.last_attempt, "suspend": suspend, "now": self._clock()}
+        if not self._execute(sql.WANT_SUSPEND, parameters).rowcount:
+            return []  # It is what it is to be.
+        self._execute(sql.COUNT_SUSPENDED, parameters)
+        return [] if job.worker is None else [(job.worker, job.queue)]
 
     def hold(self, id: str) -> str:
         """Let a waiting job wait until it is released; returns its id. Raises Refused for a job that isn't waiting."""
@@ -208,6 +247,13 @@ class Client(Schedules):
         lines, kept = _hook_lines(old), _hook_lines(self.config())
         for line in lines - kept:
             self._drop_hooks(line)
+
+
+def _command(name: str, job: Job) -> str:
+    """The command line of a command about a job."""
+    from shlex import quote  # Deferred: most commands quote nothing.
+
+    return f"queuectl {name} {quote(job.id)}"
 
 
 def _hook_lines(config: Config) -> set[str]:

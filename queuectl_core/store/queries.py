@@ -8,10 +8,11 @@ from __future__ import annotations
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING, Job
 from .sql import DAY, HAS_LABEL, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
 
-# Why a waiting job isn't running. It names three of the jobs that it waits for, and looks at a hundred: it may wait
-# for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
+# Why a waiting job isn't running, or that a running one is suspended. It names three of the jobs that it waits for, and
+# looks at a hundred: it may wait for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
 REASON = """
-    CASE WHEN job.state NOT IN %s THEN NULL
+    CASE WHEN job.suspend = 1 THEN 'suspended'
+    WHEN job.state NOT IN %s THEN NULL
     WHEN job.waits_for > 0 THEN 'after ' || (
         SELECT group_concat(id || CASE WHEN stuck THEN ' (' || state || ')' ELSE '' END, ', ') FROM (
             SELECT id, state, stuck FROM (
@@ -103,6 +104,14 @@ LIST_BY_END = "ORDER BY job.finished_at DESC, job.seq DESC"
 UNFINISHED_IDS = """
     SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
 """ % (listed(UNFINISHED), HAS_LABEL)
+RUNNING_IDS = """
+    SELECT id FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending' AND suspend = :suspend
+      AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
+""" % HAS_LABEL
+WAITING_IDS = """
+    SELECT id FROM queuectl_jobs WHERE state IN %s AND held = :held
+      AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
+""" % (listed(WAITING), HAS_LABEL)
 # Jobs that finished since a moment, in that order.
 FINISHED_SINCE = """
     SELECT %s FROM queuectl_jobs
@@ -167,12 +176,13 @@ FAILED_SINCE = """
             WHERE state = 'failed' AND state <> 'pending' LIMIT 10000) WHERE updated_at >= :since)
 """
 ATTEMPTS = """
-    SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, progress_text
+    SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, progress_text,
+        suspended
     FROM queuectl_attempts WHERE job = :job ORDER BY attempt
 """
 LAST_ATTEMPTS = """
     SELECT job.seq, attempt.attempt, attempt.worker, attempt.started_at, attempt.finished_at, attempt.outcome,
-        attempt.exit_code, attempt.error, attempt.dropped, attempt.progress, attempt.progress_text
+        attempt.exit_code, attempt.error, attempt.dropped, attempt.progress, attempt.progress_text, attempt.suspended
     FROM queuectl_jobs AS job
     JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
     WHERE job.seq IN (%s)

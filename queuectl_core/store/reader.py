@@ -106,7 +106,7 @@ class Reader(Database):
         )
 
     def reason(self, job: Job) -> str | None:
-        """Why a waiting job isn't running; None if it isn't waiting."""
+        """Why a waiting job isn't running, or "suspended"; None otherwise."""
         rows = self._rows(queries.LIST % ("WHERE " + queries.LIST_SEQ), {"seq": job.seq, "limit": 1})
         reason: str | None = rows[0][-1]
         return reason
@@ -118,6 +118,16 @@ class Reader(Database):
     def unfinished_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
         """The ids of all unfinished jobs, or those of a queue or with a label, oldest first."""
         return [row[0] for row in self._rows(queries.UNFINISHED_IDS, {"queue": queue, "label": label})]
+
+    def running_ids(self, queue: str | None = None, label: str | None = None, suspended: bool = False) -> Sequence[str]:
+        """The ids of the running jobs that are suspended, or aren't; of a queue or with a label, oldest first."""
+        selected = {"queue": queue, "label": label, "suspend": int(suspended)}
+        return [row[0] for row in self._rows(queries.RUNNING_IDS, selected)]
+
+    def waiting_ids(self, queue: str | None = None, label: str | None = None, held: bool = False) -> Sequence[str]:
+        """The ids of the waiting jobs that are held, or aren't; of a queue or with a label, oldest first."""
+        selected = {"queue": queue, "label": label, "held": int(held)}
+        return [row[0] for row in self._rows(queries.WAITING_IDS, selected)]
 
     def dead_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
         """The ids of the jobs in the DLQ, or those of a queue or with a label, oldest first."""

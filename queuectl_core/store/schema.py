@@ -199,6 +199,8 @@ SCHEMA = (
         -- What its command reported with `queuectl progress`: percent, and words.
         progress      REAL CHECK (progress BETWEEN 0 AND 100),
         progress_text TEXT,
+        -- Seconds that it was suspended; less the epoch time at which that began, while it is.
+        suspended   REAL NOT NULL DEFAULT 0,
         PRIMARY KEY (job, attempt),
         CHECK ((finished_at IS NULL) = (outcome IS NULL))
     ) WITHOUT ROWID

@@ -146,7 +146,7 @@ WAIT_FOR_DEPENDENCIES = """
 """ % (_UNMET, _UNMET)
 # A job as it was in another file. The rest of the import sets the columns left out here.
 _IMPORTED = [
-    name for name in Job._fields if name not in ("seq", "stdin", "waits_for", "slot", "worker", "cancel")
+    name for name in Job._fields if name not in ("seq", "stdin", "waits_for", "slot", "worker", "cancel", "suspend")
 ]
 IMPORT_JOB = "INSERT INTO queuectl_jobs (%s, ready) VALUES (%s, :ready)" % (
     ", ".join(_IMPORTED),
@@ -262,7 +262,7 @@ SETTLE = f"""
         ready = CASE WHEN {_CANCELS} THEN NULL ELSE :ready END,
         finished_at = CASE WHEN {_CANCELS} THEN :now ELSE :finished_at END,
         error = CASE WHEN {_CANCELS} THEN 'cancelled' ELSE :error END,
-        worker = NULL, slot = NULL, cancel = 0, run_at = coalesce(:run_at, run_at), updated_at = :now,
+        worker = NULL, slot = NULL, cancel = 0, suspend = 0, run_at = coalesce(:run_at, run_at), updated_at = :now,
         attempts = max(attempts - :refund, 0), deferrals = max(deferrals, 0) + :deferral, exit_code = :exit_code
     WHERE seq = :job AND {guard("succeed")} AND worker = :worker AND last_attempt = :attempt
 """
@@ -300,7 +300,7 @@ ADD_OUTPUT = """
 """
 DROP_OUTPUT = "DELETE FROM queuectl_output WHERE job = ? AND attempt = ? AND position = ?"
 HOLDS = """
-    SELECT cancel FROM queuectl_jobs
+    SELECT cancel, suspend FROM queuectl_jobs
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
 """
 _IS_PAUSED = "queue.paused OR EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')"
@@ -372,6 +372,16 @@ CANCEL_WAITING = """
 # Only asks: a running job is cancelled by its worker.
 WANT_CANCEL = """
     UPDATE queuectl_jobs SET cancel = 1, updated_at = :now WHERE seq = :job AND state = 'processing'
+"""
+# Only asks, too.
+WANT_SUSPEND = """
+    UPDATE queuectl_jobs SET suspend = :suspend, updated_at = :now
+    WHERE seq = :job AND state = 'processing' AND suspend <> :suspend AND cancel = 0
+"""
+# How long an attempt has been suspended: `suspended` is less by the moment at which that began, and more by its end.
+COUNT_SUSPENDED = """
+    UPDATE queuectl_attempts SET suspended = suspended + CASE :suspend WHEN 1 THEN -:now ELSE :now END
+    WHERE job = :job AND attempt = :attempt AND outcome IS NULL
 """
 # Recounts waits_for: jobs that a cancelled job waited for may have been deleted.
 REVIVE = """

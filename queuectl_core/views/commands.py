@@ -53,6 +53,8 @@ def remedy(job: Job, reason: str | None, needs: Sequence[tuple[str, str, int, st
 
     `needs`, if known, are the jobs that it waits for; otherwise the reason names the first of them.
     """
+    if reason == "suspended":
+        return Remedy("let it continue", on_job("continue", job.id))
     if job.state not in WAITING or not reason:
         return None
     kind, _, detail = reason.partition(" ")

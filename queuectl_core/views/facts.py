@@ -266,11 +266,12 @@ def _busy(job: Job, attempt: Attempt | None, earlier: Sequence[float], now: floa
     """A running job, its attempt, and how long its command took earlier."""
     percent, text = (attempt.progress, attempt.progress_text) if attempt else (None, None)
     reported = attempt.remaining(now) if attempt else None
-    if reported is not None:
+    if job.suspend == 1:
+        remaining = Remaining(None, "suspended")
+    elif reported is not None:
         remaining = Remaining(reported, "reported")
     elif earlier:
-        started = job.started_at if isinstance(job.started_at, (int, float)) else now
-        remaining = Remaining(max(0.0, median(earlier) - (now - started)), "estimate")
+        remaining = Remaining(max(0.0, median(earlier) - (attempt.ran(now) if attempt else 0.0)), "estimate")
     else:
         remaining = Remaining(None, "no data yet")
     return Busy(job, percent, text, remaining)

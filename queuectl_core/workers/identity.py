@@ -157,9 +157,14 @@ def processes() -> list[Process]:
 def is_stopped(pid: int) -> bool:
     """Whether a process is stopped, by a signal or a debugger. Always False except on Linux."""
     try:
-        return LINUX and stat_fields(pid)[:1] in ([b"T"], [b"t"])
+        return LINUX and run_state(pid) in (b"T", b"t")
     except OSError:
         return False
+
+
+def run_state(pid: int) -> bytes:
+    """The state of a process as proc(5) has it, such as b"S"; empty if there is none, or not on Linux."""
+    return b"".join(stat_fields(pid)[:1])
 
 
 def pulse(pid: int) -> int | None:

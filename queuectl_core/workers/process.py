@@ -17,21 +17,15 @@ import os
 import select
 import signal
 import time
-from collections import deque
 from functools import lru_cache
 
 from ..lifecycle import Outcome
-from ..records import NewOutput
 from ..typed import NamedTuple
 from ..values import escape
 from . import lifeline, oom
 from .leftovers import described, has_hidden_members, members
+from .output import CHUNK, Output
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..records import Chunk
-
-CHUNK = 65536
 MOST_IN_PIPE = 1024 * 1024  # The most bytes that an unprivileged user's pipe can hold; see pipe(7).
 GROUP_POLL = 0.02  # Seconds between checks of a process group, for which we can't wait.
 FOREIGN_POLL = 1.0  # The same for a group of other users' processes, which may take long.
@@ -70,71 +64,6 @@ class Invocation(NamedTuple):
     program: bytes | None = None
 
 
-class Output:
-    """What an attempt printed, bounded: keeps the first `limit` / 2 bytes and the last `limit` / 2.
-
-    A chunk's position is an offset into both streams combined.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._head_room = limit // 2
-        self._tail_room = limit - limit // 2
-        self._tail: deque[tuple[int, int, bytes, bool]] = deque()
-        self._tail_size = 0
-        self._fresh_head: list[Chunk] = []
-        self._stale: list[int] = []
-        self._position = 0
-        self._dropped = 0
-
-    def add(self, stream: int, data: bytes) -> None:
-        """Add data printed to `stream` (1 stdout, 2 stderr)."""
-        position = self._position
-        self._position += len(data)
-        if self._head_room:
-            head, data = data[: self._head_room], data[self._head_room :]
-            self._head_room -= len(head)
-            self._add_head(position, stream, head)
-            position += len(head)
-        if data:
-            self._add_tail(position, stream, data)
-
-    def _add_head(self, position: int, stream: int, data: bytes) -> None:
-        if self._fresh_head:
-            start, last_stream, last = self._fresh_head[-1]
-            # Merge small writes into one chunk.
-            if last_stream == stream and len(last) < CHUNK:
-                self._fresh_head[-1] = (start, stream, last + data)
-                return
-        self._fresh_head.append((position, stream, data))
-
-    def _add_tail(self, position: int, stream: int, data: bytes) -> None:
-        self._tail_size += len(data)
-        last = self._tail[-1] if self._tail else None
-        if last and not last[3] and last[1] == stream and len(last[2]) + len(data) <= CHUNK:
-            self._tail[-1] = (last[0], stream, last[2] + data, False)
-        else:
-            self._tail.append((position, stream, data, False))
-        while self._tail_size > self._tail_room:
-            position, stream, data, stored = self._tail.popleft()
-            excess = min(len(data), self._tail_size - self._tail_room)
-            if stored:
-                self._stale.append(position)
-            if excess < len(data):
-                self._tail.appendleft((position + excess, stream, data[excess:], False))
-            self._tail_size -= excess
-            self._dropped += excess
-
-    def pending(self) -> NewOutput:
-        """The output that isn't stored yet. Call `stored` once it is."""
-        fresh = self._fresh_head + [chunk[:3] for chunk in self._tail if not chunk[3]]
-        return NewOutput(fresh, self._stale, self._dropped)
-
-    def stored(self) -> None:
-        """Mark what `pending` last returned as stored in the database."""
-        self._fresh_head, self._stale = [], []
-        self._tail = deque((*chunk[:3], True) for chunk in self._tail)
-
-
 class Command:
     """A running command. Callers poll `fds`, then call `read` and `check`, until there is an `outcome`."""
 
@@ -167,6 +96,7 @@ class Command:
             raise
         self.started = time.monotonic()
         self._times_out_at = self.started + (timeout or math.inf)
+        self._time_left: float | None = None  # Until it times out, in seconds, while it is suspended.
 
     @property
     def dumped_core(self) -> bool:
@@ -212,6 +142,26 @@ class Command:
         self._kill_at = time.monotonic() + self._kill_grace
         self._signal_group(signal.SIGTERM)
         self._signal_group(signal.SIGCONT)  # A stopped process doesn't handle SIGTERM.
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been told to end, or its first process has ended."""
+        return self._ending is not None or self._status is not None
+
+    def suspend(self) -> None:
+        """Stop its process group and its timeout. Again, it just stops the group."""
+        if self._time_left is None:
+            self._time_left = self._times_out_at - time.monotonic()
+            self._times_out_at = math.inf
+        self._signal_group(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo `suspend`. Once its first process has ended, the group is left to others."""
+        if self._time_left is not None:
+            self._times_out_at = time.monotonic() + self._time_left
+            self._time_left = None
+        if self._status is None:
+            self._signal_group(signal.SIGCONT)
 
     def check(self) -> None:
         """Check whether it has ended or timed out, and set `outcome` once it is over."""

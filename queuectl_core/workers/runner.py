@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 import time
 from functools import lru_cache
 
@@ -25,7 +26,8 @@ from ..jobspec import variables
 from ..lifecycle import describe
 from ..values import encode, quote
 from .identity import TOKEN_VARIABLE
-from .process import CannotStart, Command, Invocation, Output
+from .output import Output
+from .process import CannotStart, CannotStartNow, Command, Invocation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +76,17 @@ def environment(base: dict[bytes, bytes], job: Job, token: str, database: str) -
     result[b"QUEUECTL_DB"] = os.fsencode(database)
     result[TOKEN_VARIABLE.encode()] = token.encode()
     return result
+
+
+def stored_input(store: Store, job: Job) -> int:
+    """A descriptor of an unnamed file with the job's standard input. Raises CannotStartNow."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(store.input(job) or b"")
+            file.seek(0)
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise CannotStartNow(f"its standard input: {error.strerror}") from None
 
 
 class RunnerKills:

@@ -21,7 +21,8 @@ import time
 
 from .. import direct, settings
 from ..lifecycle import Outcome
-from .process import CannotStart, Command, Invocation, Output
+from .output import Output
+from .process import CannotStart, Command, Invocation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ done; the second: stop now). It obeys the stronger request. The bell and the pol
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 
 from .. import settings
@@ -21,8 +20,10 @@ from .identity import ended, identity_of
 from .leftovers import described, end_leftovers
 from .lifeline import Lifeline
 from .orphans import Orphans
-from .process import CannotStart, CannotStartNow, Command, Invocation, Output
+from .output import Output
+from .process import CannotStart, CannotStartNow, Command, Invocation
 from .shell import Shell
+from .suspension import Suspension
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class Worker:
         except Exception as error:  # Nothing was started. Whatever is wrong with this job, others must run.
             return Outcome("unrunnable", detail=repr(error))
         self._inbox.watch(command.fds)
+        self._suspension = Suspension(token, command, self._orphans)
         try:
             outcome = self._watch(job, command)
         except BaseException:
@@ -282,7 +284,7 @@ class Worker:
             config = self._persist(self._store.config)  # A user may have fixed the runner-kill.
 
     def _start(self, job: Job, token: str, output: Output, config: Config) -> Command:
-        stdin = self._null if job.stdin is None else self._stored_input(job)
+        stdin = self._null if job.stdin is None else runner.stored_input(self._store, job)
         try:
             invocation = Invocation(
                 runner.argv(config, job, token),
@@ -302,19 +304,12 @@ class Worker:
             if stdin != self._null:
                 os.close(stdin)
 
-    def _stored_input(self, job: Job) -> int:
-        """A descriptor of an unnamed file with the job's standard input."""
-        try:
-            with tempfile.TemporaryFile() as file:
-                file.write(self._store.input(job) or b"")
-                file.seek(0)
-                return os.dup(file.fileno())
-        except OSError as error:
-            raise CannotStartNow(f"its standard input: {error.strerror}") from None
-
     def _obey(self, command: Command, asked: str) -> None:
         if asked in END_FOR:
             command.end(END_FOR[asked])
+        if command.is_ending:
+            self._suspension.lift()
+
 
     def _record(self, job: Job, command: Command, identified: bool) -> bool:
         """Store new output and, once, the command's identity; obey requests. Returns whether the identity is stored."""
@@ -327,7 +322,9 @@ class Worker:
             if output.fresh or output.stale or not identified:
                 self._store.record(job, output, process)
                 command.output.stored()
-            self._obey(command, self._store.asked(job))
+            asked = self._store.asked(job)
+            self._obey(command, asked)
+            self._suspension.follow(self._store, job, asked == "suspended")
         except (DatabaseBusy, DatabaseFull) as error:
             self._orders.log(f"{error}; keeping the output of {job.id} in memory")
             return identified

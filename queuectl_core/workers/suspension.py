@@ -1,0 +1,122 @@
+"""Suspension: stop all processes of a running attempt, and let them continue.
+
+That is what SIGKILL would end if the attempt's worker died (see leftovers.py): its process group, what left that group
+with setsid, and the orphans that its worker adopted. A process may fork before its SIGSTOP arrives, so passes repeat
+until one finds nothing that could still run.
+
+Parents stop before their children, and continue after them: a shell with job control would take note of a stopped
+child, and run its next command.
+"""
+
+from __future__ import annotations
+
+import time
+from signal import SIGCONT, SIGSTOP
+
+from ..records import Identity
+from .identity import LINUX, Process, boot, identity_of, is_stopped, run_state, send
+from .leftovers import described, leftovers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..lifecycle import Job
+    from ..store import Store
+    from .orphans import Orphans
+    from .process import Command
+
+PATIENCE = 0.5  # Seconds until the rest is left to the next call.
+PASS = 0.005  # Seconds between passes.
+
+
+class Suspension:
+    """Stops an attempt while its job is suspended. `hold` and `lift` can be called again and again."""
+
+    def __init__(self, token: str, command: Command, orphans: Orphans) -> None:
+        self._token = token
+        self._command = command
+        self._orphans = orphans
+        self._first: Identity | None = None  # Its first process.
+        self._stopped: dict[Process, None] = {}  # In this order.
+        self._denied: list[Process] = []  # Those that we have no right to signal.
+        self._obstacle: str | None = None  # What the job's error says about them.
+        self._is_on = False
+        self._is_sure = False  # A later call has found nothing else.
+
+    def follow(self, store: Store, job: Job, is_wanted: bool) -> None:
+        """Stop it or let it continue; its error names other users' processes, which we can't stop."""
+        if is_wanted:
+            self.hold()
+        else:
+            self.lift()
+        obstacle = described(self._denied) if self._denied else None
+        if obstacle != self._obstacle:
+            store.note(job, obstacle)
+            self._obstacle = obstacle
+
+    def hold(self) -> None:
+        """Stop all of it, unless it has been told to end.
+
+        If we are out of descriptors or memory, it is just the process group that stops, until the next call.
+        """
+        if self._command.is_ending:
+            return
+        if self._is_sure and is_stopped(self._command.pid):
+            return  # Unless another program has woken it, which the first process tells.
+        is_first, self._is_on = not self._is_on, True
+        self._command.suspend()
+        until = time.monotonic() + PATIENCE
+        found_any = False
+        try:
+            self._first = identity_of(self._command.pid)
+            while self._stop_more() and time.monotonic() < until:
+                found_any = True
+                time.sleep(PASS)
+            self._is_sure = LINUX and not is_first and not found_any
+        except OSError:
+            pass
+
+    def lift(self) -> None:
+        """Let all that is stopped continue, even what another program stopped."""
+        if not self._is_on:
+            return
+        self._is_on = self._is_sure = False
+        try:
+            found = {**self._stopped, **dict.fromkeys(self._find())}
+        except OSError:  # We can't look, but know what we stopped.
+            found = self._stopped
+        for process in reversed(found):
+            _send(process, SIGCONT)
+        self._command.resume()
+        self._stopped, self._denied = {}, []
+
+    def _find(self) -> list[Process]:
+        """The attempt's processes, parents before children."""
+        found, _ = leftovers(self._token, self._first, spared=self._orphans.spared)
+        return sorted((each for each in found if each.birth), key=lambda each: (len(each.birth), each.birth, each.pid))
+
+    def _stop_more(self) -> bool:
+        """Stop what isn't; returns whether there was any."""
+        awake = [process for process in self._find() if self._may_run(process)]
+        for process in awake:
+            if _send(process, SIGSTOP):
+                self._stopped[process] = None
+            else:
+                self._denied.append(process)
+        return bool(awake)
+
+    def _may_run(self, process: Process) -> bool:
+        if process in self._denied:
+            return False
+        if process not in self._stopped:
+            return not is_stopped(process.pid)
+        # In uninterruptible sleep (D) it can't return to its program before it stops.
+        return LINUX and run_state(process.pid) not in (b"T", b"t", b"D", b"Z", b"X", b"")
+
+
+def _send(process: Process, number: int) -> bool:
+    """Signal a process; returns whether we may."""
+    try:
+        send(Identity(process.pid, boot(), process.birth), number)
+    except PermissionError:
+        return False
+    return True

@@ -1,0 +1,298 @@
+"""`suspend` and `continue`: all processes of a running job stop, and nothing is lost, left or stuck."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+import unittest
+
+from queuectl_core.records import Attempt
+from queuectl_core.workers.identity import TOKEN_VARIABLE, processes, run_state
+from tests.harness import QueueTestCase, process_is_gone, processes_with, sleep_to_see_nothing_happen, wait_until
+
+STOPPED = (b"T", b"t")
+# Writes a number every few milliseconds, from processes of its own.
+COUNTS = "while :; do n=$((n+1)); echo $n > count; sleep 0.02; done"
+
+
+class SuspendTestCase(QueueTestCase):
+    def start_job(self, command: str, *options: object, is_up: str = "up") -> str:
+        """Enqueue a job that touches the file `is_up`, start a worker for it and wait for the file; return its id."""
+        id = self.enqueue(*options, "--", command)
+        self.start_workers()
+        wait_until(lambda: os.path.exists(self.path(is_up)))
+        return id
+
+    def of_job(self) -> list[int]:
+        """The PIDs of the processes of all running attempts."""
+        return [pid for token in self.tokens() for pid in processes_with(TOKEN_VARIABLE, token)]
+
+    def tokens(self) -> list[str]:
+        """The tokens of all running attempts."""
+        return [token for (token,) in self.rows("SELECT token FROM queuectl_attempts WHERE outcome IS NULL")]
+
+    def are_stopped(self) -> bool:
+        """Whether there are processes of running attempts, and all of them are stopped."""
+        states = list(map(run_state, self.of_job()))
+        return bool(states) and all(state in STOPPED for state in states)
+
+    def suspend(self, id: str) -> None:
+        """Suspend a job, and wait until all of its processes are stopped."""
+        self.assertEqual(self.run_cli("suspend", id).lines, [id])
+        wait_until(self.are_stopped)
+
+    def count(self) -> int:
+        """The number that COUNTS wrote last."""
+        return int(self.read("count") or 0)
+
+
+@unittest.skipUnless(os.path.isdir("/proc/self"), "needs /proc to see whether processes are stopped")
+class SuspendTest(SuspendTestCase):
+    def test_everything_that_a_job_started_stops_and_continues(self):
+        id = self.start_job(f"(trap '' TERM; setsid sleep 60) & env -i sleep 60 & touch up; {COUNTS}")
+        wait_until(self.count)
+        shells = self.of_job()
+        self.suspend(id)
+        hidden = [each for each in processes() if each.parent in shells and each.pid not in shells]
+        self.assertEqual([run_state(each.pid) for each in hidden], [b"T"] * len(hidden))
+        count = self.count()
+        sleep_to_see_nothing_happen(0.2)
+        self.assertEqual(self.count(), count)
+        self.assertEqual(self.run_cli("continue", id).lines, [id])
+        wait_until(lambda: self.count() > count)
+        wait_until(lambda: not any(run_state(pid) in STOPPED for pid in shells))
+        self.run_cli("cancel", id)
+        wait_until(lambda: all(map(process_is_gone, shells)))
+        self.audit()
+
+    def test_a_job_without_a_shell_stops_too(self):
+        id = self.enqueue("--", "sleep 60")
+        self.start_workers()
+        wait_until(self.tokens)
+        wait_until(lambda: processes_with(TOKEN_VARIABLE, self.tokens()[0]))
+        self.suspend(id)
+        self.run_cli("continue", id)
+        wait_until(lambda: not self.are_stopped())
+
+    def test_its_timeout_stands_still(self):
+        id = self.start_job("touch up; sleep 0.5", "--timeout", "1.5")
+        self.suspend(id)
+        sleep_to_see_nothing_happen(2)
+        self.run_cli("continue", id)
+        self.wait_for_state(id, "completed")
+
+    def test_its_timeout_continues_where_it_stood(self):
+        id = self.start_job("touch up; sleep 60", "--timeout", "0.6", "--max-retries", "0")
+        self.suspend(id)
+        self.run_cli("continue", id)
+        self.wait_for_state(id, "dead")
+        self.assertIn("timed out", self.job(id)["error"])
+
+    def test_cancelling_ends_it_at_once_and_lets_it_clean_up(self):
+        self.run_cli("config", "set", "kill-grace", "1h")
+        id = self.start_job("trap 'touch cleaned; exit 1' TERM; setsid sleep 60 & touch up; wait")
+        pids = self.of_job()
+        self.suspend(id)
+        self.run_cli("cancel", id)
+        self.assertTrue(os.path.exists(self.path("cleaned")))
+        self.assertTrue(all(map(process_is_gone, pids)))
+        self.assertEqual(self.rows("SELECT state, suspend FROM queuectl_jobs"), [("cancelled", 0)])
+
+    def test_stopping_its_worker_now_releases_it(self):
+        self.run_cli("config", "set", "kill-grace", "1h")
+        id = self.start_job("touch up; sleep 60")
+        self.suspend(id)
+        self.stop_workers("--now")
+        self.assertEqual(self.rows("SELECT state, suspend, attempts FROM queuectl_jobs"), [("pending", 0, 0)])
+        self.assertEqual(self.run_cli("continue", id, code=1).stderr.count("is not suspended; it is pending"), 1)
+
+    def test_killing_its_worker_ends_it_and_it_runs_again(self):
+        id = self.start_job("setsid sleep 60 & test -e up && exec true; touch up; sleep 60")
+        pids = self.of_job()
+        self.suspend(id)
+        os.kill(self.owner(id), signal.SIGKILL)
+        self.wait_for_state(id, "completed")
+        self.assertTrue(all(map(process_is_gone, pids)))
+        self.assertEqual([entry["outcome"] for entry in self.job(id)["history"]], ["lost", "exit"])
+        self.audit()
+
+    def test_killing_its_whole_fleet_ends_it_once_another_starts(self):
+        id = self.start_job("setsid sleep 60 & test -e up && exec true; touch up; sleep 60")
+        pids = self.of_job()
+        self.suspend(id)
+        for (pid,) in self.rows("SELECT pid FROM queuectl_workers ORDER BY id"):
+            os.kill(pid, signal.SIGKILL)
+        self.run_cli("worker", "start", "--drain", "--foreground")
+        self.assertEqual(self.state(id), "completed")
+        self.assertTrue(all(map(process_is_gone, pids)))
+
+    def test_a_graceful_stop_says_what_it_waits_for_and_what_to_type(self):
+        id = self.start_job("touch up; sleep 0.2")
+        self.suspend(id)
+        stopped = self.stop_workers("--timeout", "1", code=124)
+        self.assertIn(f"job {id}, which is suspended; run: queuectl continue {id}\n", stopped.stderr)
+        self.run_cli("continue", id)
+        wait_until(lambda: not self.rows("SELECT * FROM queuectl_workers"))
+        self.assertEqual(self.state(id), "completed")
+
+    def test_what_a_job_leaves_on_purpose_is_not_left_stopped(self):
+        self.start_job(f"setsid sh -c 'touch up; {COUNTS}' & wait")
+        (id,) = self.jobs()
+        wait_until(self.count)
+        self.suspend(id)
+        (leader,) = self.rows("SELECT pid FROM queuectl_attempts")[0]
+        os.kill(leader, signal.SIGKILL)
+        self.wait_for_state(id, "failed")
+        count = self.count()
+        wait_until(lambda: self.count() > count)
+        self.assertEqual(self.rows("SELECT suspend FROM queuectl_jobs"), [(0,)])
+
+    def test_suspending_and_continuing_many_times_ends_as_the_last_one_says(self):
+        id = self.start_job(f"touch up; {COUNTS}")
+        with self.store() as store:
+            for _ in range(200):
+                store.suspend(id)
+                store.continue_(id)
+            store.suspend(id)
+            wait_until(self.are_stopped)
+            count = self.count()
+            sleep_to_see_nothing_happen(0.1)
+            self.assertEqual(self.count(), count)
+            for _ in range(200):
+                store.continue_(id)
+                store.suspend(id)
+            store.continue_(id)
+        wait_until(lambda: self.count() > count)
+
+    def test_a_job_that_is_suspended_before_it_has_started_stops(self):
+        with self.store() as store:
+            id = self.enqueue("--", f"touch up; {COUNTS}")
+            self.start_workers()
+            wait_until(lambda: self.state(id) == "processing")
+            store.suspend(id)
+        wait_until(self.are_stopped)
+
+    def test_nothing_escapes_by_forking(self):
+        escapes = "touch up; while :; do setsid sh -c 'sleep 0.02; (sleep 0.02; echo x >> ran) & ' & wait $!; done"
+        id = self.start_job(f"({escapes}) & ({escapes}) & sleep 60")
+        self.suspend(id)
+        ran, seen = self.read("ran"), sorted(self.of_job())
+        sleep_to_see_nothing_happen(0.1)
+        self.assertEqual((self.read("ran"), sorted(self.of_job())), (ran, seen))
+        self.run_cli("cancel", id)
+        wait_until(lambda: not processes_with("QUEUECTL_JOB_ID", id))
+
+    def test_a_shell_with_job_control_does_not_run_its_next_command(self):
+        id = self.start_job("set -m; sh -c 'touch up; sleep 0.3'; test -e done || touch early; touch done")
+        self.suspend(id)
+        self.assertFalse(os.path.exists(self.path("done")))
+        self.run_cli("continue", id)
+        self.wait_for_state(id, "completed")
+
+    def test_a_job_that_another_program_wakes_is_stopped_again(self):
+        id = self.start_job(f"touch up; {COUNTS}")
+        self.suspend(id)
+        (leader,) = self.rows("SELECT pid FROM queuectl_attempts")[0]
+        count = self.count()
+        wait_until(lambda: os.killpg(leader, signal.SIGCONT) or self.count() > count)
+        wait_until(self.are_stopped)
+
+    def test_a_worker_that_missed_its_bell_stops_its_job_nevertheless(self):
+        id = self.start_job(f"touch up; {COUNTS}")
+        self.rows("UPDATE queuectl_jobs SET suspend = 1 WHERE id = ?", id)
+        wait_until(self.are_stopped)
+        self.run_cli("cancel", id)
+        with self.assertRaises(sqlite3.IntegrityError):
+            self.rows("UPDATE queuectl_jobs SET suspend = 1")
+
+    def test_a_suspended_job_counts_against_the_limit_of_its_queue(self):
+        self.run_cli("config", "set", "gpu.limit", "1")
+        id = self.start_job("touch up; sleep 0.1", "-q", "gpu")
+        self.suspend(id)
+        other = self.enqueue("-q", "gpu", "--", "true")
+        self.assertEqual(self.job(other)["reason"], "limit 1")
+        self.run_cli("continue", id)
+        self.wait_for_state(other, "completed")
+
+    def test_it_is_shown_everywhere_with_the_command_that_continues_it(self):
+        id = self.start_job("touch up; queuectl_progress=40 sleep 60", "--id", "enc")
+        with self.store() as store:
+            store.report_progress(store.get(id), 40, None)
+        self.suspend(id)
+        self.assertRegex(self.run_cli("list").stdout, r"enc +processing .* suspended at 40% ")
+        self.assertRegex(self.run_cli("show", id).stdout, r"(?m)^reason +suspended$")
+        self.assertRegex(self.run_cli("status").stdout, r"enc .* suspended at 40% ")
+        job = self.jobs()[id]
+        self.assertEqual((job["suspended"], job["reason"]), (True, "suspended"))
+        self.assertEqual(self.rows("SELECT reason FROM queuectl_list"), [("suspended",)])
+        waited = self.run_cli("wait", "--timeout", "1.5", code=124).stderr
+        self.assertIn("1 job unfinished: suspended; run: queuectl continue enc\n", waited)
+        exported = self.run_cli("export").stdout
+        self.assertNotIn('"suspended"', exported)
+
+
+class RefusalTest(SuspendTestCase):
+    def test_what_cannot_be_suspended_or_continued_gets_the_command_that_works(self):
+        waiting = self.enqueue("--id", "wait", "--delay", "1h", "--", "true")
+        held = self.enqueue("--id", "held", "--hold", "--", "true")
+        ended = self.enqueue("--id", "ended", "--", "true")
+        self.run_cli("cancel", ended)
+        for words, text in (
+            (("suspend", waiting), "is pending, not running; to keep it from starting, run: queuectl hold wait"),
+            (("suspend", ended), "job ended is cancelled; only running jobs can be suspended"),
+            (("suspend", "none"), "no such job: 'none'"),
+            (("suspend", "wai"), "no such job: 'wai'"),
+            (("continue", waiting), "job wait is not suspended; it is pending"),
+            (("continue", held), "it is held; to let it start, run: queuectl release held"),
+            (("pause", waiting), "wait is a pending job, not a queue; run: queuectl hold wait"),
+            (("resume", held), "held is a pending job, not a queue; run: queuectl release held"),
+            (("stop", waiting), "run: queuectl suspend wait"),
+            (("freeze", waiting), "run: queuectl suspend wait"),
+        ):
+            with self.subTest(words):
+                self.assertIn(text, self.run_cli(*words, code=None).stderr)
+        self.assertEqual(self.run_cli("suspend", "--all").stderr, "no running jobs\n")
+
+    def test_a_job_that_may_run_on_another_machine_is_refused(self):
+        self.run_cli("config", "set", "far.runner-kill", "true")
+        with self.store() as store:
+            self.enqueue("-q", "far", "--id", "a", "--", "true")
+            store.claim(self.register_worker(store), None)
+        self.assertIn("runner-kill", self.run_cli("suspend", "a", code=1).stderr)
+
+    def test_many_jobs_are_chosen_by_queue_label_or_all(self):
+        with self.store() as store:
+            for number in range(4):
+                options = ("--label", "x") if number % 2 else ()
+                self.enqueue("--id", f"job{number}", "-q", f"q{number // 2}", *options, "--", "true")
+                store.claim(self.register_worker(store), None)
+        self.assertEqual(self.run_cli("suspend", "--label", "x").lines, ["job1", "job3"])
+        self.assertEqual(self.run_cli("suspend", "-q", "q0").lines, ["job0"])
+        self.assertEqual(self.run_cli("suspend", "job0", "job2").lines, ["job0", "job2"])
+        self.assertEqual(self.run_cli("continue", "-q", "q1").lines, ["job2", "job3"])
+        result = self.run_cli("continue", "--all")
+        self.assertEqual((result.lines, result.stderr), (["job0", "job1"], "continued 2 jobs\n"))
+
+    def test_waiting_jobs_are_held_and_released_by_queue_label_or_all(self):
+        self.enqueue_lines(["true", "true"], "-q", "a")
+        self.enqueue("--label", "x", "--id", "x", "--", "true")
+        self.assertEqual(len(self.run_cli("hold", "-q", "a").lines), 2)
+        self.assertEqual(self.run_cli("hold", "--label", "x").lines, ["x"])
+        self.assertEqual(len(self.run_cli("release", "--all").lines), 3)
+
+
+class RunTimeTest(unittest.TestCase):
+    def test_time_left_does_not_count_the_time_suspended(self):
+        running = Attempt(1, 1, 1000.0, None, None, None, None, 0, progress=50.0)
+        self.assertEqual(running.remaining(1010.0), 10)
+        suspended = running._replace(suspended=-1010.0)
+        self.assertEqual((suspended.remaining(5000.0), suspended.ran(5000.0)), (None, 10))
+        continued = running._replace(suspended=-1010.0 + 5000.0)
+        self.assertEqual(continued.remaining(5000.0), 10)
+        self.assertEqual(continued._replace(suspended=3990.0 - 5005.0).ran(time.time()), 15)
+
+
+if __name__ == "__main__":
+    unittest.main()
