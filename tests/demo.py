@@ -64,6 +64,13 @@ RUNNING = (
     ("backup", "rsync -a --delete /srv/site-7/ backup:/srv/site-7/"),
     ("video", "ffmpeg -i talks/panel.mov -c:v libx264 -crf 23 out/panel.mp4"),
 )
+SCHEDULES = (
+    ("site-backup", ("cron", "30 2 * * *"), "default", "tar -cf /dev/null /dev/null && echo backed up"),
+    ("certificates", ("cron", "15 */12 * * *"), "default", "echo no certificate expires soon"),
+    ("greylist", ("every", "10m"), "default", "echo 'cannot reach 10.0.0.7' >&2; exit 69"),
+    ("monthly-report", ("cron", "0 6 1 * *"), "reports", "python3 report.py --all"),
+    ("newsletter", ("cron", "0 9 * * fri"), "mail", "sendmail -t < newsletter.eml"),
+)
 HEIGHTS = {"overview": 1000, "job": 760}
 STAND_IN = """#!/bin/sh
 i=0
@@ -191,7 +198,13 @@ def build(folder: str) -> None:
         queuectl(folder, "enqueue", "-q", "webhooks", "--", f"curl -fsS -X POST https://example.org/hooks/{number}")
     for number in range(3):
         queuectl(folder, "enqueue", "-q", "video", "--", f"ffmpeg -i talks/{number}.mov -c:v libx264 out/{number}.mp4")
+    for name, when, queue, command in SCHEDULES:
+        options = f"--{when[0]}={when[1]}", f"--queue={queue}", "--max-retries=0"
+        queuectl(folder, "schedule", "add", name, *options, "--", command)
     queuectl(folder, "worker", "start", "-c", "5", PATH=path)
+    for name in ("site-backup", "certificates", "greylist"):
+        queuectl(folder, "schedule", "run", name)
+    queuectl(folder, "schedule", "pause", "newsletter")
     wait_until(lambda: queuectl(folder, "list", "-s", "processing").count("processing") == len(RUNNING))
 
 
@@ -218,6 +231,7 @@ def photograph(folder: str, images: str) -> None:
         "job": f"/job?id={json.loads(running)[0]['id']}",
         "attempts": f"/job?id={json.loads(dead)[0]['id']}",
         "failures": "/failures",
+        "schedules": "/schedules",
         "workers": "/workers",
     }
     server = Dashboard(os.path.join(folder, "q.db"), 0, Shell(None), True, [sys.executable, PROGRAM])

@@ -29,8 +29,9 @@ REASON = (
 )
 AXE = os.environ.get("AXE", "")
 ESCAPE, TAB, ENTER = "\ue00c", "\ue004", "\ue007"
-SCREENS = ("/", "/?span=7d", "/jobs", "/jobs?q=nothing+like+it", "/dlq", "/failures", "/workers", "/job?id=long",
-           "/job?id=doomed", "/job?id=late", "/do/cancel?id=long", "/do/edit?id=late", "/job?id=gone")  # fmt: skip
+SCREENS = ("/", "/?span=7d", "/jobs", "/jobs?q=nothing+like+it", "/dlq", "/failures", "/schedules", "/workers",
+           "/job?id=long", "/job?id=doomed", "/job?id=late", "/do/cancel?id=long", "/do/edit?id=late", "/job?id=gone",
+           "/do/schedule-run?schedule=nightly")  # fmt: skip
 
 
 @unittest.skipIf(REASON, REASON)
@@ -88,6 +89,11 @@ class BrowserTestCase(QueueTestCase):
         self.enqueue("--id", "late", "--delay", "2h", "echo late")
         self.enqueue("--id", "after", "--after", "doomed", "echo after")
         self.run_cli("pause", "other")
+        self.run_cli("schedule", "add", "nightly", "--cron", "30 2 * * *", "--tz", "UTC", "-q", "mail", "--", "true")
+        self.run_cli("schedule", "add", "broken", "--every", "1h", "--max-retries", "0", "--", "echo gone; exit 3")
+        self.run_cli("schedule", "add", "off", "--every", "10m", "--", "true")
+        self.run_cli("schedule", "pause", "off")
+        self.wait_for_state(self.run_cli("schedule", "run", "broken").stdout.strip(), "dead")
 
 
 class PagesTest(BrowserTestCase):
@@ -165,6 +171,11 @@ class PagesTest(BrowserTestCase):
             "INSERT INTO queuectl_jobs (id, queue, command) VALUES (?, ?, ?)", evil, evil, f'echo "{evil}"; exit 1'
         )
         self.rows("UPDATE queuectl_jobs SET max_retries = 0")
+        self.rows(
+            "INSERT INTO queuectl_schedules (name, kind, expression, template, fault, paused)"
+            " VALUES (?1, 'cron', ?1, json_object('command', ?1), ?1, 1)",
+            evil,
+        )
         self.run_cli("worker", "start", "--drain", "--foreground", code=None)
         self.sign_in()
         id = urllib.parse.quote(evil)
@@ -173,6 +184,7 @@ class PagesTest(BrowserTestCase):
             "/jobs",
             "/dlq",
             "/failures",
+            "/schedules",
             "/workers",
             f"/job?id={id}",
             f"/do/retry?id={id}",
@@ -467,7 +479,8 @@ class ScaleTest(BrowserTestCase):
             self.MANY,
         )
         self.sign_in()
-        for path in ("/", "/jobs", "/jobs?state=completed", "/dlq", "/jobs?queue=q3", "/failures", "/workers"):
+        for path in ("/", "/jobs", "/jobs?state=completed", "/dlq", "/jobs?queue=q3", "/failures", "/schedules",
+                     "/workers"):  # fmt: skip
             best = None
             for _ in range(3):
                 self.goto(path)

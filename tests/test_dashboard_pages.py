@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import sqlite3
@@ -225,7 +226,15 @@ class PagesTest(DashboardTestCase):
         self.work()
         self.rows("UPDATE queuectl_jobs SET error = ?, state = 'dead' WHERE id = ?", evil + BIDI, id)
         dashboard = self.serve(writes=True)
-        paths = ["/", "/jobs", "/dlq", "/failures", "/workers", "/job?id=" + urllib.parse.quote(id), "/job?id=%ff%3C",
+        schedule = json.dumps({"command": evil + BIDI, "queue": evil})
+        self.rows(
+            "INSERT INTO queuectl_schedules (name, kind, expression, template, fault, skipped, skip_reason, paused)"
+            " VALUES (?1, 'cron', ?1, ?2, ?1, 1, ?1, 1)",
+            id,
+            schedule,
+        )
+        paths = ["/", "/jobs", "/dlq", "/failures", "/schedules", "/workers", "/job?id=" + urllib.parse.quote(id),
+                 "/do/schedule-run?schedule=" + urllib.parse.quote(id), "/job?id=%ff%3C",
                  "/jobs?q=" + urllib.parse.quote(evil), "/jobs?queue=" + urllib.parse.quote(evil),
                  "/do/cancel?id=" + urllib.parse.quote(id), "/do/limits?queue=" + urllib.parse.quote(evil),
                  "/do/edit?id=" + urllib.parse.quote(id), "/job?id=" + urllib.parse.quote(evil),
@@ -239,7 +248,7 @@ class PagesTest(DashboardTestCase):
             self.assertNotIn("\x1b", page, path)
             for tag in re.findall(r"<[^>]*>", page):
                 self.assertNotRegex(tag, r"\son\w+=|style=|javascript:", path)
-        page = self.page(dashboard, paths[4])
+        page = self.page(dashboard, "/job?id=" + urllib.parse.quote(id))
         self.assertIn(html.escape(evil), page.html)
         self.assertIn('<span class="mark">\\u202e</span>', page.html)
         self.assertIn("\\udcff", self.page(dashboard, "/job?id=%ff%3C").text)
@@ -294,7 +303,7 @@ class PagesTest(DashboardTestCase):
     def test_pages_are_whole_documents_that_need_no_script(self):
         self.enqueue("--id", "one", "true")
         dashboard = self.serve()
-        for path in ("/", "/jobs", "/job?id=one", "/dlq", "/failures", "/workers", "/do/cancel?id=one"):
+        for path in ("/", "/jobs", "/job?id=one", "/dlq", "/failures", "/schedules", "/workers", "/do/cancel?id=one"):
             page = self.page(dashboard, path).html
             self.assertRegex(page, r'^<!doctype html>\n<html lang="en">')
             self.assertEqual(len(re.findall("<h1", page)), 1, path)
@@ -445,8 +454,8 @@ class ScaleTest(DashboardTestCase):
         )
         dashboard = self.serve()
         self.page(dashboard, "/")
-        for path in ("/", "/jobs", "/jobs?state=completed", "/jobs?queue=q3", "/dlq", "/failures", "/workers",
-                     "/job?id=j500",
+        for path in ("/", "/jobs", "/jobs?state=completed", "/jobs?queue=q3", "/dlq", "/failures", "/schedules",
+                     "/workers", "/job?id=j500",
                      "/jobs?state=completed&before=1000030000.0_30001"):  # fmt: skip
             began = time.perf_counter()
             self.page(dashboard, path)

@@ -82,7 +82,7 @@ ORDER = {
         "parts charts periods",
         "frame",
         "joblist",
-        "jobpage overview workerpage failurepage actions",
+        "jobpage overview workerpage failurepage schedulepage actions",
         "site",
         "server",
     ),

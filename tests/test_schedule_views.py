@@ -10,6 +10,7 @@ from queuectl_core.store import Store
 from queuectl_core.store.schedules import Wish
 from queuectl_core.views import schedules
 from queuectl_core.views.schedules import Timetable, timetable
+from tests.dashboard_case import DashboardTestCase
 from tests.harness import QueueTestCase
 from tests.test_top_screens import SIZES, ScreensTestCase
 
@@ -183,3 +184,48 @@ class TopTest(SchedulesTestCase, ScreensTestCase):
         app.press("p")
         self.assertIn("the list has just moved", self.text(app))
         self.assertEqual(self.table().paused, 0)
+
+
+class DashboardTest(SchedulesTestCase, DashboardTestCase):
+    def test_the_page_says_when_each_is_due_what_became_of_it_and_what_was_skipped(self):
+        self.fill()
+        self.queue.claim(self.register_worker(self.queue), None)
+        self.now += 600
+        self.queue.fire()
+        dashboard = self.serve()
+        page = self.page(dashboard, "/schedules")
+        self.assertRegex(page.text, r"bad paused every 10m .* template: not valid JSON: '{'")
+        self.assertRegex(page.text, r"fails every 10m true default .* failing for \S+ 1 job \S+ is still \w+ Run Pause")
+        self.assertRegex(page.text, r"off paused every 10m true default paused 0 Run Resume")
+        names = [name for name in ("bad", "fails", "fine", "late", "off") if f'class="name">{name}<' in page.html]
+        self.assertEqual(len(names), 5)
+        overview = self.page(dashboard, "/").text
+        self.assertIn("Schedule fails fails: ", overview)
+        self.assertIn("queuectl schedule show fails", overview)
+        self.assertIn("Schedule bad was paused since it makes no sense: template: not valid JSON", overview)
+
+    def test_many_in_trouble_are_counted_and_none_is_forgotten(self):
+        self.create_queue()
+        self.assertIn("queuectl schedule add NAME", self.page(self.serve(), "/schedules").text)
+        for number in range(5):
+            self.add(f"s{number}")
+        self.queue._execute("UPDATE queuectl_schedules SET failing_since = 1")
+        text = self.page(self.serve(), "/").text
+        self.assertIn("5 schedules fail : s0, s1, s2 and 2 more queuectl schedule list", text)
+
+    def test_each_action_shows_its_command_and_does_what_that_says(self):
+        name = "--all <b>"
+        self.add(name)
+        reading, writing = self.serve(), self.serve(writes=True)
+        for verb, done in (("pause", "paused"), ("resume", "resumed"), ("run", None)):
+            path = f"/do/schedule-{verb}"
+            asked = self.page(reading, path + "?schedule=--all%20%3Cb%3E")
+            self.assertIn(f"queuectl schedule {verb} -- '--all <b>'", asked.text)
+            self.assertNotIn("<b>", asked.html)
+            self.assertEqual(self.ask(reading, path, {"schedule": name}).status, 403)
+            answer = self.ask(writing, path, {"schedule": name})
+            self.assertIn("Done", answer.text)
+            self.assertEqual(self.table().paused, int(verb == "pause"), done)
+        self.assertEqual(self.rows("SELECT count(*) FROM queuectl_jobs"), [(1,)])
+        self.assertIn("is still waiting", self.ask(writing, "/do/schedule-run", {"schedule": name}).text)
+        self.assertEqual(self.ask(writing, "/do/schedule-run", {"schedule": "gone"}).status, 404)

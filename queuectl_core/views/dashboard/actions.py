@@ -9,7 +9,9 @@ from __future__ import annotations
 import subprocess
 
 from ... import values
+from ...errors import Refused
 from ...lifecycle import WAITING, malformed, presentable
+from ...store.schedules import schedule_named
 from ...store.search import Search, matching
 from ...typed import NamedTuple
 from ..commands import on_job
@@ -65,7 +67,8 @@ def page(view: View, name: str) -> tuple[str, Markup]:
     hint = None if frame.writes else h(
         "p", "This dashboard is read-only. Run the command in a shell, or start the dashboard with ",
         h("code", "--read-write"), ".", class_="quiet")  # fmt: skip
-    hidden = [h("input", type="hidden", name=key, value=frame.query[key]) for key in ("id", "queue", "group")
+    names = ("id", "queue", "group", "schedule")
+    hidden = [h("input", type="hidden", name=key, value=frame.query[key]) for key in names
               if key in frame.query and key not in [one for one, _, _ in question.inputs]]  # fmt: skip
     form = h(
         "form",
@@ -139,12 +142,17 @@ def _run(program: Sequence[str], file: str, words: Sequence[str]) -> tuple[int, 
 
 
 def _question(view: View, name: str) -> Question | None:
-    """What an action asks, given the parameters of the request; None if there is no such action or no such job."""
+    """What an action asks, given the parameters of the request; None if there is no such action, job or schedule."""
     if name in OF_JOBS:
         job = view.store.find(view.frame.query.get("id", ""))
         if job is None:
             return None
         return OF_JOBS[name](view, presentable(job) if malformed(job) else job)
+    if name in OF_SCHEDULES:
+        try:
+            return OF_SCHEDULES[name](schedule_named(view.store, view.frame.query.get("schedule", "")).name)
+        except Refused:
+            return None
     return OF_QUEUES[name](view, view.frame.get("queue") or None) if name in OF_QUEUES else None
 
 
@@ -256,6 +264,25 @@ def _retry_like(view: View, _: str | None) -> Question | None:
     return Question("Run the dead jobs of this failure again?", about, commands, "Run them again", "/failures")
 
 
+def _run_schedule(schedule: str) -> Question:
+    about = "Its job is added now, whatever its times are, unless the last one is unfinished and must not overlap."
+    return _of_schedule("run", f"Run schedule {_short(schedule)} now?", about, schedule)
+
+
+def _pause_schedule(schedule: str) -> Question:
+    about = "It adds no job until it is resumed. Times that pass meanwhile are not made up for."
+    return _of_schedule("pause", f"Pause schedule {_short(schedule)}?", about, schedule)
+
+
+def _resume_schedule(schedule: str) -> Question:
+    about = "It adds its job at its next time from now on."
+    return _of_schedule("resume", f"Resume schedule {_short(schedule)}?", about, schedule)
+
+
+def _of_schedule(verb: str, title: str, about: str, schedule: str) -> Question:
+    return Question(title, about, [["schedule", verb, *on_job("", schedule)]], verb.capitalize(), "/schedules")
+
+
 def _dead(view: View, queue: str | None) -> str:
     number = matching(view.store, Search(states=("dead",), queues=(queue,) if queue else ()))
     jobs = "the dead job" if number == 1 else f"all {number:,} dead jobs"
@@ -289,6 +316,11 @@ OF_JOBS: dict[str, Callable[[View, Job], Question | None]] = {
     "release": _release,
     "purge": _purge,
     "edit": _edit,
+}
+OF_SCHEDULES: dict[str, Callable[[str], Question]] = {
+    "schedule-run": _run_schedule,
+    "schedule-pause": _pause_schedule,
+    "schedule-resume": _resume_schedule,
 }
 OF_QUEUES: dict[str, Callable[[View, str | None], Question | None]] = {
     "pause": _pause,

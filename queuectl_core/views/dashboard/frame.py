@@ -28,6 +28,7 @@ SCREENS = (
     ("/jobs", "Jobs"),
     ("/dlq", "Dead letters"),
     ("/failures", "Failures"),
+    ("/schedules", "Schedules"),
     ("/workers", "Workers"),
 )
 

@@ -7,6 +7,8 @@ from ...store.database import LARGE_WAL
 from ...store.search import Search, find
 from ...values import span
 from .. import facts, history
+from ..commands import on_job
+from ..schedules import result, timetable
 from . import charts, periods
 from .joblist import job_table
 from .markup import Markup, each, h, join, url
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .view import View
 
 MOST_RUNNING = 10  # Jobs.
+MOST_NAMED = 3  # Schedules in trouble.
 MOST_QUEUES = 200
 POINTS = 60  # Of a chart.
 LOAD = ("processing", "pending", "failed", "dead")  # The parts of a queue's gauge.
@@ -57,7 +60,7 @@ def _notices(view: View, now: Overview) -> Markup:
     """What needs attention, each with the command that helps."""
     shell = view.frame.shell
     waiting = now.counts["pending"] + now.counts["failed"]
-    notices = []
+    notices: list[tuple[Child, str]] = []
     if now.is_paused:
         notices.append(("All queues are paused.", shell.line("resume")))
     if now.orphaned > 0:
@@ -66,6 +69,7 @@ def _notices(view: View, now: Overview) -> Markup:
     elif waiting and not now.workers:
         verb = "job waits" if waiting == 1 else "jobs wait"
         notices.append((f"No worker is running, and {waiting:,} {verb}.", shell.line("worker", "start")))
+    notices += _schedule_notices(view)
     if now.wal_bytes > LARGE_WAL:
         notices.append(("The write-ahead log is large. To find out why:", shell.line("doctor")))
     return each(
@@ -74,6 +78,26 @@ def _notices(view: View, now: Overview) -> Markup:
             for sentence, line in notices
         ]
     )
+
+
+def _schedule_notices(view: View) -> list[tuple[Child, str]]:
+    """What is said of schedules that fail, or that make no sense."""
+    table, shell = timetable(view.store), view.frame.shell
+    notices: list[tuple[Child, str]] = []
+    for troubled, one, many in (
+        (table.failing, "fails", "schedules fail"),
+        (table.faulty, "was paused since it makes no sense", "schedules were paused since they make no sense"),
+    ):
+        link = h("a", f"{len(troubled):,} {many}", href="/schedules")
+        if len(troubled) > 1:
+            names = ", ".join(schedule.name for schedule in troubled[:MOST_NAMED])
+            more = f" and {len(troubled) - MOST_NAMED:,} more" if len(troubled) > MOST_NAMED else ""
+            notices.append((join(link, ": ", h("bdi", names), more), shell.line("schedule", "list")))
+        for schedule in troubled if len(troubled) == 1 else ():
+            link = h("a", "Schedule ", h("bdi", schedule.name), href="/schedules")
+            line = shell.line("schedule", "show", *on_job("", schedule.name))
+            notices.append((join(link, f" {one}: {schedule.row.fault or result(schedule)}"), line))
+    return notices
 
 
 # --- the numbers ----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import actions, failurepage
+from . import actions, failurepage, schedulepage
 from .joblist import dead, jobs
 from .jobpage import job
 from .overview import overview
@@ -25,6 +25,7 @@ PAGES: dict[str, Page] = {
     "/job": job,
     "/dlq": dead,
     "/failures": failurepage.page,
+    "/schedules": schedulepage.page,
     "/workers": workers,
 }
 ACTION = "/do/"

@@ -345,8 +345,8 @@ document.addEventListener("input", (event) => {
 // --- keys ------------------------------------------------------------------------------------------
 
 const SCREENS = { o: "/", j: "/jobs", d: "/dlq", f: "/failures", w: "/workers", s: "/schedules" };
-const KEYS = [["/", "search jobs"], ["g o", "overview"], ["g j", "jobs"], ["g d", "dead letters"], ["g w", "workers"],
-  ["j k", "next and previous row"], ["Enter", "open"], ["t", "dark or light"], ["?", "this help"], ["Esc", "close"]];
+const KEYS = [["/", "search jobs"], ["g o", "overview"], ["g j", "jobs"], ["g d", "dead letters"], ["g s", "schedules"],
+  ["g w", "workers"], ["j k", "next and previous row"], ["Enter", "open"], ["t", "dark or light"], ["?", "this help"], ["Esc", "close"]];
 let before = "";
 
 function help() {
