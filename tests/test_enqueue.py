@@ -12,7 +12,7 @@ import unittest
 import unittest.mock
 from datetime import datetime
 
-from queuectl_core import values
+from queuectl_core import jobjson, jobspec, values
 from queuectl_core.cli import jobstream
 from queuectl_core.jobspec import Alike
 from tests.harness import QueueTestCase, wait_until
@@ -327,3 +327,25 @@ class LinesTest(unittest.TestCase):
             self.assertEqual((list(jobs), numbers, str(problem)), (expected[0], expected[1], str(expected[2])), batch)
             if isinstance(jobs, Alike):
                 self.assertEqual([values.storable(command) for command in jobs.commands], jobs.commands)
+
+    def test_json_of_many_jobs_is_checked_as_json_of_one(self):
+        values_of = {
+            "command": ("true", "", None, 1), "priority": (3, "4", 1.5, None), "queue": ("q", "a b", None),
+            "timeout": ("5m", -1, None), "labels": ([], ["a"], "b"), "held": (True, False, None),
+            "env": ({"A": "b"}, {"A": 1}, None), "after": (["x"], None), "delay": (5, None), "run_at": ("+5m", None),
+            "unique": ("k", None), "state": ("pending", "dead"), "nope": (1,), "stdin": ("in",),
+        }  # fmt: skip
+        chance = random.Random(15)
+        plans, now = jobjson.Plans(), 1795918540.0
+        planned = 0
+        for _ in range(3000):
+            names = chance.sample(list(values_of), chance.choice((1, 2, 3)))
+            given = {name: chance.choice(values_of[name]) for name in {"command": 0, **dict.fromkeys(names)}}
+            fields = {"cwd": "/", **chance.choice(({}, {"queue": "q"}, {"delay": 5}, {"labels": ["c"]}))}
+            pattern = jobspec.new_job({**fields, "command": "-"}, now)
+            with self.subTest(given=given, fields=fields):
+                job = plans.job(given, pattern)
+                if job is not None:
+                    planned += 1
+                    self.assertEqual(job, jobjson.from_object(given, fields, now))
+        self.assertGreater(planned, 200)

@@ -34,8 +34,8 @@ ORDER = {
     "program": ("sources service importer stub", "bundle"),
     "schedule": ("__init__ cron zones", "times crontab", "plan"),
     "store": (
-        "sql schedule_sql bell sqlite",
-        "connection queries hook_sql",
+        "sql schedule_sql schema_parts bell sqlite",
+        "connection queries hook_sql batch_sql",
         "schema upkeep borrowed filesystem wal",
         "migrations",
         "database",

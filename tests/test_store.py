@@ -214,6 +214,7 @@ class SchemaTest(StoreTestCase):
             {"command": "true", "finished_at": now}, {"command": "true", "worker": 1},
             {"command": "true", "cancel": 1}, {"command": "true", "ready": None},
             {"command": "true", "attempts": -1}, {"command": "true", "attempts": 1},
+            {"command": "true", "cwd": 7},
             {"command": "true", "priority": "high"}, {"command": "true", "priority": 1.5},
             {"command": "true", "max_retries": -1}, {"command": "true", "max_retries": "x"},
             {"command": "true", "timeout": -1}, {"command": "true", "timeout": "x"},
@@ -295,7 +296,7 @@ class EnqueueTest(StoreTestCase):
         self.audit(["a"])
 
     def test_jobs_that_differ_only_in_their_commands_are_stored_as_any_others(self):
-        commands = ["true", "echo 'it''s'", 'echo "%s" ?', "echo \u4f5c\u4e1a", "a\nb; -- c", "x" * 5000]
+        commands = ["true", "echo 'it''s'", 'echo "%s" ?', "echo \u4f5c\u4e1a", "a\nb; -- c", "x" * 5000] * 4
         columns = ", ".join(name for name in Job._fields if name not in ("seq", "id"))
         store = Store(self.db, clock=lambda: 1795918540.125)
         self.addCleanup(store.close)
@@ -307,8 +308,9 @@ class EnqueueTest(StoreTestCase):
         ):
             jobs = jobspec.Alike(new_job("-", **fields), commands)
             rows = []
-            for batch in (jobs, list(jobs)):
-                new = store.enqueue(batch)
+            few = [jobs[start : start + 6] for start in range(0, len(jobs), 6)]
+            for batches in ([jobs], [list(jobs)], few):
+                new = [id for batch in batches for id in store.enqueue(batch)]
                 ids += new
                 self.assertEqual(len(set(new)), len(commands))
                 found = "SELECT %s, ready FROM queuectl_jobs WHERE id IN (%s) ORDER BY seq"
@@ -316,8 +318,33 @@ class EnqueueTest(StoreTestCase):
                 rows.append(self.connect().execute(found, new).fetchall())
             self.assertEqual([row[3] for row in rows[0]], commands)
             self.assertEqual(rows[0], rows[1], fields)
+            self.assertEqual(rows[0], rows[2], fields)
         self.assertEqual(list(jobs[:2]), list(jobs)[:2])
         self.audit(ids)
+
+    def test_each_queue_counts_its_jobs_however_they_were_added(self):
+        store, foreign = self.store(), self.connect()
+        jobs = [new_job(queue=queue, priority=n) for n in range(40) for queue in ("a", "b", "b")]
+        ids = store.enqueue(jobs)
+        self.assertEqual([store.counts()[queue]["pending"] for queue in "ab"], [40, 80])
+        with self.assertRaises(DuplicateId):
+            store.enqueue([*jobs, new_job(id=ids[0])])
+        settings = "max_retries, backoff_base, backoff_max, timeout, kill_grace, output_limit, defer_limit"
+        foreign.execute("INSERT INTO queuectl_jobs (command, queue) VALUES ('true', 'a'), ('true', 'c')")
+        foreign.execute(f"INSERT INTO queuectl_jobs (command, queue, ready, {settings})"
+                        f" SELECT command, 'd', ready, {settings} FROM queuectl_jobs WHERE queue = 'a'")
+        self.audit(ids)
+        # Triggers of an application, which veto, move and add jobs.
+        foreign.executescript("""
+            CREATE TRIGGER veto BEFORE INSERT ON queuectl_jobs WHEN NEW.priority = 1 BEGIN SELECT RAISE(IGNORE); END;
+            CREATE TRIGGER move AFTER INSERT ON queuectl_jobs WHEN NEW.priority = 2 BEGIN
+                UPDATE queuectl_jobs SET queue = 'e' WHERE seq = NEW.seq; END;
+            CREATE TRIGGER add_one AFTER INSERT ON queuectl_jobs WHEN NEW.priority = 3 BEGIN
+                INSERT INTO queuectl_jobs (command, queue) VALUES ('true', 'f'); END;
+        """)
+        store.enqueue(jobs)
+        self.audit(ids)
+        self.assertEqual([store.counts()[queue]["pending"] for queue in "abcdef"], [79, 156, 1, 41, 3, 3])
 
     def test_generated_ids_are_short_unique_and_easy_to_type(self):
         store = self.store()

@@ -83,7 +83,9 @@ class JobParser:
             try:
                 if self._template is not None:
                     jobs.append(_from_line(pattern, self._template, text, number))
-                elif (self._began or text.lstrip().startswith(("{", "["))) and self._add_json(text, number, jobs, now):
+                elif (self._began or text.lstrip().startswith(("{", "["))) and self._add_json(
+                    text, number, jobs, pattern, now
+                ):
                     lines += [number] * (len(jobs) - len(lines))
                     continue
                 else:
@@ -94,19 +96,20 @@ class JobParser:
                 return jobs, lines, BadInput(f"line {number}: {error}{began}")
         return jobs, lines, None
 
-    def _add_json(self, text: str, number: int, jobs: list[NewJob], now: float) -> bool:
+    def _add_json(self, text: str, number: int, jobs: list[NewJob], pattern: NewJob, now: float) -> bool:
         """Add the jobs whose JSON this line completes; False if it is a shell line."""
         if self._json is None:
             # Deferred: shell lines never need json.
-            from ..jobjson import from_object
+            from ..jobjson import Plans, from_object
             from ..jobtext import JsonText
 
-            self._json, self._from_object = JsonText(), from_object
+            self._json, self._plans, self._from_object = JsonText(), Plans(), from_object
         objects = self._json.objects(text)
         if objects is None:
             return False
         for given in objects:
-            jobs.append(self._from_object(given, self._fields, now, self._places))
+            job = self._plans.job(given, pattern)
+            jobs.append(job or self._from_object(given, self._fields, now, self._places))
         if not self._json.is_open:
             self._began = 0
         elif self._json.size > LONGEST_LINE:

@@ -40,6 +40,7 @@ _NO_EXTRAS = (None,) * len(_FIELDS[_EXTRAS])
 
 # With a million jobs, one generated id in a million is taken. Ten in a row mean something else is wrong.
 MOST_TRIES = 10
+SMALLEST_BATCH = 20  # Jobs. The statements around a batch take as long as counting so many.
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 
 
@@ -72,11 +73,13 @@ class Intake(Roster):
         now = self._clock()
         config = self.config()
         if isinstance(jobs, Alike):
-            shared = _row(jobs.job, "", tuple(settings.resolve(config, jobs.job.queue).values()), now)
+            row = _row(jobs.job, "", tuple(settings.resolve(config, jobs.job.queue).values()), now)
             fields: Row = jobs.job
-            if fields[_EXTRAS] == _NO_EXTRAS and not any(isinstance(value, bytes) for value in shared):
+            if fields[_EXTRAS] == _NO_EXTRAS:
                 ids = list(_new_ids(len(jobs)))
-                self._connection.insert_many(sql.enqueue_alike(shared), zip(ids, jobs.commands))
+                own = {"id": ids, "command": jobs.commands}
+                columns = [own.get(name) or [value] * len(ids) for name, value in zip(sql.PLAIN_COLUMNS, row)]
+                self._insert_plain(columns, _numbers(jobs))
                 self._count_added(jobs.job.queue, len(jobs), now)
                 return ids
         settings_of: dict[str, Row] = {}
@@ -90,14 +93,32 @@ class Intake(Roster):
             fields = tuple(job)
             are_plain = are_plain and fields[_EXTRAS] == _NO_EXTRAS
         if are_plain:
-            self._connection.insert_many(sql.ENQUEUE_PLAIN, rows)
             ids, added = [row[0] for row in rows], _numbers(jobs)
+            self._insert_plain(list(zip(*rows)), added)
         else:
             added = {}
             ids = [self._insert_one(index, job, row, added) for index, (job, row) in enumerate(zip(jobs, rows))]
         for queue, count in added.items():
             self._count_added(queue, count, now)
         return ids
+
+    def _insert_plain(self, columns: Sequence[Sequence[object]], numbers: dict[str, int]) -> None:
+        """Insert jobs that are ready, and count them.
+
+        `columns` are their sql.PLAIN_COLUMNS; `numbers` says how many there are in each queue.
+        """
+        if sum(numbers.values()) >= SMALLEST_BATCH:
+            from . import batch_sql  # Deferred: a single job doesn't need it.
+
+            if not self._one(batch_sql.HAS_OTHER_TRIGGERS):
+                self._execute(batch_sql.BEGIN)
+                for statement, parameters in batch_sql.inserts(columns):
+                    self._connection.insert(statement, parameters)
+                self._execute(batch_sql.END)
+                for queue, number in numbers.items():
+                    self._execute(batch_sql.COUNT, {"queue": queue, "count": number})
+                return
+        self._connection.insert_many(sql.ENQUEUE_PLAIN, zip(*columns))
 
     def _count_added(self, queue: str, count: int, now: float) -> None:
         minute = int(now) // sql.MINUTE * sql.MINUTE

@@ -12,36 +12,7 @@ from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING
 from . import queries, sql
-
-
-def _is_text(column: str) -> str:
-    return "(%s IS NULL OR typeof(%s) = 'text')" % (column, column)
-
-
-def _count(column: str) -> str:
-    return "(%s IS NULL OR (typeof(%s) = 'integer' AND %s BETWEEN 0 AND 2147483647))" % ((column,) * 3)
-
-
-# The parts of an upsert that counts a new job.
-_COUNT_NEW = (
-    ", ".join(STATES),
-    ", ".join("NEW.state = '%s'" % s for s in STATES),
-    ", ".join("%s = %s + excluded.%s" % (s, s, s) for s in STATES),
-)
-_COUNT_COLUMNS = ",\n".join("%s INTEGER NOT NULL DEFAULT 0" % state for state in STATES)
-
-
-def _setting(key: str, default: int) -> str:
-    """The value of a job's setting, resolved as in settings.resolve, for the trigger queuectl_file."""
-    return (
-        "coalesce((SELECT value FROM queuectl_config WHERE key = NEW.queue || '.%s'),"
-        " (SELECT value FROM queuectl_config WHERE key = '%s'), %d)" % (key, key, default)
-    )
-
-
-def _utc(column: str) -> str:
-    return "strftime('%%Y-%%m-%%dT%%H:%%M:%%fZ', job.%s, 'unixepoch') AS %s" % (column, column)
-
+from .schema_parts import COUNT_COLUMNS, COUNT_NEW, is_count, is_integer, is_text, setting, utc
 
 # Every statement, in order. To change a table, change its CREATE TABLE here and raise sql.SCHEMA_VERSION.
 SCHEMA = (
@@ -61,17 +32,16 @@ SCHEMA = (
     CREATE TABLE queuectl_jobs (
         seq           INTEGER PRIMARY KEY,
         id            TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(8))))
-                      CHECK (typeof(id) = 'text' AND length(id) BETWEEN 1 AND 200),
+                      CHECK (id < x'' AND length(id) BETWEEN 1 AND 200),
         queue         TEXT NOT NULL DEFAULT 'default'
-                      CHECK (typeof(queue) = 'text' AND length(queue) BETWEEN 1 AND 200),
-        priority      INTEGER NOT NULL DEFAULT 0 CHECK (typeof(priority) = 'integer'),
+                      CHECK (queue < x'' AND length(queue) BETWEEN 1 AND 200),
+        priority      INTEGER NOT NULL DEFAULT 0 CHECK %(priority)s,
         state         TEXT NOT NULL DEFAULT 'pending' CHECK %(states)s,
         ready         INTEGER DEFAULT 2 CHECK (ready = 0 OR ready = 1 OR ready = 2),
         waits_for     INTEGER NOT NULL DEFAULT 0 CHECK (waits_for >= 0),
         -- TEXT, or a BLOB if the bytes aren't valid UTF-8.
-        command       NOT NULL CHECK (typeof(command) IN ('text', 'blob')
-                      AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
-        cwd           CHECK (cwd IS NULL OR typeof(cwd) IN ('text', 'blob')),
+        command       NOT NULL CHECK (command >= '' AND length(CAST(command AS BLOB)) BETWEEN 1 AND 131071),
+        cwd           CHECK (cwd >= ''),  -- Not a number.
         env           TEXT CHECK %(env)s,
         max_retries   INTEGER CHECK %(max_retries)s,
         -- BETWEEN rejects text and blobs; NULL passes.
@@ -120,11 +90,12 @@ SCHEMA = (
     """
     % {
         "states": sql.is_any(STATES),
+        "priority": is_integer("priority"),
         "waiting": sql.is_any(WAITING),
         "finished": sql.is_any(FINISHED),
         "now": sql.NOW,
-        **{name: _count(name) for name in ("max_retries", "output_limit", "defer_limit", "stdin")},
-        **{name: _is_text(name) for name in ("env", "bury_on", "retry_only_on", "unique_key", "error")},
+        **{name: is_count(name) for name in ("max_retries", "output_limit", "defer_limit", "stdin")},
+        **{name: is_text(name) for name in ("env", "bury_on", "retry_only_on", "unique_key", "error")},
     },
     "CREATE INDEX queuectl_jobs_ready ON queuectl_jobs (queue, priority DESC, seq) WHERE ready = 1",
     "CREATE INDEX queuectl_jobs_due ON queuectl_jobs (run_at) WHERE ready = 0",
@@ -180,7 +151,7 @@ SCHEMA = (
         %s
     ) WITHOUT ROWID
     """
-    % _COUNT_COLUMNS,
+    % COUNT_COLUMNS,
     """
     CREATE TABLE queuectl_attempts (
         job         INTEGER NOT NULL,
@@ -265,8 +236,8 @@ SCHEMA = (
     """
     % {
         "now": sql.NOW,
-        "times_left": _count("times_left"),
-        **{name: _is_text(name) for name in ("tz", "fault", "boot", "last_job", "skip_reason")},
+        "times_left": is_count("times_left"),
+        **{name: is_text(name) for name in ("tz", "fault", "boot", "last_job", "skip_reason")},
     },
     "CREATE INDEX queuectl_schedules_due ON queuectl_schedules (next_at) WHERE paused = 0 AND next_at IS NOT NULL",
     # `wanted` is what the worker should do. What it is doing follows from the job it holds and from
@@ -291,13 +262,15 @@ SCHEMA = (
         UPDATE queuectl_queues SET mark = (SELECT value FROM queuectl_meta WHERE key = 'file') WHERE name = NEW.name;
     END
     """,
+    # `enqueue` counts its large batches itself, once each (see batch_sql.py).
     """
-    CREATE TRIGGER queuectl_count_insert AFTER INSERT ON queuectl_jobs BEGIN
+    CREATE TRIGGER queuectl_count_insert AFTER INSERT ON queuectl_jobs
+    WHEN NEW.ready = 2 OR NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'batch') BEGIN
         INSERT INTO queuectl_queues (name, %s) VALUES (NEW.queue, %s)
             ON CONFLICT (name) DO UPDATE SET %s;
     END
     """
-    % _COUNT_NEW,
+    % COUNT_NEW,
     """
     CREATE TRIGGER queuectl_count_state AFTER UPDATE OF state ON queuectl_jobs
     WHEN OLD.state <> NEW.state BEGIN
@@ -317,7 +290,7 @@ SCHEMA = (
     """
     % (
         ", ".join("%s = %s - (OLD.state = '%s')" % (s, s, s) for s in STATES),
-        *_COUNT_NEW,
+        *COUNT_NEW,
     ),
     # Jobs that waited only for this one, and for it to end like this, become ready. From now on they wait for a worker,
     # so that `run_at` is when a waiting job became ready. Others keep waiting.
@@ -360,7 +333,7 @@ SCHEMA = (
     % (
         queries.REASON,
         ", ".join(
-            map(_utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
+            map(utc, ("created_at", "updated_at", "run_at", "started_at", "finished_at"))
         ),
     ),
     # Fills in the settings and `ready` of jobs that other programs insert, and counts them. `enqueue` does that itself.
@@ -384,13 +357,13 @@ SCHEMA = (
     """
     % {
         "now": sql.NOW,
-        "max_retries": _setting("max-retries", 3),
-        "backoff_base": _setting("backoff-base", 2),
-        "backoff_max": _setting("backoff-max", 86400),
-        "backoff_jitter": _setting("backoff-jitter", 0),
-        "timeout": _setting("timeout", 0),
-        "kill_grace": _setting("kill-grace", 10),
-        "output_limit": _setting("output-limit", 1024 * 1024),
-        "defer_limit": _setting("defer-limit", 20),
+        "max_retries": setting("max-retries", 3),
+        "backoff_base": setting("backoff-base", 2),
+        "backoff_max": setting("backoff-max", 86400),
+        "backoff_jitter": setting("backoff-jitter", 0),
+        "timeout": setting("timeout", 0),
+        "kill_grace": setting("kill-grace", 10),
+        "output_limit": setting("output-limit", 1024 * 1024),
+        "defer_limit": setting("defer-limit", 20),
     },
 )

@@ -93,38 +93,21 @@ JOB_COLUMNS = ", ".join(Job._fields)
 
 # --- enqueue ------------------------------------------------------------------------------------
 
-# The columns are the fields of a NewJob, in order, so a batch is one executemany of tuples. Most jobs have none of the
-# extra ones: binding a None takes 0.3 µs, an eighth of the insert. (Numbered parameters would need each value once, but
-# Python 3.14 takes them from a dict only.)
+# The columns are the fields of a NewJob, in order. Most jobs lack the extra ones, and binding a None takes 0.3 µs, an
+# eighth of the insert. (Numbered parameters would need each value once, but Python 3.14 takes them from a dict only.)
 _COLUMNS = NewJob._fields[: NewJob._fields.index("after")]
 EXTRA_COLUMNS = _COLUMNS[_COLUMNS.index("env") :]
-_PLAIN_COLUMNS = (*_COLUMNS[: -len(EXTRA_COLUMNS)], "run_at")
+_TIMES = ("created_at", "updated_at")
+PLAIN_COLUMNS = (*_COLUMNS[: -len(EXTRA_COLUMNS)], "run_at", *_TIMES)
 
 
 def _enqueue(columns: tuple[str, ...], ready: str) -> str:
-    """INSERT a job; its parameters are these columns, then created_at and updated_at, then those in `ready`."""
-    names = (*columns, "created_at", "updated_at", "ready")
-    places = ", ".join("?" * (len(names) - 1))
-    return f"INSERT INTO queuectl_jobs ({', '.join(names)}) VALUES ({places}, {ready})"
+    """INSERT a job; its parameters are these columns, then those in `ready`."""
+    return f"INSERT INTO queuectl_jobs ({', '.join(columns)}, ready) VALUES ({', '.join('?' * len(columns))}, {ready})"
 
 
-ENQUEUE = _enqueue(_COLUMNS, "?")
-ENQUEUE_PLAIN = _enqueue(_PLAIN_COLUMNS, "1")
-
-
-def enqueue_alike(row: tuple[object, ...]) -> str:
-    """ENQUEUE_PLAIN for jobs that differ only in id and command: binds these, and has the rest of `row` as literals."""
-    names = ENQUEUE_PLAIN[ENQUEUE_PLAIN.index("(") + 1 : ENQUEUE_PLAIN.index(")")].split(", ")
-    places = ["?" if name in ("id", "command") else _literal(value) for name, value in zip(names, row)]
-    return f"INSERT INTO queuectl_jobs ({', '.join(names)}) VALUES ({', '.join(places)}, 1)"
-
-
-def _literal(value: object) -> str:
-    if value is None:
-        return "NULL"
-    return "'%s'" % value.replace("'", "''") if isinstance(value, str) else repr(value)
-
-
+ENQUEUE = _enqueue((*_COLUMNS, *_TIMES), "?")
+ENQUEUE_PLAIN = _enqueue(PLAIN_COLUMNS, "1")
 HOLDER_OF_KEY = """
     SELECT id, state FROM queuectl_jobs WHERE unique_key = :key AND %s
 """ % is_any(UNFINISHED)

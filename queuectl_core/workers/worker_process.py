@@ -6,8 +6,10 @@ import os
 import signal
 
 from ..errors import DatabaseBusy, DatabaseFull, DatabaseGone, DatabaseUnusable, QueueError
-from ..schedule import plan as _plan  # noqa: F401  # The store imports it when a schedule is due, perhaps much later.
-from ..store import Store
+
+# The store imports these when a schedule is due, perhaps much later.
+from ..schedule import plan as _plan  # noqa: F401
+from ..store import Store, batch_sql as _batch_sql  # noqa: F401
 from ..store.bell import Bell, remove
 from ..typed import NamedTuple
 from . import lifeline
