@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import tempfile
 from typing import Mapping
 
+import queuectl_core
 from queuectl_core.cli import main
+
+# Here, or each fork would import what its command needs.
+for module in pkgutil.walk_packages(queuectl_core.__path__, "queuectl_core."):
+    importlib.import_module(module.name)
 
 
 def run_forked(words: list[str], environment: Mapping[str, str], input: bytes = b"") -> tuple[int, bytes]:

@@ -188,6 +188,8 @@ def _environments() -> Iterator[tuple[int, list[bytes]]]:
 class QueueTestCase(unittest.TestCase):
     """A test with its own queue."""
 
+    python = PYTHON
+
     def setUp(self) -> None:
         super().setUp()
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix="q-"))
@@ -258,7 +260,7 @@ class QueueTestCase(unittest.TestCase):
             else:
                 environment[name] = value
         process = subprocess.Popen(
-            [*PYTHON, program, *map(_word, args)],
+            [*self.python, program, *map(_word, args)],
             env=environment,
             cwd=cwd or self.folder,
             **options,

@@ -71,7 +71,7 @@ READERS = (
     *("list", "list --json", "show a", "show a --json", "show b", "logs a", "status"),
     *("status --json", "worker list"),
     *("worker list --json", "config list", "config list --json", "dlq list", "doctor", "export"),
-    *("wait --all --timeout 0"),
+    "wait --all --timeout 0",
 )
 # The columns of the tables that belong to a job or a worker; test_malformed_rows has those of the jobs themselves.
 TABLES = {

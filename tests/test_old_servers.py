@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 import unittest
 
 from queuectl_core.store import Store, queries, schema, sql
@@ -50,6 +51,8 @@ class StatementsTest(unittest.TestCase):
 
 class SiteTestCase(QueueTestCase):
     """Tests that change Python's sqlite3 module."""
+
+    python = [sys.executable]  # With `site`.
 
     def run_at_startup(self, code: str) -> None:
         """Make every Python that this test starts run `code` first."""
