@@ -30,7 +30,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.join(ROOT, "queuectl.py")
 # What tests start the program with. Each machine's `site` may load anything: on one, a proxy's certificates, which took
 # 25 ms at each of 4,700 starts. (.ci/run puts an old SQLite in place by `site`; what it installs starts as usual.)
-PYTHON = [sys.executable] if "pysqlite3" in sys.modules else [sys.executable, "-S"]
+PYTHON = (sys.executable,) if "pysqlite3" in sys.modules else (sys.executable, "-S")
 # Variables that tests don't pass on: they change the output or (the last one) recompile the program at each of
 # 4,700 starts.
 DROPPED = ("NO_COLOR", "COLUMNS", "PYTHONDONTWRITEBYTECODE")
@@ -188,7 +188,7 @@ def _environments() -> Iterator[tuple[int, list[bytes]]]:
 class QueueTestCase(unittest.TestCase):
     """A test with its own queue."""
 
-    python = PYTHON
+    python: tuple[str, ...] = PYTHON
 
     def setUp(self) -> None:
         super().setUp()

@@ -22,7 +22,7 @@ from typing import Union
 Suite = Union[unittest.TestSuite, unittest.TestCase]
 AT_ONCE = 3 * (os.cpu_count() or 2)
 # These start first, or one of them would still be running alone at the end.
-LONGEST = tuple(f"tests.test_{name}" for name in ("faults_kill", "workers", "dashboard", "file", "sql_interface", "systemd"))
+LONGEST = tuple(f"tests.test_{name}" for name in "faults_kill workers dashboard file sql_interface systemd".split())
 
 
 class ParallelSuite(unittest.TestSuite):

@@ -52,7 +52,7 @@ class StatementsTest(unittest.TestCase):
 class SiteTestCase(QueueTestCase):
     """Tests that change Python's sqlite3 module."""
 
-    python = [sys.executable]  # With `site`.
+    python = (sys.executable,)  # With `site`.
 
     def run_at_startup(self, code: str) -> None:
         """Make every Python that this test starts run `code` first."""
