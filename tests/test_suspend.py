@@ -138,13 +138,12 @@ class SuspendTest(SuspendTestCase):
         self.assertEqual(self.state(id), "completed")
 
     def test_what_a_job_leaves_on_purpose_is_not_left_stopped(self):
-        self.start_job(f"setsid sh -c 'touch up; {COUNTS}' & wait")
-        (id,) = self.jobs()
+        id = self.start_job(f"setsid sh -c 'touch up; {COUNTS}' & wait", "--max-retries", "0")
         wait_until(self.count)
         self.suspend(id)
         (leader,) = self.rows("SELECT pid FROM queuectl_attempts")[0]
         os.kill(leader, signal.SIGKILL)
-        self.wait_for_state(id, "failed")
+        self.wait_for_state(id, "dead")
         count = self.count()
         wait_until(lambda: self.count() > count)
         self.assertEqual(self.rows("SELECT suspend FROM queuectl_jobs"), [(0,)])
