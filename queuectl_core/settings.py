@@ -99,6 +99,8 @@ SETTINGS = {
         Setting("limit", "none", _limit, False, "per queue: how many jobs can run at once"),
         Setting("halt-on-dead", "none", _limit, False, "pause a queue after this many deaths in a row"),
         Setting("rate", "none", values.rate, False, "per queue: limit on starts, such as 10/min"),
+        Setting("max-load", "none", values.load, False, "start jobs only while the machine's load is below this"),
+        Setting("min-free-memory", "none", values.memory, False, "start jobs only while so much memory is available"),
     )
 }
 

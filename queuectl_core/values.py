@@ -107,17 +107,49 @@ def _iso(text: str) -> float:
 
 def size(value: object, place: str) -> int:
     """Bytes from 1048576, "1048576", "64k", "1MiB" or "1g" (powers of 1024); less than 2 GiB."""
+    number = _bytes(value)
+    if not 0 <= number <= LARGEST_INTEGER:
+        raise BadInput(f"{place}: not a size: {quote(value)} (write 65536, 64k or 1MiB; less than 2 GiB)")
+    return number
+
+
+def memory(value: object, place: str) -> int | str:
+    """Bytes of memory, such as "512M" or "2GiB", or "none"."""
+    number = _bytes(value)
+    if value != "none" and not 0 < number < 2**60:
+        raise BadInput(f"{place}: not an amount of memory: {quote(value)} (write 512M or 2G, or none for no limit)")
+    return number if number > 0 else "none"
+
+
+def load(value: object, place: str) -> float | str:
+    """A load, such as 8 or "7.5", or "none"."""
+    if value == "none":
+        return "none"
+    try:
+        number = factor(value, place)
+    except BadInput:
+        number = 0
+    if number == 0:
+        raise BadInput(f"{place}: not a load: {quote(value)} (write a number such as 8, or none for no limit)")
+    return number
+
+
+def amount(number: float) -> str:
+    """Bytes as an amount of memory: 512 MiB, 2 GiB, 7.5 GiB."""
+    unit, name = (1024**3, "GiB") if number >= 1024**3 else (1024**2, "MiB")
+    text = f"{number / unit:.1f}"
+    return f"{text[:-2] if text.endswith('.0') else text} {name}"
+
+
+def _bytes(value: object) -> int:
+    """Bytes from a number or a text with a unit; -1 for anything else."""
     if isinstance(value, str):
         text = value.strip().lower()
         digits = text.rstrip("bikmg")
         unit = text[len(digits) :].replace("ib", "").replace("b", "")
         is_number = digits.isascii() and digits.isdigit() and len(digits) < 20
-        number = int(digits) * SIZE_UNITS[unit] if is_number and unit in SIZE_UNITS else -1
-    else:
-        number = value if isinstance(value, int) and not isinstance(value, bool) else -1
-    if not 0 <= number <= LARGEST_INTEGER:
-        raise BadInput(f"{place}: not a size: {quote(value)} (write 65536, 64k or 1MiB; less than 2 GiB)")
-    return number
+        return int(digits) * SIZE_UNITS[unit] if is_number and unit in SIZE_UNITS else -1
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
 def whole(value: object, place: str, minimum: int, maximum: int = LARGEST_INTEGER) -> int:

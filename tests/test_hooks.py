@@ -85,6 +85,28 @@ class EventsTest(HookTestCase):
         self.drain()
         self.assertEqual(self.read("empty"), "a\n")
 
+    def test_a_queue_is_empty_once_its_last_waiting_job_is_cancelled(self):
+        self.hook("on-empty", "echo $QUEUECTL_HOOK_QUEUE $QUEUECTL_HOOK_JOB $QUEUECTL_HOOK_COUNT >> empty")
+        self.enqueue_lines(["true", "true"], "-q", "a")
+        self.enqueue("-q", "a", "--id", "last", "--", "true")
+        self.enqueue("-q", "b", "--id", "waits", "--", "true")
+        self.run_cli("cancel", "-q", "a")
+        self.assertEqual(len(self.hooks()), 1)
+        self.run_cli("cancel", "waits")
+        self.enqueue("-q", "c", "--id", "works", "--", "true")
+        self.enqueue("-q", "d", "--id", "unneeded", "--after-notok", "works", "--", "true")
+        self.drain()
+        expected = ["a last 1", "b waits 1", "c works 1", "d unneeded 1"]
+        self.assertEqual(sorted(self.read("empty").splitlines()), expected)
+        self.audit()
+
+    def test_a_worker_that_waits_runs_the_hook_of_a_cancelled_job_at_once(self):
+        self.hook("on-empty", "touch empty")
+        self.enqueue("--id", "a", "--delay", "1h", "--", "true")
+        self.start_workers()
+        self.run_cli("cancel", "a")
+        wait_until(lambda: os.path.exists(self.path("empty")))
+
     def test_a_lost_attempt_that_was_the_last_one_triggers_too(self):
         self.hook("on-dead")
         id = self.enqueue("--", "sleep 60")

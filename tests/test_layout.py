@@ -35,7 +35,7 @@ ORDER = {
     "schedule": ("__init__ cron zones", "times crontab", "plan"),
     "store": (
         "sql schedule_sql schema_parts bell sqlite",
-        "connection queries hook_sql batch_sql",
+        "connection queries hook_sql batch_sql machine",
         "schema upkeep borrowed filesystem wal",
         "migrations",
         "database",

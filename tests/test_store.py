@@ -723,7 +723,7 @@ class LoadTest(StoreTestCase):
 
     def test_a_claim_uses_indexes_and_never_scans_all_jobs(self):
         self.store().enqueue([new_job()] * 10)
-        parameters = {"queues": None, "now": time.time(), "worker": 1, "seq": 1}
+        parameters = {"queues": None, "now": time.time(), "worker": 1, "seq": 1, "load": 1, "memory": 1}
         connection = self.connect()
         for text in (sql.CLAIMABLE, sql.NEXT_DUE, sql.PROMOTE):
             plan = connection.execute("EXPLAIN QUERY PLAN " + text, parameters).fetchall()

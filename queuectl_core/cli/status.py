@@ -68,6 +68,7 @@ class _Facts(NamedTuple):
     paused: Sequence[str | None]
     pauses: dict[str, str | None]
     limits: dict[str, str]
+    gates: dict[str, list[str]]
     workers: list[Worker]
     holders: Running
     running: list[Job]
@@ -89,6 +90,7 @@ def _facts(store: Reader, now: float) -> _Facts:
         counts=store.counts(),
         paused=store.paused(),
         pauses=store.pauses(),
+        gates=store.gates(),
         limits={key: str(value) for key, value in config.items() if key.endswith((".limit", ".rate"))},
         workers=_live_workers(store),
         holders=store.running(),
@@ -158,6 +160,8 @@ def _print(facts: _Facts, now: float) -> None:
     _print_counts(facts.counts, totals, _notes(facts))
     if None in facts.paused:
         print("Paused: all queues")
+    for gate in facts.gates.get("", ()):
+        print(f"All queues: {gate}")
     if facts.running:
         print(f"\nRunning: {counted(totals['processing'], 'job')}")
         jobs = sorted(facts.running, key=lambda job: job.seq)
@@ -259,6 +263,9 @@ def _notes(facts: _Facts) -> dict[str, list[str]]:
     for key, value in sorted(facts.limits.items()):
         queue, _, name = key.rpartition(".")
         notes.setdefault(queue, []).append(f"{name} {value}")
+    for queue, gates in facts.gates.items():
+        if queue:
+            notes.setdefault(queue, []).extend(gates)
     return notes
 
 

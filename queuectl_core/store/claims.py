@@ -10,7 +10,7 @@ from ..histogram import bucket
 from ..lifecycle import FINISHED, TRANSITIONS, WAITING, Job, Outcome, judge
 from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
-from . import queries, sql, upkeep
+from . import machine, queries, sql, upkeep
 from .firing import Firing
 from .hooks import QUEUE as HOOK_QUEUE
 from .reader import job_from
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Verdict
     from ..records import NewOutput, Worker
     from ..settings import Config
+    from .machine import Busy
 
 
 # What the record calls an attempt, by what became of its job; or "lost", if its worker died and it is retried.
@@ -34,6 +35,7 @@ ENDINGS = {
     "defer": "deferred",
     "release": "released",
 }
+GATE_RECHECK = 1.0  # Seconds between looks at a machine that is too busy.
 MINUTES_KEPT, HOURS_KEPT = 2 * 86400, 90 * 86400  # Seconds that the record keeps minutes and hours.
 
 
@@ -82,7 +84,7 @@ class Claims(Firing):
         it takes the write lock.
         """
         if idle and not self._is_worth_locking(queues):
-            return Claim(None, self.wanted(worker), self._next_due(), {})
+            return Claim(None, self.wanted(worker), self._next_due(queues, self.config()), {})
         with self._transaction():
             claim, added = self._claim(worker, queues, idle, self.config())
             chosen = self._choose_others(added, claim.job) if added else []
@@ -94,7 +96,7 @@ class Claims(Firing):
         due: float | None = self._one(sql.NEXT_DUE)
         if due is not None and due <= now:
             return True
-        return self._one(sql.CLAIMABLE, {"queues": queues, "now": now}) is not None
+        return self._claimable(queues, now, self._busy(self.config(), now)) is not None
 
     def _claim(
         self, worker: int, queues: str | None, idle: bool, config: Config
@@ -111,7 +113,7 @@ class Claims(Firing):
             now = self._clock()  # No job starts before it was added.
         if next_due is not None and next_due <= now:
             self._execute(sql.PROMOTE, {"now": now})
-        job = self._take(worker, queues, now)
+        job = self._take(worker, queues, now, self._busy(config, now))
         if job:
             self._token_of, self._token = (job.seq, job.last_attempt), _new_token(job)
             attempt = {"job": job.seq, "attempt": job.last_attempt, "worker": worker, "now": now}
@@ -122,7 +124,7 @@ class Claims(Firing):
                 self._execute(sql.COUNT_START, {"queue": job.queue, "now": now})
         if idle == (job is not None):
             self._execute(sql.SET_IDLE, {"id": worker, "idle": int(job is None)})
-        return Claim(job, wanted, None if job else self._next_due(), config), added
+        return Claim(job, wanted, None if job else self._next_due(queues, config), config), added
 
     def _give_slot(self, job: Job) -> Job:
         """Give a job that was just claimed the lowest free number of its queue's running jobs."""
@@ -130,18 +132,33 @@ class Claims(Firing):
         self._execute(sql.SET_SLOT, {"job": job.seq, "slot": slot})
         return job._replace(slot=slot)
 
-    def _next_due(self) -> float | None:
+    def _next_due(self, queues: str | None, config: Config) -> float | None:
         """When a job may become claimable, or a schedule is due, just because time passes; in epoch seconds."""
-        due = self._one(sql.NEXT_DUE)
-        start = self._one(sql.NEXT_START, {"now": self._clock()})
-        return min(time for time in (due, start) if time) if due or start else None
+        now = self._clock()
+        times = [self._one(sql.NEXT_DUE), self._one(sql.NEXT_START, {"now": now})]
+        if config and machine.is_gated(config) and self._claimable(queues, now, machine.UNKNOWN) is not None:
+            times.append(now + GATE_RECHECK)
+        return min((time for time in times if time), default=None)
 
-    def _take(self, worker: int, queues: str | None, now: float) -> Job | None:
-        parameters = {"worker": worker, "queues": queues, "now": now}
+    def _busy(self, config: Config, now: float) -> Busy:
+        """How busy the machine is, if any setting depends on it."""
+        if not config or not machine.is_gated(config):
+            return machine.UNKNOWN
+        busy = machine.busy()
+        young = sum(now - machine.YOUNG < started <= now for (started,) in self._rows(sql.STARTS))
+        return busy if busy.load is None else busy._replace(load=busy.load + young)
+
+    def _claimable(self, queues: str | None, now: float, busy: Busy) -> int | None:
+        """The `seq` of the best job that is ready."""
+        seq: int | None = self._one(sql.CLAIMABLE, {"queues": queues, "now": now, **busy._asdict()})
+        return seq
+
+    def _take(self, worker: int, queues: str | None, now: float, busy: Busy) -> Job | None:
         if self.has_returning:
+            parameters = {"worker": worker, "queues": queues, "now": now, "load": busy.load, "memory": busy.memory}
             rows = self._rows(sql.CLAIM_RETURNING, parameters)
             return job_from(rows[0]) if rows else None
-        seq = self._one(sql.CLAIMABLE, {"queues": queues, "now": now})
+        seq = self._claimable(queues, now, busy)
         if seq is None:
             return None
         self._execute(sql.CLAIM_SEQ, {"worker": worker, "seq": seq, "now": now})
@@ -255,14 +272,15 @@ class Claims(Firing):
         if verdict.move in ("succeed", "bury"):
             self._note_end(job, verdict.move == "succeed", now)
         self._write_output(job, output)
-        ready = {}
+        ready: dict[str, int] = {}
+        unneeded: list[int] = []
         if state in FINISHED and self._one(sql.HAS_DEPENDENTS, {"job": job.seq}):
-            ready = self._release_dependents(job, verdict.move == "succeed")
+            ready, unneeded = self._release_dependents(job, verdict.move == "succeed")
         if verdict.run_at is not None or job.queue + ".limit" in config:
             ready[job.queue] = ready.get(job.queue, 0) + 1
         if config:
             self._count_deaths(job, verdict, config)
-        if config and self._trigger_hooks(job, verdict, config, now):
+        if config and self._trigger_hooks(job, verdict, config, now) + self._trigger_empty(unneeded, now, job.queue):
             ready[HOOK_QUEUE] = ready.get(HOOK_QUEUE, 0) + 1
         return ready
 

@@ -8,6 +8,7 @@ from ..errors import Refused
 from ..lifecycle import FINISHED, WAITING
 from ..settings import of_queue
 from . import sql, upkeep
+from .hooks import QUEUE as HOOK_QUEUE
 from .schedules import Schedules
 
 TYPE_CHECKING = False
@@ -38,8 +39,10 @@ class Client(Schedules):
             job = self.exact(job.id)
             chosen = [(job.worker, job.queue)] if job.worker is not None else []
             if job.state == "cancelled":
-                for queue, count in self._release_dependents(job, False).items():
-                    chosen += self._choose(queue, count)
+                ready, _ = self._release_dependents(job, False)
+                ready[HOOK_QUEUE] = ready.get(HOOK_QUEUE, 0) + self._trigger_empty([job.seq], self._clock())
+                for queue, count in ready.items():
+                    chosen += self._choose(queue, count) if count else []
         self._ring(chosen)
         return job
 
@@ -228,7 +231,10 @@ class Client(Schedules):
         return changed > 0
 
     def set_config(self, key: str, value: int | float | str) -> None:
-        """Set a canonical key to a value returned by `settings.parse`."""
+        """Set a canonical key to a value returned by `settings.parse`. Raises BadInput if it can't work here."""
+        from . import machine  # Deferred: few commands set a key.
+
+        machine.require(key)
         with self._transaction():
             old = self.config()
             self._execute(sql.CONFIG_SET, {"key": key, "value": value})

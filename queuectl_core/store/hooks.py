@@ -16,12 +16,15 @@ from .. import settings, values
 from ..errors import BadInput, Refused
 from ..jobjson import job_json
 from ..jobspec import new_job
-from . import hook_sql, sql
+from ..lifecycle import Verdict
+from . import hook_sql, queries, sql
 from .intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..lifecycle import Job, Verdict
+    from collections.abc import Sequence
+
+    from ..lifecycle import Job
     from ..settings import Config
 
 QUEUE = "hooks"
@@ -48,6 +51,19 @@ class Hooks(Intake):
             except (BadInput, Refused):
                 pass  # Another program stored what can't be passed on. The job must be settled nevertheless.
         return bool(hooked)
+
+    def _trigger_empty(self, cancelled: Sequence[int], now: float, but: str | None = None) -> int:
+        """Enqueue the hooks for queues without unfinished jobs since these waiting jobs (by `seq`) were cancelled.
+
+        Not for the queue `but`. Returns how many there are. Call it inside the transaction that cancelled them.
+        """
+        config = self.config() if cancelled else {}
+        jobs = [self._find(queries.JOB_BY_SEQ, seq) for seq in cancelled] if config else []
+        last = {job.queue: job for job in jobs if job and job.queue != but}
+        triggered = 0
+        for job in last.values():
+            triggered += self._trigger_hooks(job, Verdict("cancel", None, None, job.error), config, now)
+        return triggered
 
     def _hook(self, event: str, job: Job, verdict: Verdict, config: Config, now: float) -> None:
         """Enqueue one hook, or raise the count of the one that waits."""

@@ -201,10 +201,10 @@ class Intake(Roster):
                 left += [waiter for (waiter,) in self._rows(sql.LEFT_WAITING, {"job": job})]
         return cancelled
 
-    def _release_dependents(self, job: Job, is_success: bool) -> dict[str, int]:
+    def _release_dependents(self, job: Job, is_success: bool) -> tuple[dict[str, int], list[int]]:
         """How many jobs became claimable because `job` finished, by queue.
 
-        If it was a success, cancels those that were to run only if it failed.
+        If it was a success, cancels those that were to run only if it failed; also returns the `seq` of each.
         """
         ended = [job.seq]
         for (waiter,) in self._rows(sql.LEFT_WAITING, {"job": job.seq}) if is_success else ():
@@ -213,7 +213,7 @@ class Intake(Roster):
         for seq in ended:
             for queue, count in self._rows(sql.RELEASED, {"job": seq}):
                 ready[queue] = ready.get(queue, 0) + count
-        return ready
+        return ready, ended[1:]
 
     def _add_labels(self, seq: int, labels: Sequence[str]) -> None:
         for label in labels:

@@ -6,7 +6,14 @@
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING, Job
-from .sql import DAY, HAS_LABEL, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
+from .sql import DAY, GATES, HAS_LABEL, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
+
+# The settings of a queue that make jobs wait while the machine is busy, such as "max-load 4, min-free-memory 1024".
+_GATE = """nullif(coalesce((SELECT '%s ' || value FROM queuectl_config WHERE key = queue.name || '.%s'),
+            (SELECT '%s ' || value FROM queuectl_config WHERE key = '%s')), '%s none')"""
+_LOAD, _MEMORY = (_GATE % ((key,) * 5) for key in GATES)
+_IS_GATED = "coalesce(%s, %s) IS NOT NULL" % (_LOAD, _MEMORY)
+_GATES = "coalesce(%s || ', ' || %s, %s, %s)" % (_LOAD, _MEMORY, _LOAD, _MEMORY)
 
 # Why a waiting job isn't running, or that a running one is suspended. It names three of the jobs that it waits for, and
 # looks at a hundred: it may wait for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
@@ -34,8 +41,18 @@ REASON = """
     WHEN queue.next_start > %s
         AND EXISTS (SELECT 1 FROM queuectl_config WHERE key = queue.name || '.rate')
         THEN (SELECT 'rate ' || value FROM queuectl_config WHERE key = queue.name || '.rate')
+    WHEN %s AND EXISTS (SELECT 1 FROM queuectl_workers WHERE role = 'worker' AND wanted = 'run' AND idle = 1
+        AND %s)
+        THEN %s
     ELSE 'workers busy' END
-""" % (listed(WAITING), takes("queues", "job.queue"), NOW)
+""" % (
+    listed(WAITING),
+    takes("queues", "job.queue"),
+    NOW,
+    _IS_GATED,
+    takes("queues", "job.queue"),
+    _GATES,
+)
 
 JOB_BY_ID = "SELECT %s FROM queuectl_jobs WHERE id = ?" % JOB_COLUMNS
 JOB_BY_SEQ = "SELECT %s FROM queuectl_jobs WHERE seq = ?" % JOB_COLUMNS

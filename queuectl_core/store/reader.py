@@ -81,7 +81,9 @@ class Reader(Database):
 
     def listed(self, clause: str, parameters: Mapping[str, object]) -> Iterator[tuple[Job, str | None]]:
         """(job, why it waits or None) for the jobs that a clause of search.py finds."""
-        return ((job_from(row[:-1]), row[-1]) for row in self._connection.each(queries.LIST % clause, parameters))
+        known: dict[str, str] = {}  # Measured once.
+        rows = self._connection.each(queries.LIST % clause, parameters)
+        return ((job_from(row[:-1]), _with_figures(row[-1], known)) for row in rows)
 
     def nth_newest(self, count: int, before: int | None = None) -> int | None:
         """The `seq` of the count-th newest job, or of those below the seq `before`; None if there aren't so many."""
@@ -107,9 +109,8 @@ class Reader(Database):
 
     def reason(self, job: Job) -> str | None:
         """Why a waiting job isn't running, or "suspended"; None otherwise."""
-        rows = self._rows(queries.LIST % ("WHERE " + queries.LIST_SEQ), {"seq": job.seq, "limit": 1})
-        reason: str | None = rows[0][-1]
-        return reason
+        listed = self.listed("WHERE " + queries.LIST_SEQ, {"seq": job.seq, "limit": 1})
+        return next(listed)[1]
 
     def oldest_first(self) -> Iterator[Job]:
         """All jobs, in the order they were enqueued."""
@@ -324,6 +325,15 @@ class Reader(Database):
         """By paused queue: why it paused itself, or None if a user paused it."""
         return dict(self._rows(sql.PAUSED))
 
+    def gates(self) -> dict[str, list[str]]:
+        """By queue ("": all): its max-load and min-free-memory, with the present figure if the machine is too busy."""
+        found: dict[str, list[str]] = {}
+        for key, value in self.config().items():
+            queue, _, name = key.rpartition(".")
+            if name in sql.GATES and value != "none":
+                found.setdefault(queue, []).append(_with_figures(f"{name} {value}", {}) or "")
+        return found
+
     def workers(self) -> list[Worker]:
         """The rows of all workers and supervisors, including dead ones."""
         from ..records import worker_from
@@ -337,6 +347,15 @@ class Reader(Database):
     def config(self) -> Config:
         """The keys that are set, in canonical spelling, with their values."""
         return dict(self._rows(sql.CONFIG))
+
+
+def _with_figures(reason: str | None, known: dict[str, str]) -> str | None:
+    """A reason with the present load or memory if it is about these; `known` are those of other rows."""
+    if not reason or not reason.startswith(sql.GATES):
+        return reason
+    from . import machine  # Deferred: few jobs wait for that.
+
+    return known.get(reason) or known.setdefault(reason, machine.explained(reason))
 
 
 def failure_from(row: Sequence[Any]) -> Failure:

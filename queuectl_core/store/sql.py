@@ -191,8 +191,15 @@ WANTED_AND_DUE = f"SELECT wanted, ({NEXT_DUE_JOB}), ({NEXT_SCHEDULE}) FROM queue
 _INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
             WHEN 'min' THEN 60.0 WHEN 'h' THEN 3600.0 ELSE 1.0 END / CAST(value AS REAL)
         FROM queuectl_config WHERE key = queue.name || '.rate')"""
-# A queue is open unless it is paused, at its limit or at its rate. (If the next start is more than one interval away,
-# the clock was set back.)
+# Settings that keep jobs from starting while the machine is busy (see machine.py), of a queue or of all.
+GATES = ("max-load", "min-free-memory")
+_MAX_LOAD, _MIN_MEMORY = (
+    f"""(SELECT value FROM queuectl_config WHERE key = queue.name || '.{key}'),
+        (SELECT value FROM queuectl_config WHERE key = '{key}')"""
+    for key in GATES
+)
+# A queue is open unless it is paused, at its limit or at its rate, or the machine is too busy. (If the next start is
+# more than one interval away, the clock was set back.)
 _OPEN = """
     (queue.pending > 0 OR queue.failed > 0) AND queue.paused = 0
       AND %s
@@ -200,7 +207,11 @@ _OPEN = """
         (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit'), 9e99)
       AND (queue.next_start <= :now OR queue.next_start > :now + coalesce(%s, 0))
       AND NOT EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused')
-""" % (takes(":queues", "queue.name"), _INTERVAL)
+      AND (:load IS NULL OR :load < coalesce(%s, 9e99))
+      AND (:memory IS NULL OR :memory >= CAST(coalesce(%s, 0) AS REAL))
+""" % (takes(":queues", "queue.name"), _INTERVAL, _MAX_LOAD, _MIN_MEMORY)
+# When running jobs started that aren't suspended.
+STARTS = "SELECT started_at FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending' AND suspend = 0"
 # The best among the first jobs of all open queues.
 CLAIMABLE = """
     SELECT job.seq FROM queuectl_queues AS queue
