@@ -50,6 +50,7 @@ JOB_COLUMNS = (
     Column("WHY", least=18, keeps_end=True),
     Column("COMMAND", least=12, drop=5),
 )
+SLOT_COLUMN = Column("SLOT", right=True, drop=6)  # Before WHY, if any job has one.
 ATTEMPT_COLUMNS = (
     Column("ATTEMPT", right=True),
     Column("STARTED"),

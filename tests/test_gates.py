@@ -10,8 +10,10 @@ import time
 import unittest
 
 from queuectl_core.lifecycle import Outcome, chance, judge
+from tests.dashboard_case import DashboardTestCase
 from tests.harness import QueueTestCase, wait_until
 from tests.test_lifecycle import NOW, job as new_attempt
+from tests.test_top_screens import ScreensTestCase
 
 ENDS = {"completed": "true", "dead": "exit 1", "cancelled": "sleep 60"}
 OPTIONS = {"ok": "--after-ok", "notok": "--after-notok", "any": "--after-any"}
@@ -254,6 +256,26 @@ class SlotsTest(QueueTestCase):
         id = self.enqueue("--", "echo [$QUEUECTL_SLOT]")
         self.run_cli("worker", "start", "--drain", "--foreground")
         self.assertEqual(self.run_cli("logs", id).stdout, "[]\n")
+
+
+class SlotViewsTest(DashboardTestCase, ScreensTestCase):
+    def test_slots_are_shown_wherever_running_jobs_are(self):
+        self.enqueue("--id", "free", "--", "true")
+        self.assertNotIn("SLOT", self.run_cli("list").stdout)
+        self.run_cli("config", "set", "gpu.limit", "2")
+        self.enqueue("--id", "a", "-q", "gpu", "--", "true")
+        store = self.store()
+        worker = self.register_worker(store, "gpu")
+        self.assertEqual(store.claim(worker, "gpu").job.id, "a")
+        self.assertRegex(self.run_cli("list").stdout, r"QUEUE +SLOT +WHY(.*\n)+a .* gpu +1 ")
+        self.assertEqual(self.run_cli("list", "--columns", "id,slot").lines[1:], ["a        1", "free     -"])
+        dashboard = self.serve()
+        for path in ("/jobs", "/workers"):
+            self.assertIn("slot 1", self.page(dashboard, path).text, path)
+        self.assertIn("<dt>slot</dt><dd>1</dd>", self.page(dashboard, "/job?id=a").html)
+        app = self.top()
+        self.assertRegex(self.text(app, 120), r"SLOT")
+        self.assertIn("slot 1", self.press(app, "enter"))
 
 
 class JitterTest(unittest.TestCase):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tests.dashboard_case import DashboardTestCase
 from tests.harness import QueueTestCase
+from tests.test_top_screens import ScreensTestCase
 
 
 class LabelsTest(QueueTestCase):
@@ -34,6 +36,29 @@ class LabelsTest(QueueTestCase):
         self.run_cli("retry", "a")
         self.assertEqual(self.run_cli("cancel", "--label", "nightly").lines, ["a"])  # b may be failed.
         self.assertEqual(self.state("c"), "completed")
+
+    def test_retry_takes_a_label_or_a_queue_and_leaves_completed_and_waiting_jobs_alone(self):
+        self.run_cli("config", "set", "max-retries", "0")
+        self.enqueue("--id", "e", "--label", "nightly", "-q", "mail", "--max-retries", "0", "--", "exit 1")
+        self.run_cli("cancel", "b")
+        self.run_cli("worker", "start", "--drain", "--foreground", code=None)
+        self.enqueue("--id", "f", "--label", "nightly", "--", "true")
+        self.assertEqual(self.run_cli("retry", "--label", "nightly", "-q", "default").lines, [])
+        self.assertEqual(self.run_cli("retry", "--label", "nightly").lines, ["b", "e"])
+        self.assertEqual([self.state(id) for id in "abef"], ["completed", "pending", "pending", "pending"])
+        self.run_cli("cancel", "-q", "mail")
+        self.assertEqual(self.run_cli("retry", "-q", "mail").lines, ["b", "e"])
+        for words in ((), ("a", "--label", "x"), ("b", "-q", "mail")):
+            self.assertIn("or --queue or --label", self.run_cli("retry", *words, code=2).stderr)
+
+    def test_edit_takes_a_label_and_its_queue_is_where_they_go(self):
+        self.run_cli("hold", "a")
+        self.assertEqual(self.run_cli("edit", "--label", "nightly", "-q", "slow", "-p", "3").lines, ["b", "a"])
+        self.assertEqual([(self.job(id)["queue"], self.job(id)["priority"]) for id in "ab"], [("slow", 3)] * 2)
+        self.assertEqual(self.job("c")["queue"], "default")
+        self.assertIn("no waiting jobs", self.run_cli("edit", "--label", "gone", "-p", "3").stderr)
+        for words in (("-p", "3"), ("a", "--label", "x", "-p", "3")):
+            self.assertIn("either the ids of waiting jobs, or --label", self.run_cli("edit", *words, code=2).stderr)
 
     def test_dead_jobs_are_revived_and_deleted_by_label(self):
         self.run_cli("config", "set", "max-retries", "0")
@@ -76,3 +101,43 @@ class LabelsTest(QueueTestCase):
     def test_a_label_is_a_word(self):
         for label in ("", "two words", "a,b", "-x"):
             self.assertIn("--label", self.run_cli("enqueue", f"--label={label}", "--", "true", code=2).stderr)
+
+
+class ViewsTest(DashboardTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.run_cli("config", "set", "max-retries", "0")
+        for id, label in (("a", "x<b>&"), ("b", "other")):
+            self.enqueue("--id", id, "--label", label, "--", "exit 1")
+        self.work()
+
+    def test_the_dashboard_shows_labels_and_finds_jobs_by_one(self):
+        dashboard = self.serve()
+        link = '<a href="/jobs?label=x%3Cb%3E%26">x&lt;b&gt;&amp;</a>'
+        self.assertIn(link, self.page(dashboard, "/job?id=a").html)
+        page = self.page(dashboard, "/jobs?label=x%3Cb%3E%26")
+        self.assertIn('href="/job?id=a"', page.html)
+        self.assertNotIn('href="/job?id=b"', page.html)
+        self.assertIn('name="label" value="x&lt;b&gt;&amp;"', page.html)
+        self.assertIn("state=dead&label=x%3Cb%3E%26", page.html.replace("&amp;", "&"))  # A tab keeps it.
+
+    def test_a_list_of_dead_jobs_with_a_label_retries_only_these(self):
+        dashboard = self.serve(writes=True)
+        page = self.page(dashboard, "/dlq?label=other").html
+        self.assertIn('href="/do/retry-dead?label=other"', page)
+        asked = self.page(dashboard, "/do/retry-dead?label=other").text
+        self.assertIn("Run all dead jobs with label other again?", asked)
+        self.assertIn("queuectl dlq retry --label=other", asked)
+        self.assertIn("Done", self.ask(dashboard, "/do/retry-dead", {"label": "other"}).text)
+        self.assertEqual((self.state("a"), self.state("b")), ("dead", "pending"))
+
+    def test_without_labels_there_is_no_filter_for_them(self):
+        self.rows("DELETE FROM queuectl_labels")
+        self.assertNotIn('name="label"', self.page(self.serve(), "/jobs").html)
+
+
+class TopTest(ScreensTestCase):
+    def test_the_screen_of_a_job_names_its_labels(self):
+        self.enqueue("--id", "a", "true")
+        self.rows("INSERT INTO queuectl_labels (label, job) SELECT value, 1 FROM json_each('[\"db\", \"nightly\"]')")
+        self.assertIn("labels db, nightly", self.press(self.top(), "enter"))

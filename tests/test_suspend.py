@@ -10,7 +10,9 @@ import unittest
 
 from queuectl_core.records import Attempt
 from queuectl_core.workers.identity import TOKEN_VARIABLE, processes, run_state
+from tests.dashboard_case import DashboardTestCase
 from tests.harness import QueueTestCase, process_is_gone, processes_with, sleep_to_see_nothing_happen, wait_until
+from tests.test_top_screens import ScreensTestCase
 
 STOPPED = (b"T", b"t")
 # Writes a number every few milliseconds, from processes of its own.
@@ -280,6 +282,43 @@ class RefusalTest(SuspendTestCase):
         self.assertEqual(len(self.run_cli("hold", "-q", "a").lines), 2)
         self.assertEqual(self.run_cli("hold", "--label", "x").lines, ["x"])
         self.assertEqual(len(self.run_cli("release", "--all").lines), 3)
+
+
+class ViewsTest(DashboardTestCase, ScreensTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.enqueue("--id", "a", "sleep 60")
+        self.enqueue("--id", "waiting", "true")
+        self.claim("a")
+
+    def test_top_suspends_the_job_on_screen_and_lets_it_continue(self):
+        app = self.top()
+        self.select(app, "a")
+        self.assertIn("queuectl suspend a", self.press(app, "y"))
+        shown = self.press(app, "x", "enter", "s")
+        self.assertIn("suspended a   queuectl suspend a", shown)
+        self.assertIn("to let it continue: queuectl continue a", shown)
+        self.assertRegex(self.press(app, "esc"), r"busy .* suspended +a(.*\n)*.* a +▸ processing .* suspended")
+        self.assertEqual(self.rows("SELECT suspend FROM queuectl_jobs")[0], (1,))
+        self.assertIn("a continues   queuectl continue a", self.press(app, "enter", "s"))
+        self.assertEqual(self.rows("SELECT suspend FROM queuectl_jobs")[0], (0,))
+        self.press(app, "esc")
+        self.select(app, "waiting")
+        self.assertIn("only running jobs can be suspended", self.press(app, "enter", "s"))
+
+    def test_the_dashboard_suspends_a_job_and_lets_it_continue_as_its_commands_say(self):
+        dashboard = self.serve(writes=True)
+        for verb, other in (("suspend", "continue"), ("continue", "suspend")):
+            page = self.page(dashboard, "/job?id=a").html
+            self.assertIn(f'href="/do/{verb}?id=a"', page)
+            self.assertNotIn(f'href="/do/{other}?id=a"', page)
+            self.assertIn(f"queuectl {verb} a", self.page(dashboard, f"/do/{verb}?id=a").text)
+            self.assertIn("Done", self.ask(dashboard, f"/do/{verb}", {"id": "a"}).text)
+            if verb == "suspend":
+                for path in ("/", "/jobs", "/job?id=a"):
+                    self.assertIn("suspended queuectl continue a", self.page(dashboard, path).text, path)
+        for verb in ("suspend", "continue"):
+            self.assertEqual(self.ask(dashboard, f"/do/{verb}?id=waiting").status, 404)
 
 
 class RunTimeTest(unittest.TestCase):

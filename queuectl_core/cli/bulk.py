@@ -26,10 +26,13 @@ def selected_ids(
 ) -> Sequence[str]:
     """The ids in `args`, or `ids_of(queue, label)` with --all, --queue or --label. Raises BadInput unless one is given.
 
+    Not all commands have --all.
+
     `what` names the jobs in messages, such as "dead jobs".
     """
-    if bool(args.ids) == (args.all or args.queue is not None or args.label is not None):
-        raise BadInput(f"give either the ids of {what}, or --all, --queue or --label")
+    if bool(args.ids) == (getattr(args, "all", False) or args.queue is not None or args.label is not None):
+        bulk = "--all, --queue or --label" if hasattr(args, "all") else "--queue or --label"
+        raise BadInput(f"give either the ids of {what}, or {bulk}")
     if args.ids:
         ids: Sequence[str] = args.ids
         return ids

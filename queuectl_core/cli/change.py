@@ -7,24 +7,31 @@ import time
 
 from .. import jobspec
 from ..errors import BadInput
-from .bulk import Acknowledgements, each
+from .bulk import Acknowledgements, each, given_label, ids_argument, label_argument, selected_ids
 from .enqueue import FIELDS, OPTIONS, directory, variable
 from .queue_file import open_client
+from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
 
     from ..store.client import Client
 
 
 def retry_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="a dead, cancelled, completed or failed job")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a dead, cancelled, completed or failed job")
+    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all failed, dead and cancelled jobs in this queue")
+    label_argument(parser, "all failed, dead and cancelled jobs")
+    ids_argument(parser)
 
 
 def retry(args: Namespace) -> int:
-    with open_client(args) as store, Acknowledgements("retrying", is_bulk=False) as done:
-        return each(store, args.ids, store.revive, done)
+    with open_client(args) as store:
+        ids = selected_ids(args, "failed, dead or cancelled jobs", store.unsuccessful_ids)
+        with Acknowledgements("retrying", not args.ids, args.shows_ids) as done:
+            return each(store, ids, store.revive, done, is_bulk=not args.ids)
 
 
 # The options of enqueue that edit also accepts.
@@ -34,7 +41,9 @@ EDITABLE = (
 
 
 def edit_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="+", metavar="ID", help="a pending or failed job")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a pending or failed job")
+    label_argument(parser, "all pending and failed jobs")
+    ids_argument(parser)
     parser.add_argument("--command", metavar="LINE", help="the shell line to run")
     for field in EDITABLE:
         names, metavar, help = FIELDS[field]
@@ -55,8 +64,28 @@ def edit(args: Namespace) -> int:
     checked = jobspec.new_job({"command": "-", **given, "env": added}, time.time(), places)
     names = {"run_at" if name == "delay" else name for name in given}
     changes = {name: getattr(checked, name) for name in names}
-    with open_client(args) as store, Acknowledgements("changed", is_bulk=False) as done:
-        return each(store, args.ids, lambda id: store.edit(id, {**changes, **_environment(store, id, added)}), done)
+    with open_client(args) as store:
+        ids = _waiting(args, store)
+        with Acknowledgements("changed", not args.ids, args.shows_ids) as done:
+
+            def change(id: str) -> str:
+                return store.edit(id, {**changes, **_environment(store, id, added)})
+
+            return each(store, ids, change, done, is_bulk=not args.ids)
+
+
+def _waiting(args: Namespace, store: Client) -> Sequence[str]:
+    """The ids of the waiting jobs that the arguments name. --queue is where they are to go."""
+    if bool(args.ids) == (args.label is not None):
+        raise BadInput("give either the ids of waiting jobs, or --label")
+    if args.ids:
+        ids: Sequence[str] = args.ids
+        return ids
+    label = given_label(args)
+    found = [*store.waiting_ids(label=label), *store.waiting_ids(label=label, held=True)]
+    if not found:
+        tell("no waiting jobs")
+    return found
 
 
 def _environment(store: Client, id: str, added: dict[str, str]) -> dict[str, object]:

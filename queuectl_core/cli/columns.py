@@ -32,8 +32,9 @@ COLUMNS: dict[str, Callable[[Job, str | None, Attempt | None, float], object]] =
     "finished": lambda job, reason, last, now: local(job.finished_at),
     "directory": lambda job, reason, last, now: job.cwd,
     "unique": lambda job, reason, last, now: job.unique_key,
+    "slot": lambda job, reason, last, now: job.slot,
 }
-NUMBERS = ("exit", "priority")
+NUMBERS = ("exit", "priority", "slot")
 
 
 def columns_table(jobs: Sequence[Listed], last: Mapping[int, Attempt], names: Sequence[str], now: float) -> None:

@@ -56,8 +56,14 @@ EXAMPLES = {
         "queuectl cancel job1 job2",
         "queuectl cancel --queue mail",
     ),
-    "retry": ("queuectl retry job1",),
-    "edit": ("queuectl edit job1 --priority 10 --delay 0",),
+    "retry": (
+        "queuectl retry job1",
+        "queuectl retry --label nightly",
+    ),
+    "edit": (
+        "queuectl edit job1 --priority 10 --delay 0",
+        "queuectl edit --label nightly --priority -5",
+    ),
     "hold": (
         "queuectl hold job1",
         "queuectl hold --label nightly",

@@ -21,7 +21,7 @@ LAST_LINES = 10  # Of output, in `show`.
 # What --columns takes: the names of columns.COLUMNS.
 COLUMNS = (
     *("id", "state", "tries", "when", "queue", "why", "command", "took", "exit", "priority", "created", "started"),
-    *("finished", "directory", "unique"),
+    *("finished", "directory", "unique", "slot"),
 )
 
 

@@ -15,6 +15,7 @@ from ..phrases import (
     ATTEMPT_COLUMNS,
     JOB_COLUMNS,
     LOOKS,
+    SLOT_COLUMN,
     WORKER_COLUMNS,
     attempt_row,
     job_row,
@@ -93,6 +94,10 @@ def jobs_table(jobs: Sequence[tuple[Job, str | None]], last: Mapping[int, Attemp
     """Print pairs of a job and the reason why it waits. `last` has each job's last attempt, by the job's seq."""
     columns = list(JOB_COLUMNS)
     rows = [job_row(job, reason, last.get(job.seq), now) for job, reason in jobs]
+    if any(job.slot for job, _ in jobs):
+        place = [column.title for column in columns].index("WHY")
+        columns.insert(place, SLOT_COLUMN)
+        rows = [(*row[:place], job.slot, *row[place:]) for row, (job, _) in zip(rows, jobs)]
     if terminal.width() is not None and len({job.queue for job, _ in jobs}) == 1:
         place = [column.title for column in columns].index("QUEUE")
         del columns[place]

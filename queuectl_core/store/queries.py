@@ -129,6 +129,10 @@ WAITING_IDS = """
     SELECT id FROM queuectl_jobs WHERE state IN %s AND held = :held
       AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
 """ % (listed(WAITING), HAS_LABEL)
+UNSUCCESSFUL_IDS = """
+    SELECT id FROM queuectl_jobs WHERE state IN ('failed', 'dead', 'cancelled') AND state <> 'pending'
+      AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
+""" % HAS_LABEL
 # Jobs that finished since a moment, in that order.
 FINISHED_SINCE = """
     SELECT %s FROM queuectl_jobs

@@ -130,6 +130,10 @@ class Reader(Database):
         selected = {"queue": queue, "label": label, "held": int(held)}
         return [row[0] for row in self._rows(queries.WAITING_IDS, selected)]
 
+    def unsuccessful_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
+        """The ids of the jobs that failed, died or were cancelled; of a queue or with a label, oldest first."""
+        return [row[0] for row in self._rows(queries.UNSUCCESSFUL_IDS, {"queue": queue, "label": label})]
+
     def dead_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
         """The ids of the jobs in the DLQ, or those of a queue or with a label, oldest first."""
         return [id for id, job_queue in self._rows(queries.DEAD, {"label": label}) if queue in (None, job_queue)]

@@ -34,9 +34,8 @@ class Action(NamedTuple):
 
 
 def on_job(action: str, job: Job) -> Action:
-    """The action of a key (retry, raise, lower, cancel or delete) on a job. Raises Refused, with what to do instead."""
-    make = {"retry": _retry, "raise": _raise, "lower": _lower, "cancel": _cancel, "delete": _delete}[action]
-    return make(job)
+    """The action of a key on a job. Raises Refused, with what to do instead."""
+    return ON_JOB[action](job)
 
 
 def _retry(job: Job) -> Action:
@@ -73,6 +72,21 @@ def _prioritized(job: Job, step: int) -> Action:
     return Action(commands.set_priority(job.id, priority_of(job)), perform)
 
 
+def _suspend(job: Job) -> Action:
+    if job.state != "processing":
+        raise Refused(f"job {job.id} is {job.state}: only running jobs can be suspended")
+
+    def suspend(client: Client) -> str:
+        return f"suspended {client.suspend(_same(client, job, and_state=True).id)}"
+
+    def proceed(client: Client) -> str:
+        return f"{client.continue_(_same(client, job, and_state=True).id)} continues"
+
+    if job.suspend == 1:
+        return Action(commands.on_job("continue", job.id), proceed)
+    return Action(commands.on_job("suspend", job.id), suspend)
+
+
 def _cancel(job: Job) -> Action:
     if job.state not in UNFINISHED:
         raise Refused(f"job {job.id} is already {job.state}")
@@ -100,6 +114,16 @@ def _delete(job: Job) -> Action:
         return f"deleted {client.purge(_same(client, job, and_state=True).id)}"
 
     return Action(commands.on_job("dlq purge", job.id), perform, f"Delete job {job.id}, its history and its output?")
+
+
+ON_JOB = {
+    "retry": _retry,
+    "raise": _raise,
+    "lower": _lower,
+    "suspend": _suspend,
+    "cancel": _cancel,
+    "delete": _delete,
+}
 
 
 def _same(client: Client, job: Job, and_state: bool = False) -> Job:

@@ -58,7 +58,7 @@ class App(Screens):
             self._act_on_schedules(self.schedules, action)
         elif action == "pause":
             self._pause_queue()
-        elif action in ("retry", "raise", "lower", "cancel", "delete"):
+        elif action in ("retry", "raise", "lower", "suspend", "cancel", "delete"):
             self._change_job(action)
         elif self.job is not None:
             self._act_on_job_screen(self.job, action)

@@ -152,6 +152,7 @@ class JobPicture(NamedTuple):
     needs: Needs
     attempts: Sequence[Attempt]
     attempt: int
+    labels: Sequence[str] = ()
 
 
 class JobReader:
@@ -188,6 +189,7 @@ class JobReader:
                 needs=store.needs(job),
                 attempts=store.attempts(job),
                 attempt=self._shown,
+                labels=store.labels_of(job),
             )
 
 

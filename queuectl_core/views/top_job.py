@@ -106,6 +106,8 @@ class JobScreen:
             title.append((f"  about {left(busy.remaining).lstrip('~')} left, as earlier runs took", "dim"))
         if job.cancel and state == "processing":
             title.append(("  being cancelled", "warning"))
+        elif job.suspend == 1:
+            title.append(("  suspended", "warning"))
         return spread(title, notice, room, charset.ellipsis)
 
     def _fields(self, job: Job, room: int, now: float) -> list[Line]:
@@ -113,6 +115,8 @@ class JobScreen:
         picture, charset = self.picture, self.charset
         last = picture.attempts[-1] if picture.attempts else None
         fields = sheet(job, picture.reason, picture.needs, last, now)
+        if picture.labels:
+            fields["labels"] = ", ".join(picture.labels)
         if str(picture.reason).startswith("after "):
             del fields["after"]  # The reason says the same.
         found: list[Line] = []

@@ -33,6 +33,7 @@ LISTS = (
 )
 JOB = (
     Key(("esc", "backspace", "enter"), "Esc, Enter", "back", "back", "go back to the lists"),
+    Key(("s",), "s", "suspend", "suspend", "suspend the job while it runs, or let it continue"),
     Key(("f",), "f", "follow", "follow", "follow the output, or stop following it"),
     Key(("[",), "[", "older_attempt", "", "show the output of the attempt before"),
     Key(("]",), "]", "newer_attempt", "", "show the output of the attempt after"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..grid import Column
 from ..lifecycle import FINISHED, STATES, presentable
-from ..phrases import JOB_COLUMNS, job_row, last_event
+from ..phrases import JOB_COLUMNS, SLOT_COLUMN, job_row, last_event
 from ..values import span
 from .top_text import coarse, sparkline
 
@@ -120,10 +120,12 @@ def workers_table(picture: Picture, now: float) -> Table:
 
 
 def progress(busy: Busy | None) -> str:
-    """How far a running job is, and how long it will take: "40% 2m", "~5m", or "" if nothing is known."""
+    """How far a running job is, and how long it will take: "40% 2m", "~5m", "suspended", or ""."""
     if busy is None:
         return ""
     percent = "" if busy.percent is None else f"{busy.percent:.0f}% "
+    if busy.job.suspend == 1:
+        return f"{percent}suspended"
     return (percent + ("" if busy.remaining.seconds is None else left(busy.remaining))).rstrip()
 
 
@@ -131,6 +133,7 @@ def jobs_table(jobs: Sequence[tuple[Job, str | None]], picture: Picture, now: fl
     """Some of a picture's jobs."""
     columns = [column._replace(least=LEAST_JOB.get(column.title, column.least)) for column in JOB_COLUMNS]
     columns.insert(3, Column("PRI", right=True, drop=2))
+    columns.insert(-2, SLOT_COLUMN)
     alive = {worker.id for worker in picture.overview.workers}
     rows = [_job_row(job, reason, picture.last.get(job.seq), (now, job.worker in alive)) for job, reason in jobs]
     hidden = []
@@ -138,6 +141,8 @@ def jobs_table(jobs: Sequence[tuple[Job, str | None]], picture: Picture, now: fl
         hidden.append("QUEUE")
     if not any(job.priority for job, _ in jobs):
         hidden.append("PRI")
+    if not any(job.slot for job, _ in jobs):
+        hidden.append("SLOT")
     return _without(columns, rows, hidden)
 
 
@@ -149,7 +154,7 @@ def _job_row(job: Job, reason: str | None, last: Attempt | None, moment: tuple[f
         took = ""  # WHEN says it.
         troubled = "its worker is dead" if not is_alive else "being cancelled" if job.cancel else None
         why = troubled or why
-        why_style = "warning" if troubled else ""
+        why_style = "warning" if troubled or job.suspend == 1 else ""
     else:
         why_style = "dim" if state in FINISHED else "warning"
         try:
@@ -164,6 +169,7 @@ def _job_row(job: Job, reason: str | None, last: Attempt | None, moment: tuple[f
         (when, "dim" if state != "processing" else ""),
         (took or "", "dim"),
         (queue, ""),
+        (job.slot or "", "dim"),
         (why or "", why_style),
         (command, ""),
     ]

@@ -67,7 +67,7 @@ def page(view: View, name: str) -> tuple[str, Markup]:
     hint = None if frame.writes else h(
         "p", "This dashboard is read-only. Run the command in a shell, or start the dashboard with ",
         h("code", "--read-write"), ".", class_="quiet")  # fmt: skip
-    names = ("id", "queue", "group", "schedule")
+    names = ("id", "queue", "label", "group", "schedule")
     hidden = [h("input", type="hidden", name=key, value=frame.query[key]) for key in names
               if key in frame.query and key not in [one for one, _, _ in question.inputs]]  # fmt: skip
     form = h(
@@ -184,6 +184,20 @@ def _release(view: View, job: Job) -> Question | None:
     return Question(title, about, [on_job("release", job.id)], "Release", _page_of(job))
 
 
+def _suspend(view: View, job: Job) -> Question | None:
+    if job.state != "processing" or job.suspend:
+        return None
+    about = "Its processes stop until it is continued. It keeps its worker, and its timeout doesn't run."
+    return Question(f"Suspend {_short(job.id)}?", about, [on_job("suspend", job.id)], "Suspend", _page_of(job))
+
+
+def _continue(view: View, job: Job) -> Question | None:
+    if not job.suspend:
+        return None
+    title, about = f"Continue {_short(job.id)}?", "Its processes go on where they were."
+    return Question(title, about, [on_job("continue", job.id)], "Continue", _page_of(job))
+
+
 def _purge(view: View, job: Job) -> Question:
     about = f"The job, its history and its output are gone then. {SURE}"
     commands = [on_job("dlq purge", job.id)]
@@ -245,13 +259,14 @@ def _limits(view: View, queue: str | None) -> Question | None:
 def _retry_dead(view: View, queue: str | None) -> Question:
     what = _dead(view, queue)
     about = "Each starts over, with all of its retries."
-    return Question(f"Run {what} again?", about, [["dlq", "retry", *_all(queue)]], "Run them again", _dlq(queue))
+    commands = [["dlq", "retry", *_all(view, queue)]]
+    return Question(f"Run {what} again?", about, commands, "Run them again", _dlq(view, queue))
 
 
 def _purge_dead(view: View, queue: str | None) -> Question:
     about = f"The jobs, their history and their output are gone then. {SURE}"
-    commands = [["dlq", "purge", *_all(queue)]]
-    return Question(f"Delete {_dead(view, queue)}?", about, commands, "Delete them", _dlq(queue), "No, keep them")
+    commands = [["dlq", "purge", *_all(view, queue)]]
+    return Question(f"Delete {_dead(view, queue)}?", about, commands, "Delete them", _dlq(view, queue), "No, keep them")
 
 
 def _retry_like(view: View, _: str | None) -> Question | None:
@@ -284,6 +299,9 @@ def _of_schedule(verb: str, title: str, about: str, schedule: str) -> Question:
 
 
 def _dead(view: View, queue: str | None) -> str:
+    label = view.frame.get("label")
+    if label:
+        return f"all dead jobs with label {label}" + (f" of queue {queue}" if queue else "")
     number = matching(view.store, Search(states=("dead",), queues=(queue,) if queue else ()))
     jobs = "the dead job" if number == 1 else f"all {number:,} dead jobs"
     return jobs + (f" of queue {queue}" if queue else "")
@@ -293,12 +311,13 @@ def _name(queue: str | None) -> list[str]:
     return [] if queue is None else on_job("", queue)
 
 
-def _all(queue: str | None) -> list[str]:
-    return ["--all"] if queue is None else [f"--queue={queue}"]
+def _all(view: View, queue: str | None) -> list[str]:
+    given = {"queue": queue, "label": view.frame.get("label")}
+    return [f"--{name}={value}" for name, value in given.items() if value] or ["--all"]
 
 
-def _dlq(queue: str | None) -> str:
-    return url("/dlq", queue=queue)
+def _dlq(view: View, queue: str | None) -> str:
+    return url("/dlq", queue=queue, label=view.frame.get("label"))
 
 
 def _page_of(job: Job) -> str:
@@ -314,6 +333,8 @@ OF_JOBS: dict[str, Callable[[View, Job], Question | None]] = {
     "cancel": _cancel,
     "hold": _hold,
     "release": _release,
+    "suspend": _suspend,
+    "continue": _continue,
     "purge": _purge,
     "edit": _edit,
 }

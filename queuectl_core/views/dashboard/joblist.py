@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 50  # Jobs.
 PERIODS = (("", "any time"), ("1h", "last hour"), ("24h", "last 24 hours"), ("7d", "last 7 days"))
-FILTERS = ("state", "queue", "q", "since", "exit", "attempted")
+FILTERS = ("state", "queue", "label", "q", "since", "exit", "attempted")
 LABELS = {"failed": "retrying", "processing": "running", "pending": "waiting"}
 
 
@@ -32,14 +32,14 @@ def jobs(view: View) -> tuple[str, Markup]:
 def dead(view: View) -> tuple[str, Markup]:
     """The dead letter queue."""
     frame = view.frame
-    queue = frame.get("queue") or None
+    queue, label = frame.get("queue") or None, frame.get("label") or None
     number = matching(view.store, Search(states=("dead",), queues=(queue,) if queue else ()))
     buttons = None
     if number:
         buttons = h(
             "div",
-            action(frame, "retry-dead", "Retry all", queue=queue),
-            action(frame, "purge-dead", "Delete all", "danger", queue=queue),
+            action(frame, "retry-dead", "Retry all", queue=queue, label=label),
+            action(frame, "purge-dead", "Delete all", "danger", queue=queue, label=label),
             class_="buttons",
         )
     heading = h("div", h("h1", "Dead letters"), buttons, class_="heading")
@@ -92,7 +92,7 @@ def _search(view: View, states: tuple[str, ...]) -> Search:
             beyond = (float(end) if end else None, int(seq) if len(seq) < 20 else 0)
         except ValueError:
             raise BadInput("the address of this page is damaged") from None
-    queue = get("queue")
+    queue, label = get("queue"), get("label")
     return Search(
         states=states or chosen,
         queues=(queue,) if queue else (),
@@ -100,6 +100,7 @@ def _search(view: View, states: tuple[str, ...]) -> Search:
         text=get("q") or None,
         codes=values.exit_codes(get("exit"), "exit code") if get("exit") else None,
         attempted=bool(get("attempted")),
+        labels=(label,) if label else (),
         beyond=beyond if beyond is None or beyond[0] is not None or not _by_end(states or chosen) else None,
     )
 
@@ -153,6 +154,9 @@ def _filters(view: View, path: str, filters: dict[str, str], states: tuple[str, 
         h("label", h("span", "Queue", class_="unseen"), h(
             "select", h("option", "all queues", value=""), *options, name="queue")),
         h("label", h("span", "Since", class_="unseen"), h("select", *periods, name="since")),
+        h("label", h("span", "Label", class_="unseen"), h(
+            "input", type="text", name="label", value=filters["label"] or None, maxlength="200", size="10",
+            placeholder="Label", autocomplete="off")) if filters["label"] or view.store.has_labels() else None,
         h("label", h("span", "Exit codes", class_="unseen"), h(
             "input", type="text", name="exit", value=filters["exit"] or None, maxlength="60", size="8",
             placeholder="Exit codes", autocomplete="off")),
@@ -177,7 +181,10 @@ def job_table(view: View, listed: Sequence[Listed]) -> Markup:
             [
                 state(job.state, LABELS.get(job.state)),
                 job_link(job.id),
-                h("a", job.queue, href=url("/jobs", queue=job.queue), class_="queue"),
+                join(
+                    h("a", job.queue, href=url("/jobs", queue=job.queue), class_="queue"),
+                    h("span", f"slot {job.slot}", class_="chip") if job.slot else None,
+                ),
                 join(
                     h("code", short(job.command), class_="line"),
                     why(view.frame.shell, job, reason, view.now),

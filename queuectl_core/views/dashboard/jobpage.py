@@ -49,7 +49,7 @@ def job(view: View) -> tuple[str, Markup]:
         if attempts
         else None,
         _output(view, found, shown) if attempts else None,
-        panel("Details", _details(one, reason, needs, attempts)),
+        panel("Details", _details(one, reason, needs, attempts, store.labels_of(found))),
     )
     return f"{values.escape(one.id)[:80]}", h("div", parts, class_="job")
 
@@ -76,6 +76,9 @@ def _heading(view: View, job: Job, attempts: Sequence[Attempt]) -> Markup:
         verb = "release" if job.held else "hold"
         buttons.append(action(frame, verb, verb.capitalize(), id=job.id))
         buttons.append(action(frame, "edit", "Edit", id=job.id))
+    if job.state == "processing" and not job.cancel:
+        verb = "continue" if job.suspend else "suspend"
+        buttons.append(action(frame, verb, verb.capitalize(), id=job.id))
     if job.state not in FINISHED:
         buttons.append(action(frame, "cancel", "Cancel", "danger", id=job.id))
     if job.state == "dead":
@@ -163,7 +166,9 @@ def _as_drawn(line: str) -> str:
     return next((part for part in reversed(line.split("\r")) if part), "")
 
 
-def _details(job: Job, reason: str | None, needs: Needs, attempts: Sequence[Attempt]) -> Markup:
+def _details(
+    job: Job, reason: str | None, needs: Needs, attempts: Sequence[Attempt], labels: Sequence[str]
+) -> Markup:
     fields = phrases.sheet(job, reason, needs, attempts[-1] if attempts else None, job.updated_at)
     left_out = ("id", "state", "reason", "error", "command", "queue")
     pairs = [h("div", h("dt", name), h("dd", str(value))) for name, value in fields.items() if name not in left_out]
@@ -171,4 +176,6 @@ def _details(job: Job, reason: str | None, needs: Needs, attempts: Sequence[Atte
     if attempts and isinstance(attempts[0].started_at, (int, float)):
         waited = span(attempts[0].started_at - max(job.created_at, min(job.run_at, attempts[0].started_at)))
     first = h("div", h("dt", "waited"), h("dd", waited)) if waited and len(attempts) == 1 else None
-    return h("dl", *pairs, first, class_="details")
+    links = [join(h("a", label, href=url("/jobs", label=label)), " ") for label in labels]
+    named = h("div", h("dt", "labels"), h("dd", *links)) if labels else None
+    return h("dl", *pairs, named, first, class_="details")

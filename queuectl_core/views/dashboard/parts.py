@@ -123,7 +123,7 @@ def empty(sentence: str, *children: Child) -> Markup:
     return h("div", h("p", sentence), *children, class_="empty")
 
 
-def action(frame: Frame, name: str, label: str, kind: str = "", **parameters: object) -> Markup:
+def action(frame: Frame, name: str, label: str, kind: str = "", /, **parameters: object) -> Markup:
     """A button for one of actions.ACTIONS. It leads to a page that shows the command and asks."""
     return h("a", label, href=url(f"/do/{name}", **parameters), class_=f"button {kind}".strip(), data_action=True)
 

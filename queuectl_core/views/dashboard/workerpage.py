@@ -27,6 +27,8 @@ def workers(view: View) -> tuple[str, Markup]:
     period, name = periods.period(view, "1h")
     lanes = facts.lanes(store, period)
     running = {row.id for row in rows}
+    held = [holders[row.id][0] for row in rows[:MOST_LANES] if row.id in holders]
+    slots = {job.worker: job.slot for job in store.get_many(held) if job.slot}
     gone = [worker for worker in sorted(lanes, reverse=True) if worker not in running][:MOST_LANES]
     each_most = max(20, MOST_RUNS // max(1, min(len(rows), MOST_LANES) + len(gone)))
     step = period.step(60)
@@ -34,7 +36,8 @@ def workers(view: View) -> tuple[str, Markup]:
     drawn: list[Child] = []
     for row in rows[:MOST_LANES]:
         id = holders.get(row.id, (None,))[0]
-        drawn.append(_lane(view, row.id, state(row.state(id)), lanes.get(row.id, [])[-each_most:], period))
+        slot = h("span", f"slot {slots[row.id]}", class_="chip") if row.id in slots else None
+        drawn.append(_lane(view, row.id, join(state(row.state(id)), slot), lanes.get(row.id, [])[-each_most:], period))
     for worker in gone:
         drawn.append(_lane(view, worker, h("span", "gone", class_="quiet"), lanes[worker][-each_most:], period))
     choice = periods.choice(view, "/workers", "1h", "24h")
