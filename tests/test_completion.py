@@ -58,7 +58,7 @@ class CandidatesTest(ShellTestCase):
         self.assertEqual(set(self.candidates("enqueue", "--after", "b1,b")), {"b1,b1", "b1,b2"})
         self.assertEqual(set(self.candidates("list", "-q", "")), {"mail", "web"})
         self.assertEqual(set(self.candidates("pause", "m")), {"mail"})
-        self.assertEqual(set(self.candidates("config", "set", "max")), {"max-retries"})
+        self.assertEqual(set(self.candidates("config", "set", "max-r")), {"max-retries"})
         self.assertEqual(set(self.candidates("config", "get", "web.li")), {"web.limit"})
         self.assertEqual(self.candidates("config", "set", "max-retries", ""), {})
         other = self.path("other.db")

@@ -89,7 +89,7 @@ class PlainTest(unittest.TestCase):
         for line in (
             *("status --json --watch", "status x", "show", "show a b", "list -n", "list --nope"),
             *("list -n5", "status -h", "worker", "config set a", "wait a --json b", "--color x list", "list --json=1"),
-            *("--json list", "retry"),
+            *("--json list", "schedule pause"),
         ):
             words = line.split()
             self.assertIsNone(plain.parse(words, cli.command_place(words) or 0, None), line)
