@@ -25,6 +25,7 @@ SYNONYMS = {
     "base_backoff_seconds": "backoff_base",
     "base_backoff": "backoff_base",
     "unique": "unique_key",
+    "after_ok": "after",
     "timeout_seconds": "timeout",
     "maxRetries": "max_retries",
     "runAt": "run_at",
@@ -273,6 +274,19 @@ def _json(field: str, value: Any) -> object:
         raise TypeError
     # 2, not 2.0: SQLite stores some columns as floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def whole_json(
+    job: Job,
+    reason: str | None,
+    labels: Sequence[str],
+    needs: Needs,
+    waiters: Sequence[str],
+    attempts: Sequence[Attempt],
+) -> dict[str, object]:
+    """Everything about a job, as `show --json` prints it; `waiters` are the ids of the jobs that wait for it."""
+    found = {**job_json(job, reason), "labels": list(labels), **after_json(needs), "before": list(waiters)}
+    return {**found, "history": attempts_json(attempts)}
 
 
 def after_json(needs: Needs) -> dict[str, object]:

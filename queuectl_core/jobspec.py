@@ -173,6 +173,11 @@ def new_job(
     for field in CONDITIONS:
         if fields.get("replace") and fields.get(field) is not None:
             raise BadInput(f"{place(field)}: cannot be used together with --replace; dependencies can't be replaced")
+    named: dict[str, str] = {}
+    for field in CONDITIONS:
+        for id in checked[field] or ():
+            if named.setdefault(id, field) != field:
+                raise BadInput(f"{place(field)}: cannot name {values.quote(id)}, which {place(named[id])} names too")
     if fields.get("delay") is not None and fields.get("run_at") is not None:
         raise BadInput(f"{place('delay')}: cannot be used together with {place('run_at')}")
     if fields.get("delay") is not None:

@@ -107,6 +107,9 @@ SETTINGS = {
 JOB_SETTINGS = tuple(setting for setting in SETTINGS.values() if setting.of_job)
 OF_A_QUEUE = ("limit", "rate")  # Valid only as QUEUE.KEY.
 OF_ALL = ("keep-completed", "keep-dead")  # Not valid as QUEUE.KEY.
+HOOKS = ("on-dead", "on-failed", "on-completed", "on-empty")
+HOOK_QUEUE = "hooks"  # That of the jobs that run hooks, for which there are none.
+SHELL_LINES = (*HOOKS, "runner-kill")
 
 # What earlier implementations of this system called these keys.
 OLD_NAMES = {
@@ -131,6 +134,8 @@ def canonical(key: str) -> str:
         raise BadInput(f"{key}: applies to a single queue; write QUEUE.{spelled}")
     if spelled in OF_ALL and dot:
         raise BadInput(f"{key}: applies to all queues; write {spelled}")
+    if spelled in HOOKS and queue == HOOK_QUEUE:
+        raise BadInput(f"{key}: hooks trigger no hooks; to see those that failed, run: queuectl list -q {queue}")
     if dot:
         return f"{values.name(queue, 'queue')}.{spelled}"
     return spelled

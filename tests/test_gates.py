@@ -9,6 +9,7 @@ import sqlite3
 import time
 import unittest
 
+from queuectl_core import jobspec
 from queuectl_core.lifecycle import Outcome, chance, judge
 from tests.dashboard_case import DashboardTestCase
 from tests.harness import QueueTestCase, wait_until
@@ -115,6 +116,15 @@ class ConditionsTest(QueueTestCase):
         lines = '{"id": "x", "command": "true", "after_any": "y"}\n{"id": "y", "command": "true", "after_any": "x"}\n'
         self.assertIn("no such job: 'y'", self.run_cli("enqueue", "--atomic", "-", input=lines, code=1).stderr)
         self.assertEqual(self.jobs(), {})
+
+    def test_options_add_up_and_a_job_has_one_condition_only(self):
+        for id in "abc":
+            self.enqueue("--id", id, "--hold", "--", "true")
+        id = self.enqueue("--after", "a", "--after-ok", "b", "--after-any", "c", "--", "true")
+        shown = self.run_cli("show", id, "--json").json
+        self.assertEqual((shown["after"], shown["after_any"]), (["a", "b"], ["c"]))
+        refused = self.run_cli("enqueue", "--after-ok", "a", "--after-notok", "b,a", "--", "true", code=2)
+        self.assertIn("--after-notok: cannot name 'a', which --after names too", refused.stderr)
 
     def test_a_diamond_runs_in_order(self):
         self.enqueue("--id", "top", "--", "echo top >> order")
@@ -313,7 +323,9 @@ class HaltTest(QueueTestCase):
         self.run_cli("config", "set", "crawl.halt-on-dead", "3")
         self.enqueue_lines(["exit 1", "exit 1", "true", *["exit 1"] * 5], "-q", "crawl")
         self.enqueue_lines(["exit 1"] * 5, "-q", "other")
-        self.drain()
+        log = self.run_cli("worker", "start", "--drain", "--foreground", code=None).stderr
+        halt = "queue crawl is paused after 3 deaths in a row, with 2 jobs waiting; run: queuectl resume crawl"
+        self.assertEqual(log.count(halt), 1, log)
         with self.store() as store:
             counts = store.counts()
         self.assertEqual((counts["crawl"]["dead"], counts["crawl"]["pending"], counts["other"]["dead"]), (5, 2, 5))
@@ -323,6 +335,21 @@ class HaltTest(QueueTestCase):
         self.run_cli("resume", "crawl")
         self.drain()
         self.assertEqual(self.states(), {"dead": 12, "completed": 1})
+
+    def test_a_broken_hook_does_not_silence_the_others_unless_a_user_asks_for_that(self):
+        with self.store() as store:
+            worker = self.register_worker(store)
+
+            def let_a_hook_die() -> list[str | None]:
+                store.enqueue([jobspec.new_job({"command": "false", "queue": "hooks", "max_retries": 0}, NOW)])
+                job = store.claim(worker, None).job
+                store.settle(job, Outcome("exit", 1), judge(job, Outcome("exit", 1), time.time()))
+                return list(store.paused())
+
+            store.set_config("halt-on-dead", 1)
+            self.assertEqual(let_a_hook_die(), [])
+            store.set_config("hooks.halt-on-dead", 1)
+            self.assertEqual(let_a_hook_die(), ["hooks"])
 
     def test_it_is_not_a_retry_that_counts_but_a_death(self):
         self.run_cli("config", "set", "halt-on-dead", "2")

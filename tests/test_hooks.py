@@ -48,11 +48,15 @@ class HookTestCase(QueueTestCase):
 class EventsTest(HookTestCase):
     def test_a_death_is_told_with_the_job_and_the_end_of_its_output(self):
         self.hook("on-dead")
-        id = self.enqueue("-q", "mail", "--", "seq 5000; echo no route >&2; exit 7")
+        id = self.enqueue("-q", "mail", "--label", "urgent", "--", "seq 5000; echo no route >&2; exit 7")
+        waiter = self.enqueue("--after", id, "--", "true")
         self.drain()
         told = json.loads(self.read("said-dead-mail.json"))
         self.assertEqual((told["hook"], told["queue"], told["jobs"]), ("dead", "mail", [id]))
         self.assertEqual((told["job"]["id"], told["job"]["state"], told["job"]["exit_code"]), (id, "dead", 7))
+        shown = self.run_cli("show", id, "--json").json
+        self.assertEqual((told["job"].keys(), told["job"]["labels"]), (shown.keys(), ["urgent"]))
+        self.assertEqual((told["job"]["before"], told["job"]["history"]), ([waiter], shown["history"]))
         self.assertTrue(told["output"].endswith("4999\n5000\nno route\n"), told["output"][-50:])
         self.assertLessEqual(len(told["output"]), 4096)
         facts = dict(line.split("=", 1) for line in self.read("facts").splitlines())
@@ -216,6 +220,18 @@ class HookJobTest(HookTestCase):
         counts = sum(int(job["env"]["QUEUECTL_HOOK_COUNT"]) for job in self.hooks())
         self.assertEqual((counts, self.states()["dead"]), (80, 80))
         self.audit()
+
+    def test_a_hook_that_could_never_run_is_refused(self):
+        refused = self.run_cli("config", "set", "on-dead", "if", code=2).stderr
+        self.assertRegex(refused, r"^queuectl: on-dead: not a valid shell line: 'if' \(.+\)\n$")
+        refused = self.run_cli("config", "set", "hooks.on-dead", "true", code=2).stderr
+        self.assertIn("hooks.on-dead: hooks trigger no hooks", refused)
+        with self.store() as store:
+            store.set_config("hooks.on-dead", "true")  # As another program might.
+        self.assertIn("hooks trigger no hooks", self.run_cli("doctor", code=1).stdout)
+        self.run_cli("config", "unset", "hooks.on-dead")
+        self.run_cli("config", "set", "runner", "python3 -c")
+        self.run_cli("config", "set", "on-dead", "if 1: print()")
 
     def test_a_hook_without_a_worker_is_reported_by_doctor(self):
         self.run_cli("config", "set", "on-dead", "true")

@@ -167,6 +167,13 @@ class RefusedTest(unittest.TestCase):
         self.assert_refused('{"command": "true", "env": {"A": "1", "A": "2"}}', "'A': given twice")
         self.assert_refused({"command": "true", "delay": 1, "run_at": "+5"}, "together")
 
+    def test_json_takes_the_names_of_the_options_for_conditions(self):
+        given = {"command": "true", "after_ok": ["a"], "after_notok": "b", "after_any": "c"}
+        job = jobjson.from_object(given, {}, NOW)
+        self.assertEqual((job.after, job.after_notok, job.after_any), (("a",), ("b",), ("c",)))
+        both = {"command": "true", "after_any": "a", "after_ok": "a"}
+        self.assertRaisesRegex(BadInput, "cannot name 'a', which", jobjson.from_object, both, {}, NOW)
+
     def test_replace_and_after_are_refused_together(self):
         fields = {"command": "true", "unique_key": "k", "replace": True, "after": ["a"]}
         self.assertRaisesRegex(BadInput, "after: cannot be used together with --replace", jobspec.new_job, fields, NOW)

@@ -77,6 +77,16 @@ class LabelsTest(QueueTestCase):
         self.assertEqual(sorted(self.jobs()), ["b", "c", "d"])
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_labels WHERE label = 'nightly'"), [(1,)])
 
+    def test_prune_names_a_job_that_is_kept_for_others(self):
+        self.enqueue("--id", "x", "--label", "one", "--max-retries", "0", "--", "exit 1")
+        waiter = self.enqueue("--after", "x", "--", "true")
+        self.run_cli("worker", "start", "--drain", "--foreground", "-q", "default", code=None)
+        pruned = self.run_cli("prune", "-s", "dead")
+        self.assertEqual(pruned.stderr, "job x is kept: other jobs wait for it\nno jobs to delete\n")
+        self.assertNotIn("kept", self.run_cli("prune", "-s", "dead", "--label", "other").stderr)
+        self.run_cli("cancel", waiter)
+        self.assertEqual(self.run_cli("prune", "-s", "dead").lines, ["x"])
+
     def test_wait_waits_only_for_jobs_with_the_label(self):
         self.run_cli("worker", "start", "--drain", "--foreground", "-q", "default")
         timed_out = self.run_cli("wait", "--label", "nightly", "--timeout", "0.2", code=124)

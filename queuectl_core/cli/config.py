@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import settings
+from .. import settings, values
 from ..errors import BadInput
 from ..grid import Column
 from .queue_file import open_client, open_reader
@@ -29,10 +29,28 @@ def config_set(args: Namespace) -> int:
         return 0
     value = settings.parse(key, args.value)
     with open_client(args, creates=True) as store:
+        if key.rpartition(".")[2] in settings.SHELL_LINES:
+            _check_syntax(key, str(value), str(settings.of_queue(store.config(), settings.HOOK_QUEUE, "runner")))
         store.set_config(key, value)
     is_job_setting = settings.SETTINGS[key.rpartition(".")[2]].of_job
     tell(f"{key} = {value}, {'for jobs enqueued ' if is_job_setting else ''}from now on")
     return 0
+
+
+def _check_syntax(key: str, line: str, runner: str) -> None:
+    """Raise BadInput if this isn't a shell line. What runs it may be no shell; then anything goes."""
+    if runner != settings.SETTINGS["runner"].default:
+        return
+    import subprocess
+
+    try:
+        argv = ["/bin/sh", "-n", "-c", line]
+        checked = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError:
+        return
+    if checked.returncode:
+        complaint = values.decode(checked.stderr).strip().partition("\n")[0]
+        raise BadInput(f"{key}: not a valid shell line: {values.quote(line)} ({complaint})")
 
 
 def _key(given: str) -> str | None:
@@ -100,10 +118,9 @@ def config_unset_arguments(parser: ArgumentParser) -> None:
 
 
 def config_unset(args: Namespace) -> int:
-    key = _key(args.key)
-    if key is None:
-        return 0
     with open_client(args) as store:
-        if not store.unset_config(key):
+        # What another program or an older queuectl stored needn't be valid.
+        key = args.key if args.key in store.config() else _key(args.key)
+        if key is not None and not store.unset_config(key):
             tell(f"{key} was not set")
     return 0

@@ -118,7 +118,10 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
 def add_field(parser: Arguments, field: str) -> None:
     """Add the option that sets a field of the job."""
     names, metavar, help = FIELDS[field]
-    parser.add_argument(*names.split(), dest=field, metavar=metavar, help=help)
+    if field in jobspec.CONDITIONS:
+        parser.add_argument(*names.split(), dest=field, metavar=metavar, help=help, action="append", default=[])
+    else:
+        parser.add_argument(*names.split(), dest=field, metavar=metavar, help=help)
 
 
 def enqueue(args: Namespace) -> int:
@@ -132,6 +135,9 @@ def enqueue(args: Namespace) -> int:
         fields["replace"] = True
     if args.hold:
         fields["held"] = True
+    for field in jobspec.CONDITIONS:
+        if field in fields:
+            fields[field] = ",".join(getattr(args, field))
     if fields.get("after") == "-":
         if args.stdin or args.words == ["-"] or args.file == "-":
             raise BadInput("--after -: standard input is already used for the jobs or for --stdin")

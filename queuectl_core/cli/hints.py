@@ -30,6 +30,9 @@ COMMAND_WORDS = {
     **dict.fromkeys("inspect describe view".split(), "show"),
     **dict.fromkeys("output cat".split(), "logs"),
     "unpause": "resume",
+    "stash": "hold",
+    **dict.fromkeys("unhold unstash".split(), "release"),
+    **dict.fromkeys("uncancel revive".split(), "retry"),
     **dict.fromkeys("freeze sigstop".split(), "suspend"),
     **dict.fromkeys("thaw unsuspend unfreeze sigcont cont".split(), "continue"),
     **dict.fromkeys("check repair fsck".split(), "doctor"),
@@ -107,7 +110,8 @@ NOT_NEEDED = {
     "heartbeat": "the system tells at once that a worker died",
     "stale": "the system tells at once that a worker died",
 }
-TAKES_ARGUMENTS = ("cancel", "suspend", "continue", "retry", "show", "logs", "logs -f", "edit")
+TAKES_ARGUMENTS = ("cancel", "suspend", "continue", "hold", "release", "retry", "show", "logs", "logs -f", "edit")
+NEGATIONS = ("un", "de", "dis", "no-", "not-", "non")
 DELETING = ("prune", "purge", "unset", "restore")  # Never a guess.
 LONGEST = 200  # Characters of a command that a hint repeats.
 
@@ -179,7 +183,7 @@ def _with_arguments(name: str, after: list[str]) -> list[str]:
         return [*name.split(), "NAME", "--cron", expression, "--", *(after[1:] or ["COMMAND"])]
     if name in TAKES_ARGUMENTS:
         return [*name.split(), *(after or ["ID"])]
-    return [*name.split(), *(after if name == "config set" else [])]
+    return [*name.split(), *(after if name in ("config set", "resume") else [])]
 
 
 def _enqueue(job: list[str]) -> list[str]:
@@ -274,8 +278,21 @@ def _last(words: list[str], word: str) -> int:
 
 
 def _nearest(word: str, known: Iterable[str], similarity: float = 0.7) -> str | None:
-    """The known word most similar to `word`, from this `similarity` on (1: equal), unless it deletes."""
+    """The known word most similar to `word`, from this `similarity` on (1: equal), unless it deletes or negates it."""
     from difflib import get_close_matches
 
-    matches = get_close_matches(word, sorted(set(known) - set(DELETING)), 1, similarity)
+    harmless = [name for name in sorted(set(known) - set(DELETING)) if not _are_opposites(name, word)]
+    matches = get_close_matches(word, harmless, 1, similarity)
     return matches[0] if matches else None
+
+
+def _are_opposites(one: str, other: str) -> bool:
+    """Whether one of two words negates the other, such as "unhold" and "hold", or --wait and --no-wait."""
+    longer, shorter = sorted((one.lstrip("-"), other.lstrip("-")), key=len, reverse=True)
+    return any(longer.startswith(negation) and _are_alike(longer[len(negation) :], shorter) for negation in NEGATIONS)
+
+
+def _are_alike(one: str, other: str) -> bool:
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, one, other).ratio() > 0.85

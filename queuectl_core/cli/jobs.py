@@ -169,11 +169,9 @@ def show(args: Namespace) -> int:
         reader = OutputReader(store, job, job.last_attempt, (1, 2))
         output = b"" if args.json else last_lines(reader.read(), LAST_LINES)
     if args.json:
-        from ..jobjson import after_json, attempts_json, job_json
+        from ..jobjson import whole_json
 
-        after = after_json(needs)
-        found = {**job_json(job, reason), "labels": labels, **after, "before": waiters}
-        print_json({**found, "history": attempts_json(attempts)})
+        print_json(whole_json(job, reason, labels, needs, waiters, attempts))
         return 0
     job_sheet(job, reason, needs, attempts[-1] if attempts else None, time.time(), waiters)
     if labels:

@@ -10,7 +10,7 @@ from ..lifecycle import FINISHED
 from .bulk import BREATH, HOLD, Acknowledgements, given_label, ids_argument, label_argument
 from .progress import Progress
 from .queue_file import open_client
-from .terminal import size, tell
+from .terminal import counted, size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def prune(args: Namespace) -> int:
                         for id in ids:
                             done.add(id)
                         progress.count(done.count, sum(numbers.values()), "jobs deleted")
+            for state in states:
+                _tell_kept(*store.kept(state, before, queue, label))
         returned = "" if args.dry_run else shrink(store, taken, args.compact)
         done.note = returned and f"; {returned}"
         if deletes and not done.count:
@@ -88,6 +90,13 @@ def prune(args: Namespace) -> int:
         elif not deletes:
             tell(returned)
     return 0
+
+
+def _tell_kept(count: int, id: str | None) -> None:
+    if count == 1:
+        tell(f"job {id} is kept: other jobs wait for it")
+    elif count:
+        tell(f"{counted(count, 'job')}, such as {id}, are kept: other jobs wait for them")
 
 
 def _batches(

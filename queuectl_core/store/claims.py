@@ -74,6 +74,8 @@ class Claims(Firing):
 
     _token_of: tuple[int, int] | None = None  # The job and attempt that _token belongs to.
     _token = ""
+    # Why the last settle paused the job's queue, such as "3 deaths in a row", and how many jobs wait there; or None.
+    halted: tuple[str, int] | None = None
 
     # --- claim ----------------------------------------------------------------------------------
 
@@ -245,6 +247,7 @@ class Claims(Firing):
 
         Otherwise returns how many jobs became claimable, or may have, by queue.
         """
+        self.halted = None
         # The clock may have been set back, but a duration must not be negative.
         now = max(self._clock(), job.started_at or 0)
         state = TRANSITIONS[verdict.move].to_state
@@ -287,13 +290,17 @@ class Claims(Firing):
     def _count_deaths(self, job: Job, verdict: Verdict, config: Config) -> None:
         """Pause a queue in which as many jobs died in a row as its `halt-on-dead` says."""
         most = settings.of_queue(config, job.queue, "halt-on-dead")
+        if job.queue == HOOK_QUEUE:  # One broken hook must not silence the others, unless a user asks for just that.
+            most = config.get(HOOK_QUEUE + ".halt-on-dead", "none")
         if not isinstance(most, int):
             return
         if verdict.move == "succeed":
             self._execute(sql.FORGET_DEATHS, {"queue": job.queue})
         elif verdict.move == "bury":
             self._execute(sql.COUNT_DEATH, {"queue": job.queue})
-            self._execute(sql.HALT, {"queue": job.queue, "most": most})
+            if self._execute(sql.HALT, {"queue": job.queue, "most": most}).rowcount:
+                because, waiting = self._rows(sql.HALTED, {"queue": job.queue})[0]
+                self.halted = str(because), waiting
 
     def _count(self, job: Job, outcome: Outcome, verdict: Verdict, now: float) -> None:
         """Add an attempt that ended to the record and, if it was the job's first, how long the job had waited."""

@@ -184,6 +184,11 @@ class Client(Schedules):
             self._execute(upkeep.FORGET_PRUNED)
         return pruned
 
+    def kept(self, state: str, before: float, queue: str | None, label: str | None) -> tuple[int, str | None]:
+        """How many jobs `prune` leaves because others wait for them, and the id of one."""
+        ((count, id),) = self._rows(upkeep.KEPT, {"state": state, "before": before, "queue": queue, "label": label})
+        return count, id
+
     def retain(self) -> None:
         """Prune a bounded number of jobs that `keep-completed` and `keep-dead` no longer keep; return some space."""
         config = self.config()

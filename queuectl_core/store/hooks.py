@@ -14,7 +14,7 @@ import json
 
 from .. import settings, values
 from ..errors import BadInput, Refused
-from ..jobjson import job_json
+from ..jobjson import whole_json
 from ..jobspec import new_job
 from ..lifecycle import Verdict
 from . import hook_sql, queries, sql
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..settings import Config
 
-QUEUE = "hooks"
+QUEUE = settings.HOOK_QUEUE
 EVENTS = {"succeed": "completed", "fail": "failed", "bury": "dead"}  # By the move that is one.
 INTERVAL = 60.0  # Seconds between two hooks of one event and queue.
 MOST_IDS = 100  # Of the jobs that one hook is for.
@@ -99,7 +99,9 @@ class Hooks(Intake):
             tail = data + tail
             if len(tail) >= LARGEST_TAIL:
                 break
-        return {"job": job_json(found, None), "output": values.decode(tail[-LARGEST_TAIL:])}
+        labels, needs, waiters = self.labels_of(found), self.needs(found), self.waiters(found)
+        whole = whole_json(found, self.reason(found), labels, needs, waiters, self.attempts(found))
+        return {"job": whole, "output": values.decode(tail[-LARGEST_TAIL:])}
 
     def _raise_count(self, seq: int, count: int, job: Job) -> None:
         """Let a hook that waits be for one more job."""

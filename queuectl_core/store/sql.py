@@ -422,6 +422,7 @@ HALT = """
     UPDATE queuectl_queues SET paused = 1, paused_because = deaths || ' deaths in a row'
     WHERE name = :queue AND deaths >= :most AND paused = 0
 """
+HALTED = "SELECT paused_because, pending + failed FROM queuectl_queues WHERE name = :queue"
 PAUSE_ALL = "INSERT OR IGNORE INTO queuectl_meta (key, value) VALUES ('paused', 1)"
 RESUME_ALL = "DELETE FROM queuectl_meta WHERE key = 'paused'"
 PAUSED = "SELECT CAST(name AS TEXT), CAST(paused_because AS TEXT) FROM queuectl_queues WHERE paused = 1 ORDER BY name"

@@ -28,13 +28,13 @@ _WAITED_FOR = """EXISTS (
         WHERE link.needs = job.seq AND link.met = 0 AND waiter.state <> 'cancelled')"""
 IS_WAITED_FOR = "SELECT 1 FROM queuectl_jobs AS job WHERE seq = :job AND %s" % _WAITED_FOR
 # Jobs that finished in one state before a moment, oldest first, except those that others wait for.
-PRUNABLE = """
-    SELECT id, seq FROM queuectl_jobs AS job
+_FINISHED = """
+    FROM queuectl_jobs AS job
     WHERE state = :state AND state <> 'pending' AND finished_at < :before
       AND (:queue IS NULL OR queue = :queue) AND %s
-      AND NOT %s
-    ORDER BY finished_at LIMIT :limit
-""" % (HAS_LABEL, _WAITED_FOR)
+""" % HAS_LABEL
+PRUNABLE = f"SELECT id, seq {_FINISHED} AND NOT {_WAITED_FOR} ORDER BY finished_at LIMIT :limit"
+KEPT = f"SELECT count(*), min(id) {_FINISHED} AND {_WAITED_FOR}"
 # The newest deleted jobs are remembered.
 FORGET_PRUNED = "DELETE FROM queuectl_pruned WHERE number <= (SELECT max(number) FROM queuectl_pruned) - 100000"
 DELETE = """

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from ..lifecycle import Job
+
     # Writes one line.
     Log = Callable[[str], None]
 
@@ -32,6 +34,12 @@ def stderr_logger(name: str) -> Log:
             pass  # The terminal is gone.
 
     return log
+
+
+def halt_text(job: Job, because: str, waiting: int) -> str:
+    """What the log says when the death of this job has paused its queue, in which so many jobs wait."""
+    left = f"{waiting:,} job{'' if waiting == 1 else 's'} waiting"
+    return f"queue {job.queue} is paused after {because}, with {left}; run: queuectl resume {job.queue}"
 
 
 def no_log(line: str) -> None:

@@ -19,6 +19,7 @@ from . import runner
 from .identity import ended, identity_of
 from .leftovers import described, end_leftovers
 from .lifeline import Lifeline
+from .log import halt_text
 from .orphans import Orphans
 from .output import Output
 from .process import CannotStart, CannotStartNow, Command, Invocation
@@ -166,6 +167,8 @@ class Worker:
             settled = self._persist(self._store.settle_or_bury, *result)
         taken = f"{job.id} was taken from this worker; its result is discarded"
         self._orders.log(f"{verdict.move} {job.id}: {verdict.error or 'exit 0'}" if settled else taken)
+        if self._store.halted:
+            self._orders.log(halt_text(job, *self._store.halted))
         self._back_off(is_machine_busy)
         return claim or self._claim()
 
