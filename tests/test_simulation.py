@@ -34,6 +34,10 @@ class Simulation(QueueTestCase):
     def test_every_order_of_steps_keeps_the_promises_when_a_live_worker_is_taken_for_dead(self) -> None:
         self.assertGreater(explore(self.empty, ("cancel",), {"mistake": 1}), 500)
 
+    def test_every_order_of_steps_keeps_the_promises_when_a_job_is_suspended(self) -> None:
+        self.assertGreater(explore(self.empty, ("suspend", "continue_"), {"kill": 1}), 500)
+        self.assertGreater(explore(self.empty, ("suspend", "cancel"), {"mistake": 1}), 500)
+
     def test_random_steps_with_many_jobs_keep_the_promises(self) -> None:
         for seed in range(SEED, SEED + 3):
             wander(self.empty, seed)
@@ -52,6 +56,15 @@ class Simulation(QueueTestCase):
     def test_the_simulation_finds_a_cancel_that_a_settle_overwrites(self) -> None:
         with self.without("SETTLE", sql._CANCELS, "0"), self.assertRaisesRegex(Broken, "cancel was acknowledged"):
             explore(self.empty, ("cancel",), {})
+
+    def test_the_simulation_finds_a_suspended_job_that_is_settled_as_suspended(self) -> None:
+        with self.without("SETTLE", "suspend = 0, "), self.assertRaisesRegex(Exception, "suspend"):
+            explore(self.empty, ("suspend", "cancel"), {})
+
+    def test_the_simulation_finds_a_continue_that_is_not_recorded(self) -> None:
+        broken = self.without("WANT_SUSPEND", "suspend = :suspend", "suspend = 1")
+        with broken, self.assertRaisesRegex(Broken, "still suspended"):
+            explore(self.empty, ("suspend", "continue_"), {})
 
     def test_the_simulation_finds_a_cancel_that_is_not_recorded(self) -> None:
         broken = self.without("WANT_CANCEL", "cancel = 1", "cancel = 0")

@@ -365,7 +365,7 @@ CANCEL_WAITING = """
 """ % (target("cancel"), guard("cancel"))
 # Only asks: a running job is cancelled by its worker.
 WANT_CANCEL = """
-    UPDATE queuectl_jobs SET cancel = 1, updated_at = :now WHERE seq = :job AND state = 'processing'
+    UPDATE queuectl_jobs SET cancel = 1, suspend = 0, updated_at = :now WHERE seq = :job AND state = 'processing'
 """
 # Only asks, too.
 WANT_SUSPEND = """

@@ -7,7 +7,7 @@ moves only in a step of its own. A step is what is atomic in reality: one transa
     worker    claim -> start the command -> it ends, or is ended as the worker's row or job asks -> end what it left
               running -> settle, and claim the next job
     rescuer   find a worker that is gone -> end what its attempt left running -> settle it as lost -> remove the row
-    client    enqueue, cancel, retry, edit, prune, purge, pause, resume
+    client    enqueue, cancel, suspend, continue, retry, edit, prune, purge, pause, resume
     operator  start a worker, stop, stop --now, config
 
 Between any two steps, a worker or a rescuer may be killed, and any of them may pause for as long as it likes, since the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 from queuectl_core.lifecycle import Outcome
 from tests.harness import _audit_rows
@@ -62,7 +63,8 @@ def audit(world: World) -> None:
 def finish(world: World) -> None:
     """Let time pass and a fresh worker run, with every command succeeding; then nothing may be left to do."""
     world.outcomes = (Outcome("exit", 0),)
-    world.change(left=())
+    # The schema's triggers know only the real time.
+    world.change(left=(), clock=max(world.state.clock, time.time()))
     world.store.resume(None)
     world.start_worker()
     for _ in range(200 * (1 + len(world.state.acknowledged))):
@@ -71,6 +73,9 @@ def finish(world: World) -> None:
         ):
             break
         world.change(clock=world.state.clock + 10)
+        for id in world.store.running_ids(suspended=True):
+            world.store.continue_(id)
+        require(not world.store.running_ids(suspended=True), "a job is still suspended though it may continue")
         for label, step in world.steps():
             if not label.endswith("obey"):
                 step()

@@ -29,7 +29,7 @@ class Broken(AssertionError):
 # --- all steps ------------------------------------------------------------------------------------
 
 ROWS = (
-    "SELECT state, ready, worker, attempts, last_attempt, cancel, deferrals, exit_code, error FROM queuectl_jobs",
+    "SELECT state, ready, worker, attempts, last_attempt, cancel, suspend, deferrals, exit_code, error FROM queuectl_jobs",
     "SELECT job, attempt, worker, outcome, exit_code FROM queuectl_attempts",
     "SELECT id, wanted, idle FROM queuectl_workers",
 )
@@ -146,7 +146,8 @@ def _outsider(world: World, chance: random.Random, number: int) -> Step:
     live = [worker.id for worker in world.state.workers if worker.place != "gone"]
     if len(live) < 2:
         return "start a worker", world.start_worker
-    kind = chance.choice(("enqueue", "cancel", "revive", "edit", "delete", "pause", "resume", "stop", "config"))
+    kinds = "enqueue cancel revive edit delete pause resume stop config suspend continue_".split()
+    kind = chance.choice(kinds)
     if kind == "enqueue" or not ids:
         after = (chance.choice(ids),) if ids and chance.random() < 0.3 else None
         fields = {"max_retries": chance.choice((0, 1, 3)), "queue": chance.choice("ab")}
@@ -154,7 +155,10 @@ def _outsider(world: World, chance: random.Random, number: int) -> Step:
             fields["after"] = list(after)
         return f"enqueue j{number} {fields}", lambda: world.enqueue(f"j{number}", **fields)
     id = chance.choice(ids)
-    if kind in ("cancel", "revive"):
+    if kind in ("suspend", "continue_"):
+        running = store.running_ids(suspended=kind == "continue_")
+        id = chance.choice(running) if running else id
+    if kind in ("cancel", "revive", "suspend", "continue_"):
         return f"{kind} {id}", lambda: getattr(world, kind)(id)
     if kind == "edit":
         priority = chance.randrange(3)

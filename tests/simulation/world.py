@@ -47,6 +47,7 @@ class State(NamedTuple):
     acknowledged: frozenset[str]
     cancelled: frozenset[tuple[str, int]]  # (id, the attempt after which nothing may start)
     left: tuple[tuple[str, int], ...]
+    stopped: frozenset[tuple[int, int]] = frozenset()  # Attempts (job, attempt) whose processes are stopped.
 
 
 class World:
@@ -111,7 +112,9 @@ class World:
         }
         label, move = moves[worker.place]
         steps: list[Step] = [(f"{name}: {label}", functools.partial(move, worker))]
-        if worker.place == "running":
+        if worker.place == "running" and worker.job and _attempt(worker.job) in self.state.stopped:
+            steps = [(f"{name}: obey, suspended", functools.partial(move, worker))]
+        elif worker.place == "running":
             for outcome in self.outcomes:
                 end = functools.partial(self._end, worker, outcome)
                 steps.append((f"{name}: command ends: {outcome.kind} {outcome.code}", end))
@@ -156,7 +159,11 @@ class World:
         if command not in self.state.processes:  # A rescuer ended it.
             self._end(worker, Outcome("signal", 9))
             return
-        kind = END_FOR.get(self.store.asked(worker.job))
+        asked = self.store.asked(worker.job)
+        self.change(stopped=self.state.stopped - {_attempt(worker.job)})
+        if asked == "suspended":
+            self.change(stopped=self.state.stopped | {_attempt(worker.job)})
+        kind = END_FOR.get(asked)
         if kind:
             self._end(worker, Outcome(kind))
 
@@ -199,6 +206,7 @@ class World:
 
     def end_processes(self, job: Job) -> None:
         self.change(processes=self.state.processes - self._processes_of(job))
+        self.change(stopped=self.state.stopped - {_attempt(job)})
 
     # --- rescuers ---------------------------------------------------------------------------------
 
@@ -254,6 +262,12 @@ class World:
         job = self.store.cancel(id)
         self.change(cancelled=self.state.cancelled | {(id, job.last_attempt)})
 
+    def suspend(self, id: str) -> None:
+        self.store.suspend(id)
+
+    def continue_(self, id: str) -> None:
+        self.store.continue_(id)
+
     def revive(self, id: str) -> None:
         self.store.revive(id)
         self._forget_cancel({id})
@@ -265,3 +279,7 @@ class World:
 
     def _forget_cancel(self, ids: set[str]) -> None:
         self.change(cancelled=frozenset(each for each in self.state.cancelled if each[0] not in ids))
+
+
+def _attempt(job: Job) -> tuple[int, int]:
+    return job.seq, job.last_attempt
