@@ -13,6 +13,7 @@ import threading
 import tests.torture
 
 from .clients import Client, crowd
+from .jobs import TICK, TICKS
 from .kills import Killer
 from .verdict import check, finish, report, show_steps
 from .world import World
@@ -26,6 +27,8 @@ def torture(world: World, killer: Killer, seconds: float) -> None:
     """Use and kill the queue for so long, then let it finish, and check it."""
     for key, value in SETTINGS.items():
         world.run("config", "set", key, value)
+    every = ("--every", f"{TICK}s", "--missed", "all", "--overlap", "allow")
+    world.run("schedule", "add", TICKS, *every, "-q", TICKS, "--max-retries", "100", "--", "true")
     if seconds >= LONG:
         crowd(world)
     clients = [Client(world, number) for number in range(CLIENTS)]

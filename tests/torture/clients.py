@@ -13,7 +13,7 @@ from .world import World
 
 LARGEST_BACKLOG = 300  # Jobs. Workers that are constantly killed can't finish more in the time at the end.
 LOOKS = (["status", "--json"], ["list"], ["worker", "list"], ["dlq", "list", "--json"], ["doctor"])
-VERBS = "cancel cancel retry dlq pause resume look look look logs wait prune".split()
+VERBS = "cancel cancel retry dlq pause resume look look look logs wait prune suspend suspend continue".split()
 
 
 class Client:
@@ -90,6 +90,8 @@ class Client:
             world.run("dlq", "retry", "--all")
         elif verb in ("pause", "resume"):
             world.run(verb, self.choose.choice(QUEUES))
+        elif verb in ("suspend", "continue"):
+            self.suspend(verb)
         elif verb == "logs":
             world.run("logs", id)
         elif verb == "wait":
@@ -98,6 +100,12 @@ class Client:
             self.prune()
         else:
             world.run(*self.choose.choice(LOOKS))
+
+    def suspend(self, verb: str) -> None:
+        """Suspend the running jobs of a queue, or let all suspended ones continue."""
+        which = ["-q", self.choose.choice(QUEUES)] if verb == "suspend" else ["--all"]
+        ids = self.world.run(verb, *which).decode().split("\n")[:-1]
+        self.world.count("jobs suspended", len(ids) if verb == "suspend" else 0)
 
     def prune(self) -> None:
         """Prune some finished jobs. Each one that is gone was printed."""

@@ -10,6 +10,7 @@ from typing import Any
 from queuectl_core.lifecycle import FINISHED
 
 QUEUES = "abc"
+TICKS, TICK = "ticks", 1  # A queue and a schedule, and how often it is due, in seconds. Clients leave them alone.
 LOCKED = (
     'exec 9>>"locks/$QUEUECTL_JOB_ID"; flock -n 9 || echo "$QUEUECTL_JOB_ID" >>overlaps;'
     ' echo "$QUEUECTL_JOB_ID" >>ran; '

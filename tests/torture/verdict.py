@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+from queuectl_core.jobspec import variables
 from queuectl_core.lifecycle import FINISHED
 from queuectl_core.store import Store
+from queuectl_core.values import moment
 from tests.harness import audit, wait_until
 
-from .jobs import FOREIGN, allowed_ends
+from .jobs import FOREIGN, TICK, TICKS, allowed_ends
 from .kills import WORKERS, Kill
 from .world import World
 
@@ -21,6 +23,8 @@ SHOWN_PROBLEMS, SHOWN_STEPS = 20, 40  # Lines.
 def finish(world: World) -> None:
     """Let everything finish that can, then stop. Raises AssertionError."""
     world.run("resume")
+    world.run("schedule", "pause", TICKS)
+    world.run("continue", "--all")
     world.run("worker", "start", "-c", str(WORKERS))
     with Store(world.db) as store:
         wait_until(
@@ -36,6 +40,7 @@ def check(world: World) -> None:
     audit(world.db, kept)
     ran = set(_lines(world, "ran"))
     with Store(world.db) as store:
+        check_ticks(store, world)
         jobs = {job.id: job for job in store.get_many(list(kept))}
         for id, kind in kept.items():
             job = jobs[id]
@@ -48,6 +53,15 @@ def check(world: World) -> None:
                 world.problem(f"{id!r}, {kind}, ended {job.state}: {job.error}")
             if job.state == "completed" and kind != FOREIGN and id not in ran:
                 world.problem(f"{id}, {kind}, completed without running")
+
+
+def check_ticks(store: Store, world: World) -> None:
+    """Whether a schedule whose missed times are made up for has a job for each of its times, and only one."""
+    jobs = [job for job in store.oldest_first() if job.queue == TICKS]
+    times = [moment(variables(job.env)["QUEUECTL_SCHEDULED_AT"], "time", 0) for job in jobs]
+    world.count("times of a schedule", len(times))
+    if times != [times[0] + TICK * number for number in range(len(times))]:
+        world.problem(f"a schedule was due at {times}")
 
 
 def report(world: World, kills: list[Kill]) -> bool:
