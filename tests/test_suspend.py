@@ -14,7 +14,7 @@ from tests.dashboard_case import DashboardTestCase
 from tests.harness import QueueTestCase, process_is_gone, processes_with, sleep_to_see_nothing_happen, wait_until
 from tests.test_top_screens import ScreensTestCase
 
-STOPPED = (b"T", b"t")
+STOPPED = (b"T", b"t", b"D")  # D: its child, which is stopped, is in a vfork.
 # Writes a number every few milliseconds, from processes of its own.
 COUNTS = "while :; do n=$((n+1)); echo $n > count; sleep 0.02; done"
 
@@ -111,7 +111,7 @@ class SuspendTest(SuspendTestCase):
         self.assertEqual(self.run_cli("continue", id, code=1).stderr.count("is not suspended; it is pending"), 1)
 
     def test_killing_its_worker_ends_it_and_it_runs_again(self):
-        id = self.start_job("setsid sleep 60 & test -e up && exec true; touch up; sleep 60")
+        id = self.start_job("test -e up && exec true; setsid sleep 60 & touch up; sleep 60")
         pids = self.of_job()
         self.suspend(id)
         os.kill(self.owner(id), signal.SIGKILL)
@@ -121,7 +121,7 @@ class SuspendTest(SuspendTestCase):
         self.audit()
 
     def test_killing_its_whole_fleet_ends_it_once_another_starts(self):
-        id = self.start_job("setsid sleep 60 & test -e up && exec true; touch up; sleep 60")
+        id = self.start_job("test -e up && exec true; setsid sleep 60 & touch up; sleep 60")
         pids = self.of_job()
         self.suspend(id)
         for (pid,) in self.rows("SELECT pid FROM queuectl_workers ORDER BY id"):

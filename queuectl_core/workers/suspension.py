@@ -2,7 +2,7 @@
 
 That is what SIGKILL would end if the attempt's worker died (see leftovers.py): its process group, what left that group
 with setsid, and the orphans that its worker adopted. A process may fork before its SIGSTOP arrives, so passes repeat
-until one finds nothing that could still run.
+until two find nothing that could still run.
 
 Parents stop before their children, and continue after them: a shell with job control would take note of a stopped
 child, and run its next command.
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.5  # Seconds until the rest is left to the next call.
 PASS = 0.005  # Seconds between passes.
+QUIET = 2  # Passes in a row that find nothing: a process may fork after the first listed it, and stop before it looks.
+# After SIGSTOP. In uninterruptible sleep (D), a process can't return to its program before it stops; and a vfork(2)
+# sleeps like that while the child is stopped.
+STOPPED = (b"T", b"t", b"D")
 
 
 class Suspension:
@@ -60,17 +64,20 @@ class Suspension:
         """
         if self._command.is_ending:
             return
-        if self._is_sure and is_stopped(self._command.pid):
-            return  # Unless another program has woken it, which the first process tells.
         is_first, self._is_on = not self._is_on, True
-        self._command.suspend()
         until = time.monotonic() + PATIENCE
         found_any = False
         try:
+            if self._is_sure and run_state(self._command.pid) in STOPPED:
+                return  # Unless another program has woken it, which the first process tells.
+            self._command.suspend()
             self._first = identity_of(self._command.pid)
-            while self._stop_more() and time.monotonic() < until:
-                found_any = True
-                time.sleep(PASS)
+            quiet = 0
+            while quiet < QUIET and time.monotonic() < until:
+                quiet += 1
+                if self._stop_more():
+                    found_any, quiet = True, 0
+                    time.sleep(PASS)
             self._is_sure = LINUX and not is_first and not found_any
         except OSError:
             pass
@@ -109,8 +116,7 @@ class Suspension:
             return False
         if process not in self._stopped:
             return not is_stopped(process.pid)
-        # In uninterruptible sleep (D) it can't return to its program before it stops.
-        return LINUX and run_state(process.pid) not in (b"T", b"t", b"D", b"Z", b"X", b"")
+        return LINUX and run_state(process.pid) not in (*STOPPED, b"Z", b"X", b"")
 
 
 def _send(process: Process, number: int) -> bool:

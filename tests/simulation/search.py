@@ -29,7 +29,8 @@ class Broken(AssertionError):
 # --- all steps ------------------------------------------------------------------------------------
 
 ROWS = (
-    "SELECT state, ready, worker, attempts, last_attempt, cancel, suspend, deferrals, exit_code, error FROM queuectl_jobs",
+    "SELECT state, ready, worker, attempts, last_attempt, cancel, suspend, deferrals, exit_code, error"
+    " FROM queuectl_jobs",
     "SELECT job, attempt, worker, outcome, exit_code FROM queuectl_attempts",
     "SELECT id, wanted, idle FROM queuectl_workers",
 )

@@ -2,10 +2,10 @@
 
     python3 -m tests.torture --seconds 60 [--seed 7]
 
-Clients (clients.py) enqueue, list, cancel, suspend, retry, pause and prune, insert odd rows in plain SQL, and are sometimes
-killed themselves. A killer (kills.py) ends workers, supervisors or everything, stops workers for a while, puts a backup
-in place of the file, and starts new fleets: some in PID namespaces of their own, as in containers, and some with
-signals that their caller blocked or ignored. At the end everything may finish, and then (verdict.py):
+Clients (clients.py) enqueue, list, cancel, suspend, retry, pause and prune, insert odd rows in plain SQL, and are
+sometimes killed themselves. A killer (kills.py) ends workers, supervisors or everything, stops workers for a while,
+puts a backup in place of the file, and starts new fleets: some in PID namespaces of their own, as in containers, and
+some with signals that their caller blocked or ignored. At the end everything may finish, and then (verdict.py):
 
     lost         each id that an enqueue printed exists, unless prune printed it too, and finished as
                  its kind of job must; no job completed without running;
