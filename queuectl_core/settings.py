@@ -120,6 +120,13 @@ OLD_NAMES = {
 }
 
 
+# What other tools call keys of a queue.
+OTHER_WORDS = {
+    **dict.fromkeys("slots parallel concurrency max-jobs max-concurrent max-parallel".split(), "limit"),
+    **dict.fromkeys("throttle rate-limit".split(), "rate"),
+}
+
+
 def canonical(key: str) -> str:
     """The canonical spelling of a key: `max-retries` for `max_retries` and `default_max_retries`.
 
@@ -129,7 +136,10 @@ def canonical(key: str) -> str:
     spelled = last.strip().lower().replace("_", "-")
     spelled = OLD_NAMES.get(spelled, spelled)
     if spelled not in SETTINGS:
-        raise BadInput(f"no such key: {values.quote(key)} ({values.nearest(spelled, list(SETTINGS))})")
+        meant = OTHER_WORDS.get(spelled)
+        whole = f"{queue if dot else 'QUEUE'}.{meant}"
+        hint = f"did you mean {whole}?" if meant else values.nearest(spelled, list(SETTINGS))
+        raise BadInput(f"no such key: {values.quote(key)} ({hint})")
     if spelled in OF_A_QUEUE and not dot:
         raise BadInput(f"{key}: applies to a single queue; write QUEUE.{spelled}")
     if spelled in OF_ALL and dot:

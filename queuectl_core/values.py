@@ -29,10 +29,20 @@ def duration(value: object, place: str) -> float:
     else:
         seconds = None
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
-        raise BadInput(f"{place}: not a duration: {quote(value)} (write 90, 90s, 5m, 2h or 1d)")
+        meant = _abbreviated(value) if isinstance(value, str) else None
+        hint = f"did you mean {meant}?" if meant else "write 90, 90s, 5m, 2h or 1d"
+        raise BadInput(f"{place}: not a duration: {quote(value)} ({hint})")
     if seconds > LARGEST_DURATION:
         raise BadInput(f"{place}: longer than 100 years: {quote(value)}")
     return int(seconds) if seconds == int(seconds) else seconds
+
+
+def interval(value: object, place: str) -> float:
+    """As `duration`, but text needs a unit: to cron and its users, 5 means minutes."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text.isascii() and text.isdigit() and text.strip("0"):
+        raise BadInput(f"{place}: no unit: {quote(value)} (write {text}m for minutes, {text}s for seconds)")
+    return duration(value, place)
 
 
 def _parse_duration(text: str) -> float | None:
@@ -48,6 +58,19 @@ def _parse_duration(text: str) -> float | None:
     if not re.fullmatch(f"(?:{part})+", text, re.ASCII):
         return None
     return sum(float(number) * DURATION_UNITS[unit] for number, unit in re.findall(part, text))
+
+
+def _abbreviated(text: str) -> str | None:
+    """A duration whose units are written out, such as "5 min" or "1 hour 30 minutes", as we write it: 5m, 1h30m."""
+    import re
+
+    units = "milliseconds? ms|msecs? ms|seconds? s|secs? s|minutes? m|mins? m|hours? h|hrs? h|days? d|weeks? w"
+    words = text.strip().lower()
+    for unit in units.split("|"):
+        long, short = unit.split()
+        words = re.sub(rf"(?<=[\d\s]){long}(?![a-z])", short, words, flags=re.ASCII)
+    words = re.sub(r"[\s,]+|\band\b", "", words)
+    return words if words != text and _parse_duration(words) is not None else None
 
 
 def moment(value: object, place: str, now: float, any_epoch: bool = False) -> float:
@@ -81,7 +104,9 @@ def past(value: str, place: str, now: float) -> float:
             return parse(value, place, now)
         except BadInput:
             pass
-    raise BadInput(f"{place}: not a duration or a time: {quote(value)} (write 90m, 7d, 2030-01-31 or 2030-01-31 08:00)")
+    meant = _abbreviated(value)
+    hint = f"did you mean {meant}?" if meant else "write 90m, 7d, 2030-01-31 or 2030-01-31 08:00"
+    raise BadInput(f"{place}: not a duration or a time: {quote(value)} ({hint})")
 
 
 def _epoch(seconds: float, place: str, any_epoch: bool) -> float:
@@ -178,9 +203,12 @@ def factor(value: object, place: str) -> float:
 
 def fraction(value: object, place: str) -> float:
     """A number from 0 to 1."""
-    number = factor(value, place)
-    if number > 1:
-        raise BadInput(f"{place}: must be from 0 to 1, not {quote(value)}")
+    try:
+        number = factor(value, place)
+    except BadInput:
+        number = -1
+    if not 0 <= number <= 1:
+        raise BadInput(f"{place}: not a number from 0 to 1: {quote(value)}")
     return number
 
 

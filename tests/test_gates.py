@@ -323,18 +323,23 @@ class HaltTest(QueueTestCase):
         self.run_cli("config", "set", "crawl.halt-on-dead", "3")
         self.enqueue_lines(["exit 1", "exit 1", "true", *["exit 1"] * 5], "-q", "crawl")
         self.enqueue_lines(["exit 1"] * 5, "-q", "other")
+        with self.store() as store:
+            store.set_config("one.halt-on-dead", 1)
+            store.enqueue([jobspec.new_job({"command": "exit 1", "queue": "one"}, NOW)])
         log = self.run_cli("worker", "start", "--drain", "--foreground", code=None).stderr
         halt = "queue crawl is paused after 3 deaths in a row, with 2 jobs waiting; run: queuectl resume crawl"
         self.assertEqual(log.count(halt), 1, log)
         with self.store() as store:
             counts = store.counts()
         self.assertEqual((counts["crawl"]["dead"], counts["crawl"]["pending"], counts["other"]["dead"]), (5, 2, 5))
-        self.assertIn("paused: 3 deaths in a row", self.run_cli("status").stdout)
+        status = self.run_cli("status").stdout
+        self.assertIn("paused: 3 deaths in a row", status)
+        self.assertRegex(status, "paused: 1 death(,|\n)")
         self.assertIn("paused, 3 deaths in a row", self.run_cli("list", "-s", "pending").stdout)
         self.assertIn("but is paused after 3 deaths in a row", self.run_cli("doctor", code=None).stdout)
         self.run_cli("resume", "crawl")
         self.drain()
-        self.assertEqual(self.states(), {"dead": 12, "completed": 1})
+        self.assertEqual(self.states(), {"dead": 13, "completed": 1})
 
     def test_a_broken_hook_does_not_silence_the_others_unless_a_user_asks_for_that(self):
         with self.store() as store:

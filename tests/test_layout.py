@@ -90,6 +90,7 @@ ORDER = {
         "__init__ terminal",
         "queue_file",
         "hints examples",
+        "schedule_hints",
         "parser plain",
         "tables jobstream output progress obstacle",
         "bulk silence stopping",

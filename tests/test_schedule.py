@@ -378,15 +378,15 @@ class CommandTest(QueueTestCase):
         words = ("--at", "2026-03-29 02:30", "--tz", "Europe/Berlin", "--json")
         self.assertEqual(self.next(*words, "--from", "2026-01-01").json, ["2026-03-29T03:00:00+02:00"])
         past = self.next(*words, "--from", "2026-04-01", code=1)
-        self.assertEqual((past.json, past.stderr), ([], "never due after 2026-04-01T00:00:00+02:00\n"))
+        self.assertEqual((past.json, past.stderr), ([], "it never runs after 2026-04-01T00:00:00+02:00\n"))
 
     def test_wrong_usage_is_explained(self):
         for words, expected in (
             ((), "a schedule needs --cron, --every or --at; for instance, run: queuectl schedule next --cron"),
             (("--cron", "0 0 31 2 *"), "--cron: '0 0 31 2 *' never happens: there is no such date"),
-            (("--cron", "@reboot"), "--cron: @reboot is due when the machine has booted, not at a time"),
+            (("--cron", "@reboot"), "--cron: @reboot runs when the first worker starts after a boot, not at"),
             (("--cron", "30", "2", "*"), "unexpected argument: '*'; quote the expression, as in: queuectl schedule"),
-            (("--every", "0.5"), "--every: shorter than a second: '0.5'"),
+            (("--every", "500ms"), "--every: shorter than a second: '500ms'"),
             (("--every", "10x"), "--every: not a duration: '10x'"),
             (("--at", "soon"), "--at: not a time: 'soon'"),
             (("--cron", "@daily", "--from", "x"), "--from: not a time: 'x'"),

@@ -57,6 +57,10 @@ def edit(args: Namespace) -> int:
     places = {"command": "--command", **OPTIONS}
     given = {name: getattr(args, name) for name in ("command", *EDITABLE) if getattr(args, name) is not None}
     added = dict(map(variable, args.env))
+    if args.rest and args.ids[: -len(args.rest)] and args.command is None:
+        from .hints import ids_after_dashes  # Deferred: needed only for errors.
+
+        raise BadInput(ids_after_dashes(["edit", *args.ids[: -len(args.rest)]], args.rest))
     if not given and not added:
         raise BadInput("nothing to change: give at least one option (see 'queuectl edit --help')")
     if "cwd" in given:

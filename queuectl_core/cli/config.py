@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 KEY_HELP = "a key from 'config list', or QUEUE.KEY for one queue"
 
 
+NOTHING = ("", "none", "off", "no", "0", "-1", "never", "unlimited", "null", "default")  # What other tools call it.
+
+
 def config_set_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help=KEY_HELP)
     parser.add_argument("value", metavar="VALUE", help="the new value, such as 5, 90s, 2h or 64k")
@@ -27,13 +30,21 @@ def config_set(args: Namespace) -> int:
     key = _key(args.key)
     if key is None:
         return 0
-    value = settings.parse(key, args.value)
+    setting = settings.SETTINGS[key.rpartition(".")[2]]
+    try:
+        value = settings.parse(key, args.value)
+    except BadInput as error:
+        if setting.default != "none" or args.value.lower() not in NOTHING:
+            raise
+        from shlex import quote  # Deferred: needed only for errors.
+
+        raise BadInput(f"{error}; to remove it, run: queuectl config unset {quote(key)}") from None
     with open_client(args, creates=True) as store:
         if key.rpartition(".")[2] in settings.SHELL_LINES:
             _check_syntax(key, str(value), str(settings.of_queue(store.config(), settings.HOOK_QUEUE, "runner")))
         store.set_config(key, value)
-    is_job_setting = settings.SETTINGS[key.rpartition(".")[2]].of_job
-    tell(f"{key} = {value}, {'for jobs enqueued ' if is_job_setting else ''}from now on")
+    since = ", for jobs enqueued from now on" if setting.of_job else ", from now on"
+    tell(f"{key} is off from now on" if value == "" else f"{key} = {value}{since}")
     return 0
 
 

@@ -75,7 +75,8 @@ VERB_WORDS = {
         **dict.fromkeys("stop disable suspend hold".split(), "pause"),
         **dict.fromkeys("start enable unpause release".split(), "resume"),
         **dict.fromkeys("trigger now fire".split(), "run"),
-        **dict.fromkeys("change update".split(), "edit"),
+        **dict.fromkeys("change update modify".split(), "edit"),
+        **dict.fromkeys("info inspect describe view".split(), "show"),
     },
     "config": {"ls": "list", "delete": "unset", "remove": "unset", "reset": "unset", "add": "set"},
 }
@@ -92,9 +93,12 @@ OPTION_WORDS = {
     **dict.fromkeys(("--cmd", "--exec"), ("--command",)),
     **dict.fromkeys(("--in", "--wait"), ("--delay",)),
     "--backoff": ("--backoff-base",),
+    **dict.fromkeys(("--interval", "--repeat"), ("--every",)),
+    **dict.fromkeys(("--timezone", "--time-zone", "--zone"), ("--tz",)),
     "--max-time": ("--timeout",),
     "--fg": ("--foreground",),
 }
+LIMIT_WORDS = ("limit", "parallel", "concurrency", "slots", "throttle")
 STATE_WORDS = {
     **dict.fromkeys("running active in-progress in_progress started".split(), "processing"),
     **dict.fromkeys("done success succeeded successful finished complete".split(), "completed"),
@@ -147,6 +151,11 @@ def unknown_command(words: Sequence[str], at: int) -> str:
     if lower == "stop" and after and not after[0].startswith("-") and not after[0].isdigit():
         line = command_line([*before, "suspend", *after])
         return f"{problem}; to stop a job until it may continue, run: {line}; to stop workers: queuectl worker stop"
+    if lower in LIMIT_WORDS:
+        return f"{problem}; {_limit(after)}"
+    if lower in ("label", "labels", "tag", "tags"):
+        example = "queuectl enqueue --label LABEL -- COMMAND"
+        return f"{problem}; labels belong to jobs, as in: {example}; to find them, run: queuectl list --label LABEL"
     name = COMMAND_WORDS.get(lower)
     if name is None and state(lower):
         name = f"list --state {state(lower)}"
@@ -166,11 +175,25 @@ def unknown_verb(words: Sequence[str], noun_at: int, verb_at: int | None) -> str
         example = "list" if "list" in verbs else f"{verbs[0]} --help"
         return f"{noun} needs a command: {', '.join(verbs)}; for instance, run: queuectl {noun} {example}"
     word = words[verb_at]
+    if (noun, word.lower()) in (("schedule", "rename"), ("schedule", "mv")):
+        return "a schedule keeps its name; add it under another name, then run: queuectl schedule remove NAME"
     verb = VERB_WORDS[noun].get(word.lower()) or _nearest(word.lower(), verbs)
     problem = f"no such command: {quote(f'{noun} {word}')}"
     if verb is None:
         return f"{problem} (see 'queuectl {noun} --help')"
     return f"{problem}; run: {command_line([*words[:verb_at], verb, *words[verb_at + 1 :]])}"
+
+
+def _limit(after: Sequence[str]) -> str:
+    """How to limit what runs at once, to the number in `after`, if any."""
+    number = next((word for word in after if word.isdigit()), None)
+    queue = next((word for word in after if not word.isdigit() and not word.startswith("-")), None)
+    if queue is None and number is not None:
+        line = command_line(["worker", "start", "-c", number])
+        other = f"queuectl config set QUEUE.limit {number}"
+        return f"to run {number} jobs at once, run: {line}; to limit one queue: {other}"
+    line = command_line(["config", "set", f"{queue or 'QUEUE'}.limit", number or "2"])
+    return f"to limit a queue, run: {line}"
 
 
 def _with_arguments(name: str, after: list[str]) -> list[str]:
@@ -242,6 +265,9 @@ def surplus(prog: str, found: str, words: Sequence[str], options: Collection[str
     line = list(words)
     if found.startswith("-"):
         return _unknown_option(prog, found, line, options)
+    if name == "edit" and "--" in line:
+        end = line.index("--")
+        return ids_after_dashes(line[:end], line[end + 1 :])
     meant = state(found)
     if name == "list" and meant:
         line[_last(line, found) : _last(line, found) + 1] = ["--state", meant]
@@ -250,9 +276,14 @@ def surplus(prog: str, found: str, words: Sequence[str], options: Collection[str
         line.insert(_last(line, found), "-c")
         workers = f"{found} worker{'' if found == '1' else 's'}"
         return f"worker start takes no arguments; to start {workers}, run: {command_line(line)}"
-    if "--cron" in line and "--cron" in options:
-        return f"unexpected argument: {quote(found)}; quote the expression, as in: queuectl {name} --cron '30 2 * * *'"
     return f"unexpected argument: {quote(found)} (see '{prog} --help')"
+
+
+def ids_after_dashes(before: Sequence[str], after: Sequence[str]) -> str:
+    """What to say if `edit` is given a command as enqueue takes it."""
+    command = after[0] if len(after) == 1 else shlex.join(after)
+    line = command_line([*before, "--command", command])
+    return f"to edit, -- is followed by ids; to change the command, run: {line}"
 
 
 def _unknown_option(prog: str, found: str, line: list[str], options: Collection[str]) -> str:

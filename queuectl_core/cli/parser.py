@@ -141,10 +141,11 @@ def parse(words: list[str], rest: list[str] | None) -> Namespace:
         raise BadInput(hints.misuse(error.prog, str(error), whole)) from None
     surplus = [word for word in surplus if word != "--"]
     if surplus:
-        from . import hints
+        from . import hints, schedule_hints
 
         used = parser if args.noun is None else args.parser
-        raise BadInput(hints.surplus(used.prog, surplus[0], whole, used._option_string_actions))
+        known = schedule_hints.surplus(used.prog, surplus[0], whole)
+        raise BadInput(known or hints.surplus(used.prog, surplus[0], whole, used._option_string_actions))
     return args
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from .. import jobspec, values
@@ -12,7 +11,7 @@ from ..schedule.cron import Cron, parse_cron
 from ..store.schedules import Wish
 from .enqueue import OPTIONS, add_field, directory, joined, standard_input, variable
 from .queue_file import open_client
-from .schedules import next_times, parse_schedule, schedule_arguments, time_line
+from .schedules import AT_BOOT, name_of, next_times, parse_schedule, schedule_arguments, time_line, zone_of
 from .terminal import complain, tell
 
 TYPE_CHECKING = False
@@ -37,7 +36,7 @@ def schedule_add_arguments(parser: ArgumentParser) -> None:
 
 def schedule_edit_arguments(parser: ArgumentParser) -> None:
     parser.usage = "queuectl schedule edit NAME [options] [-- WORD ...]"
-    _arguments(parser, "a schedule; what no option changes stays as it is")
+    _arguments(parser, "a schedule; what isn't given stays as it is")
 
 
 def _arguments(parser: ArgumentParser, name_help: str) -> None:
@@ -47,18 +46,18 @@ def _arguments(parser: ArgumentParser, name_help: str) -> None:
     runs.add_argument(
         "--missed",
         choices=plans.MISSED,
-        help="times that passed while no worker ran: one run for all of them, none, or one each (default: once)",
+        help="times that passed while no worker was free: one run for all of them, none, or one each (default: once)",
     )
     runs.add_argument(
         "--overlap",
         choices=plans.OVERLAPS,
-        help="if the last run's job is unfinished: skip this run, let it wait, or run both (default: skip)",
+        help="if the previous run is unfinished: skip this run, queue it, or allow both at once (default: skip)",
     )
-    runs.add_argument("--jitter", metavar="DURATION", help="run up to this much later, always by the same delay")
+    runs.add_argument("--jitter", metavar="DURATION", help="delay every run by the same amount, at most this much")
     runs.add_argument("--until", metavar="TIME", help="no runs after this time; never removes the limit")
     runs.add_argument("--times", metavar="N", help="stop after N runs; 0 removes the limit")
     job = parser.add_argument_group("the job")
-    job.add_argument("--command", metavar="LINE", help="the shell line to run, in place of -- WORD ...")
+    job.add_argument("--command", metavar="LINE", help="the shell line to run, instead of -- WORD ...")
     for field in FIELDS:
         add_field(job, field)
     job.add_argument("-e", "--env", action="append", default=[], metavar="K[=V]", help="set an environment variable")
@@ -68,22 +67,22 @@ def _arguments(parser: ArgumentParser, name_help: str) -> None:
 def schedule_add(args: Namespace) -> int:
     from ..workers.identity import machine_boot
 
-    name = values.name(args.name, "NAME")
+    name = name_of(args.name, "add")
     wish = _wish(args, time.time(), args.tz)
     if wish.schedule is None:
         raise BadInput(
-            f"when? give --cron, --every or --at; for instance, run: queuectl schedule add {name} --every 10m -- ./poll"
+            f"no time given: use --cron, --every or --at; for instance, run: queuectl schedule add {name} --every 10m"
+            " -- ./poll"
         )
     assert wish.job is not None
     if "command" not in wish.job:
-        raise BadInput("no command; put it behind --, as in: queuectl schedule add NAME --every 10m -- ./poll")
+        raise BadInput(f"no command: put it after --, as in: queuectl schedule add {name} --every 10m -- ./poll")
     wish.job["cwd"] = directory(wish.job.get("cwd"))
     with open_client(args, creates=True) as store:
         row = store.add_schedule(name, wish, machine_boot())
         _print_runs(row, "added")
         if not any(worker.role == "worker" for worker in store.workers()):
-            sys.stdout.flush()
-            tell("no worker runs, so nothing happens yet; run: queuectl worker start")
+            tell("no worker is running, so nothing will happen yet; run: queuectl worker start")
     return 0
 
 
@@ -107,11 +106,11 @@ schedule_pause_arguments = schedule_resume_arguments = schedule_run_arguments = 
 
 
 def schedule_pause(args: Namespace) -> int:
-    return _each(args, lambda store, name: None if store.pause_schedule(name) else f"{name} was paused already")
+    return _each(args, lambda store, name: None if store.pause_schedule(name) else f"schedule {name} is already paused")
 
 
 def schedule_resume(args: Namespace) -> int:
-    return _each(args, lambda store, name: None if store.resume_schedule(name) else f"{name} was not paused")
+    return _each(args, lambda store, name: None if store.resume_schedule(name) else f"schedule {name} is not paused")
 
 
 def schedule_run(args: Namespace) -> int:
@@ -149,7 +148,7 @@ def _each(args: Namespace, act: Callable[[Client, str], str | None]) -> int:
 def _wish(args: Namespace, now: float, tz: str | None) -> Wish:
     """What the options say. Raises BadInput."""
     tz = None if tz in (None, "local") else tz
-    zone = zones.zone(tz, "--tz")
+    zone = zone_of(tz) if args.tz else zones.zone(tz, "--tz")
     until: float | None = None
     if args.until is not None:
         until = 0.0 if args.until == "never" else zones.moment(args.until, "--until", now, zone)
@@ -159,7 +158,7 @@ def _wish(args: Namespace, now: float, tz: str | None) -> Wish:
         _job(args),
         args.missed,
         args.overlap,
-        None if args.jitter is None else values.duration(args.jitter, "--jitter"),
+        None if args.jitter is None else values.interval(args.jitter, "--jitter"),
         until,
         None if args.times is None else values.whole(args.times, "--times", 0, 2**31 - 1),
     )
@@ -197,21 +196,21 @@ def _job(args: Namespace) -> dict[str, object]:
 
 
 def _print_runs(row: Row, verb: str) -> None:
-    """Say when a schedule runs next, and around the next change of clocks."""
+    """Tell when a schedule runs next, and around the next clock change. These are messages: the data is in `next`."""
     plan = row.plan()
     schedule, zone, now = plan.schedule, plan.zone, int(time.time())
     if plans.is_at_boot(schedule):
-        print(f"schedule {row.name} {verb}; it runs when the first worker starts after a boot")
+        tell(f"schedule {row.name} {verb}; it {AT_BOOT}")
         return
     found = [] if row.paused else list(next_times(plan, row.since, SHOWN))
     if not found:
         why = "it is paused" if row.paused else "it never runs"
-        print(f"schedule {row.name} {verb}; {why}")
+        tell(f"schedule {row.name} {verb}; {why}")
         return
     late = f", each {values.span(plan.delay)} later" if plan.delay else ""
-    print(f"schedule {row.name} {verb}; next runs{late}:")
+    tell(f"schedule {row.name} {verb}; next runs{late}:")
     for at in found:
-        print("  " + time_line(schedule, at, zone, now))
+        tell("  " + time_line(schedule, at, zone, now))
     if not isinstance(schedule, Cron):
         return
     change = times.around_change(schedule, max(now, row.since), zone)
@@ -220,6 +219,6 @@ def _print_runs(row: Row, verb: str) -> None:
     last = change.time + 400 * 86400 if plan.until is None else plan.until
     around = [at for at in (change.before, change.after) if at is not None and row.since < at <= last]
     if around:
-        print(f"when clocks change, {zone.iso(change.time).replace('T', ' ')}:")
+        tell(f"around the clock change on {zone.iso(change.time).replace('T', ' ')}:")
         for at in around:
-            print("  " + time_line(schedule, at, zone, now))
+            tell("  " + time_line(schedule, at, zone, now))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..schedule.zones import Zone
 
 MOST_TIMES = 10_000
+AT_BOOT = "runs when the first worker starts after a boot"
 
 
 def schedule_arguments(parser: ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def schedule_next(args: Namespace) -> int:
     most = values.whole(args.count, "--count", 1, MOST_TIMES)
     if args.name is not None:
         return _next_of_name(args, now, most)
-    zone = zones.zone(args.tz, "--tz")
+    zone = zone_of(args.tz)
     start = now if args.start is None else zones.moment(args.start, "--from", now, zone)
     schedule = parse_schedule(args, start, zone)
     found = [at for at, _ in zip(times.runs(schedule, start, zone), range(most))]
@@ -65,8 +66,9 @@ def _next_of_name(args: Namespace, now: float, most: int) -> int:
 
     if (args.cron, args.every, args.at, args.tz) != (None, None, None, None):
         raise BadInput("give either the name of a schedule, or --cron, --every or --at")
+    name = name_of(args.name, "next")
     with open_reader(args) as store:
-        row = schedule_named(store, values.name(args.name, "NAME"))
+        row = schedule_named(store, name)
     plan = row.plan()
     start = max(now, row.since) if args.start is None else zones.moment(args.start, "--from", now, plan.zone)
     code = _print_times(args, plan.schedule, plan.zone, start, list(next_times(plan, start, most)))
@@ -94,8 +96,27 @@ def _print_times(args: Namespace, schedule: Schedule, zone: Zone, start: float, 
             print(time_line(schedule, at, zone, now))
     if not found:
         at_boot = isinstance(schedule, Cron) and schedule.at_boot
-        tell("due when the machine has booted" if at_boot else f"never due after {zone.iso(start)}")
+        tell(f"it {AT_BOOT}" if at_boot else f"it never runs after {zone.iso(start)}")
     return 0 if found else 1
+
+
+def name_of(text: str, verb: str) -> str:
+    """A schedule's name. Raises BadInput, with the command that works for an expression or a crontab's line."""
+    try:
+        return values.name(text, "NAME")
+    except BadInput as error:
+        from .schedule_hints import instead_of_name  # Deferred: needed only for errors.
+
+        raise BadInput(instead_of_name(text, verb) or str(error)) from None
+
+
+def zone_of(name: str | None) -> Zone:
+    """The zone that --tz names. Raises BadInput, and says so if its clocks aren't what the name suggests."""
+    zone = zones.zone(name, "--tz")
+    remark = zones.remark(name)
+    if remark:
+        tell(remark)
+    return zone
 
 
 def parse_schedule(args: Namespace, anchor: float, zone: Zone) -> Schedule:
@@ -103,10 +124,10 @@ def parse_schedule(args: Namespace, anchor: float, zone: Zone) -> Schedule:
     if args.cron is not None:
         cron = parse_cron(args.cron, "--cron")
         if cron.at_boot:
-            raise BadInput("--cron: @reboot is due when the machine has booted, not at a time")
+            raise BadInput(f"--cron: @reboot {AT_BOOT}, not at a certain time")
         return cron
     if args.every is not None:
-        seconds = values.duration(args.every, "--every")
+        seconds = values.interval(args.every, "--every")
         if seconds < SHORTEST_INTERVAL:
             raise BadInput(f"--every: shorter than a second: {values.quote(args.every)}")
         return times.Every(seconds, anchor)

@@ -34,9 +34,9 @@ SHORTEST_INTERVAL = 1  # Seconds.
 CORRECTION = 3 * 3600  # If clocks are set back by more seconds, times come twice; as in cron.
 
 # Of a job, what a schedule may say. The rest is for single jobs.
-TEMPLATE_FIELDS = sorted({*jobspec.FIELDS} - {"id", "after", "after_notok", "after_any", "replace"})
+TEMPLATE_FIELDS = sorted({*jobspec.FIELDS} - {"id", "after", "after_notok", "after_any", "held", "replace"})
 
-REASON_MISSED = "missed: no worker was there, or none was free"
+REASON_MISSED = "missed: no worker was running or free"
 
 
 class Plan(NamedTuple):
@@ -95,7 +95,7 @@ def wanted(cron: object, every: object, at: object, now: float, zone: Zone) -> S
             raise BadInput(f"cron: must be a string, not {values.quote(cron)}")
         return parse_cron(cron, "cron")
     if every is not None:
-        return schedule_from("every", values.duration(every, "every"), floor(now))
+        return schedule_from("every", values.interval(every, "every"), floor(now))
     return times.At(zones.moment(at, "at", now, zone) if isinstance(at, str) else values.moment(at, "at", now))
 
 
@@ -123,7 +123,7 @@ def stored(schedule: Schedule) -> tuple[str, str, float | None]:
 
 
 def is_at_boot(schedule: Schedule) -> bool:
-    """Whether it is due when the machine has booted."""
+    """Whether it runs when the first worker starts after a boot."""
     return not isinstance(schedule, (times.Every, times.At)) and schedule.text == REBOOT
 
 
@@ -136,7 +136,7 @@ def template_text(fields: dict[str, object]) -> str:
     """The fields of a job as the text to store. Raises BadInput if they aren't a job's, or are for single jobs only."""
     for field in fields:
         if field not in TEMPLATE_FIELDS:
-            raise BadInput(f"{field}: a schedule's jobs can't have it")
+            raise BadInput(f"{field}: applies to a single job, not to a schedule")
     jobspec.new_job(fields, 0.0)
     shown = {
         field: values.decode(value) if isinstance(value, bytes) else value

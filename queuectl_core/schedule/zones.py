@@ -16,6 +16,7 @@ from ..errors import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, Callable
 
 WINDOW = 2 * 86400
@@ -86,6 +87,27 @@ class Zone:
         return f"{wall}{fraction}{sign}{minutes // 60:02d}:{minutes % 60:02d}{odd}"
 
 
+# What people call zones, and a place whose clocks they mean.
+ABBREVIATIONS = {
+    **dict.fromkeys("Z ZULU UTC+0 UTC-0 GMT+0".split(), "UTC"),
+    **dict.fromkeys("PST PDT PT".split(), "America/Los_Angeles"),
+    **dict.fromkeys("MST MDT MT".split(), "America/Denver"),
+    **dict.fromkeys("CST CDT CT".split(), "America/Chicago"),
+    **dict.fromkeys("EST EDT ET".split(), "America/New_York"),
+    **dict.fromkeys("AEST AEDT".split(), "Australia/Sydney"),
+    "AKST": "America/Anchorage",
+    "BST": "Europe/London",
+    "CEST": "Europe/Berlin",
+    "EEST": "Europe/Athens",
+    "IST": "Asia/Kolkata",
+    "JST": "Asia/Tokyo",
+    "KST": "Asia/Seoul",
+    "MSK": "Europe/Moscow",
+    "NZST": "Pacific/Auckland",
+    "SGT": "Asia/Singapore",
+}
+
+
 UTC = Zone("UTC", lambda epoch: 0)
 LOCAL = Zone(None, lambda epoch: localtime(epoch).tm_gmtoff)
 
@@ -113,6 +135,17 @@ def zone(name: str | None, place: str) -> Zone:
         return 0 if ahead is None else ahead.days * 86400 + ahead.seconds
 
     return Zone(name, offset)
+
+
+def remark(name: str | None) -> str | None:
+    """What to say about a zone whose clocks aren't what its name suggests; None if there is nothing."""
+    if name in ("EST", "MST"):
+        # MST is Arizona's time, EST Panama's; most people mean New York's and Denver's.
+        at = zone(name, "tz").iso(0)[-6:]
+        return f"{name} is {at} all year, without daylight saving time; with it, write {ABBREVIATIONS[name]}"
+    if name is not None and name.startswith("Etc/GMT") and name[7:8] in ("+", "-") and name[8:].strip("0"):
+        return f"{name} is {zone(name, 'tz').iso(0)[-6:]}: by its name's convention, + is west of Greenwich"
+    return None
 
 
 def moment(text: str, place: str, now: float, zone: Zone) -> float:
@@ -145,11 +178,24 @@ def _no_such_zone(zoneinfo: Any, name: str) -> str:
             f"no time zone {values.quote(name)}: this system has no time zones; install tzdata"
             " (apt install tzdata, or pip install tzdata)"
         )
-    same = [other for other in known if other.lower() == name.lower()]
+    problem = f"no such time zone: {values.quote(name)}"
+    meant = _zone_meant(known, name)
+    return f"{problem}; did you mean {meant}?" if meant else f"{problem} (write a name such as Europe/Berlin, or UTC)"
+
+
+def _zone_meant(known: Iterable[str], name: str) -> str | None:
+    """The zone that an abbreviation, a city, or a misspelled name means; None if that is anyone's guess."""
+    place = ABBREVIATIONS.get(name.upper())
+    if place is not None:
+        return place
     from difflib import get_close_matches
 
-    matches = same or get_close_matches(name, known, 1)
-    problem = f"no such time zone: {values.quote(name)}"
-    if matches:
-        return f"{problem}; did you mean {matches[0]}?"
-    return f"{problem} (write a name such as Europe/Berlin, or UTC)"
+    zones = {zone.lower(): zone for zone in sorted(known, key=len, reverse=True)}
+    cities = {lower.rpartition("/")[2]: zone for lower, zone in zones.items() if "/" in lower}
+    wanted = name.strip().lower().replace(" ", "_")
+    for names in (zones, cities):
+        similarity = 0.85 if len(wanted) > 4 else 1  # Short names differ by a letter.
+        matches = get_close_matches(wanted, names, 1, similarity)
+        if matches:
+            return names[matches[0]]
+    return None

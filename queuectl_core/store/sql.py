@@ -419,7 +419,8 @@ PAUSE = """
 COUNT_DEATH = "UPDATE queuectl_queues SET deaths = deaths + 1 WHERE name = :queue"
 FORGET_DEATHS = "UPDATE queuectl_queues SET deaths = 0 WHERE name = :queue AND deaths > 0"
 HALT = """
-    UPDATE queuectl_queues SET paused = 1, paused_because = deaths || ' deaths in a row'
+    UPDATE queuectl_queues SET paused = 1,
+        paused_because = deaths || CASE deaths WHEN 1 THEN ' death' ELSE ' deaths in a row' END
     WHERE name = :queue AND deaths >= :most AND paused = 0
 """
 HALTED = "SELECT paused_because, pending + failed FROM queuectl_queues WHERE name = :queue"

@@ -47,7 +47,7 @@ class Schedule(NamedTuple):
 
     @property
     def is_at_boot(self) -> bool:
-        """Whether it is due when the machine has booted."""
+        """Whether it runs when the first worker starts after a boot."""
         return (self.row.kind, self.row.expression) == ("cron", REBOOT)
 
     @property

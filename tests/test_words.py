@@ -1,0 +1,124 @@
+"""Wrong words of schedules, settings and values: each error names what works. All in this process."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from contextlib import redirect_stderr, redirect_stdout
+
+from queuectl_core.cli import main
+from queuectl_core.errors import QueueError
+from queuectl_core.schedule import zones
+from tests.harness import QueueTestCase
+from tests.test_schedule import needs_zones
+
+# A wrong command line, and the right one that its error names.
+SCHEDULES = {
+    "schedule add nightly '0 3 * * *' 'echo hi'": "schedule add nightly --cron '0 3 * * *' -- 'echo hi'",
+    "schedule add nightly '0 3 * * *' echo hi": "schedule add nightly --cron '0 3 * * *' -- echo hi",
+    "schedule add n -q x '@daily' 'a; b'": "schedule add n --cron @daily -q x -- 'a; b'",
+    "schedule add n --quiet '@every 5m' 'a; b'": "schedule add n --every 5m --quiet -- 'a; b'",
+    "schedule add n 5m ls": "schedule add n --every 5m -- ls",
+    "schedule add '0 3 * * * /opt/backup.sh -a'": "schedule add backup --cron '0 3 * * *' -- '/opt/backup.sh -a'",
+    "schedule add '0 3 * * *' '/opt/backup.sh -a'": "schedule add backup --cron '0 3 * * *' -- '/opt/backup.sh -a'",
+    "schedule add n --cron '0 3 * * *' 'echo hi'": "schedule add n --cron '0 3 * * *' -- 'echo hi'",
+    "schedule add n --every 5m echo hi there": "schedule add n --every 5m -- echo hi there",
+    "schedule add n --at=+5m echo": "schedule add n --at=+5m -- echo",
+    "schedule edit n '0 3 * * *'": "schedule edit n --cron '0 3 * * *'",
+    "schedule next '0 3 * * *'": "schedule next --cron '0 3 * * *'",
+    "schedule next 0 3 '*' '*' '*'": "schedule next --cron '0 3 * * *'",
+    "schedule add n --interval 5m -- ls": "schedule add n --every 5m -- ls",
+    "schedule add n --cron @daily --timezone UTC -- ls": "schedule add n --cron @daily --tz UTC -- ls",
+    "schedule info n": "schedule show n",
+    "schedule rename n m": "schedule remove NAME",
+    "limit gpu 2": "config set gpu.limit 2",
+    "parallel 2": "worker start -c 2; to limit one queue: queuectl config set QUEUE.limit 2",
+    "slots": "config set QUEUE.limit 2",
+    "label": "list --label LABEL",
+    "config set gpu.limit none": "config unset gpu.limit",
+    "config set gpu.rate off": "config unset gpu.rate",
+    "config set halt-on-dead 0": "config unset halt-on-dead",
+    "edit j -p 1 -- echo other": "edit j -p 1 --command 'echo other'",
+    "edit j k -- 'a; b'": "edit j k --command 'a; b'",
+}
+# A wrong command line, and a part of its error.
+EXPLAINED = {
+    "schedule add n --cron 0 3 1 2 3 ls": "quote the expression, as in: queuectl schedule add n --cron '30 2 * * *' --",
+    "schedule add n --every 5m -- ls | cat": None,
+    "schedule add n --every 5 -- ls": "--every: no unit: '5' (write 5m for minutes, 5s for seconds)",
+    "schedule add n --every 5m --jitter 10 -- ls": "--jitter: no unit: '10' (write 10m for minutes",
+    "schedule add n --every 5min -- ls": "did you mean 5m?",
+    "enqueue --timeout '1 hour and 30 minutes' ls": "did you mean 1h30m?",
+    "list --since 2days": "did you mean 2d?",
+    "enqueue --timeout 5x ls": "write 90, 90s, 5m, 2h or 1d",
+    "config set gpu.slots 2": "did you mean gpu.limit?",
+    "config set parallel 2": "did you mean QUEUE.limit?",
+    "config set gpu.throttle 2": "did you mean gpu.rate?",
+    "config set backoff-jitter -1": "not a number from 0 to 1: '-1'",
+    "config set backoff-jitter 2": "not a number from 0 to 1: '2'",
+    "config set backoff-jitter x": "not a number from 0 to 1: 'x'",
+}
+
+
+class InProcessTestCase(QueueTestCase):
+    def run_here(self, line: str) -> tuple[str, str]:
+        """Run a command in this process; returns its output and its messages, with an error as the last one."""
+        out, messages = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(messages):
+            try:
+                main.run(["--db", self.db, *shlex.split(line)])
+            except QueueError as error:
+                messages.write(f"queuectl: {error}\n")
+        return out.getvalue(), messages.getvalue()
+
+
+class WordsTest(InProcessTestCase):
+    def test_a_wrong_line_is_answered_with_the_right_one(self):
+        for wrong, right in SCHEDULES.items():
+            with self.subTest(wrong=wrong):
+                out, said = self.run_here(wrong)
+                self.assertEqual(out, "")
+                line = f"queuectl --db {self.db} {right}\n"
+                self.assertIn(right, said)
+                self.assertTrue(said.endswith((f"queuectl {right}\n", line)), said)
+
+    def test_a_wrong_value_is_answered_with_what_to_write(self):
+        for wrong, explanation in EXPLAINED.items():
+            with self.subTest(wrong=wrong):
+                _, said = self.run_here(wrong)
+                if explanation is None:
+                    self.assertIn("added", said)
+                else:
+                    self.assertIn(explanation, said)
+
+    @needs_zones
+    def test_a_wrong_time_zone_is_answered_with_what_people_mean_or_not_guessed_at(self):
+        for name, meant in {
+            "Z": "UTC", "PST": "America/Los_Angeles", "BERLIN": "Europe/Berlin", "New York": "America/New_York",
+            "europe/berlin": "Europe/Berlin", "Berln": "Europe/Berlin", "Asia/Calcuta": "Asia/Calcutta",
+            "Nope/Zone": None, "EST5": None, "X": None, "": None,
+        }.items():  # fmt: skip
+            with self.subTest(name=name):
+                _, said = self.run_here(f"schedule next --cron @daily --tz '{name}'")
+                self.assertIn(f"did you mean {meant}?" if meant else "(write a name such as Europe/Berlin", said)
+        for name in {*zones.ABBREVIATIONS.values()}:
+            zones.zone(name, "tz")
+
+    @needs_zones
+    def test_a_zone_whose_clocks_are_not_what_its_name_suggests_says_so(self):
+        for name, remark in (("EST", "EST is -05:00 all year"), ("Etc/GMT+5", "Etc/GMT+5 is -05:00"), ("UTC", None),
+                             ("Etc/GMT+0", None), ("America/New_York", None)):  # fmt: skip
+            _, said = self.run_here(f"schedule next --cron @daily --tz {name}")
+            self.assertIn(remark, said) if remark else self.assertEqual(said, "")
+
+    def test_what_add_and_edit_say_are_messages_and_quiet_silences_them(self):
+        out, said = self.run_here("schedule add n --cron '30 2 * * *' --tz UTC -- ls")
+        self.assertEqual(out, "")
+        self.assertEqual(len(said.splitlines()), 7, said)
+        self.assertEqual(self.run_here("--quiet schedule edit n --every 5m"), ("", ""))
+        said = self.run_here("schedule edit n --cron @reboot")[1]
+        self.assertIn("it runs when the first worker starts after a boot", said)
+
+    def test_a_key_that_is_set_to_nothing_is_off(self):
+        self.assertEqual(self.run_here("config set on-dead ''"), ("", "on-dead is off from now on\n"))
+        self.assertEqual(self.run_here("config set on-dead true"), ("", "on-dead = true, from now on\n"))
