@@ -237,10 +237,6 @@ def misuse(prog: str, message: str, words: Sequence[str]) -> str:
     name = prog.partition(" ")[2]
     missing = re.match(r"the following arguments are required: (.+)", message)
     if missing:
-        if name == "retry" and "--all" in words:
-            changed = ["dlq" if word == "retry" else word for word in words]
-            changed.insert(changed.index("dlq") + 1, "retry")
-            return f"retry takes the ids of jobs; to retry all dead jobs, run: {command_line(changed)}"
         return f"{name} needs {missing[1]}{see}"
     found = re.match(r"argument ([^:]+): (.*)", message, re.DOTALL)
     if not found:
@@ -291,6 +287,9 @@ def _unknown_option(prog: str, found: str, line: list[str], options: Collection[
     problem = f"no such option: {quote(option)}"
     if prog == "queuectl" and option in ("-v", "-V"):
         return f"{problem}; run: queuectl --version"
+    if prog == "queuectl retry" and option == "--all":
+        at = line.index("retry")
+        return f"{problem}; to retry all dead jobs, run: {command_line([*line[:at], 'dlq', *line[at:]])}"
     known = next((name for name in OPTION_WORDS.get(option, ()) if name in options), None)
     tail = line[line.index("enqueue") + 1 :] if prog == "queuectl enqueue" else []
     if known is None and tail and not tail[0].startswith("-") and not re.search(r"\s", tail[0]):
