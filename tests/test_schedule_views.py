@@ -42,7 +42,7 @@ class SchedulesTestCase(QueueTestCase):
         self.queue.fire()
 
     def fill(self) -> None:
-        """Schedules that are fine, that fail, are paused, were never run, and make no sense."""
+        """Schedules that are fine, that fail, are paused, were never run, and are invalid."""
         for name in ("bad", "fails", "fine", "off"):
             self.add(name)
         self.run_one("fine")
@@ -202,7 +202,7 @@ class DashboardTest(SchedulesTestCase, DashboardTestCase):
         overview = self.page(dashboard, "/").text
         self.assertIn("Schedule fails fails: ", overview)
         self.assertIn("queuectl schedule show fails", overview)
-        self.assertIn("Schedule bad was paused since it makes no sense: template: not valid JSON", overview)
+        self.assertIn("Schedule bad was paused because it is invalid: template: not valid JSON", overview)
 
     def test_many_in_trouble_are_counted_and_none_is_forgotten(self):
         self.create_queue()

@@ -109,7 +109,7 @@ class Timetable(NamedTuple):
 
     @property
     def faulty(self) -> list[Schedule]:
-        """Those that a worker paused, since they make no sense."""
+        """Those that a worker paused because they are invalid."""
         return [schedule for schedule in self.schedules if schedule.row.fault]
 
     @property

@@ -81,12 +81,12 @@ def _notices(view: View, now: Overview) -> Markup:
 
 
 def _schedule_notices(view: View) -> list[tuple[Child, str]]:
-    """What is said of schedules that fail, or that make no sense."""
+    """What is said of schedules that fail, or are invalid."""
     table, shell = timetable(view.store), view.frame.shell
     notices: list[tuple[Child, str]] = []
     for troubled, one, many in (
         (table.failing, "fails", "schedules fail"),
-        (table.faulty, "was paused since it makes no sense", "schedules were paused since they make no sense"),
+        (table.faulty, "was paused because it is invalid", "schedules were paused because they are invalid"),
     ):
         link = h("a", f"{len(troubled):,} {many}", href="/schedules")
         if len(troubled) > 1:
