@@ -10,6 +10,7 @@ import subprocess
 import sys
 import unittest
 
+from queuectl_core.workers.identity import run_state
 from tests.harness import IS_ROOT, PROGRAM, CommandResult, process_is_gone, wait_until
 from tests.test_workers import WorkersTestCase
 
@@ -111,6 +112,22 @@ class SmallDiskTest(DiskTestCase):
         self.assertEqual([a["outcome"] for a in self.job("b")["history"]], ["lost", "exit"])
         wait_until(lambda: len(self.live_workers()) == len(workers), message="the fleet shrank")
         self.audit(ids)
+
+    def test_a_suspended_job_is_ended_by_stopping_its_worker_though_the_disk_is_full(self):
+        cleaned, up = self.path("cleaned"), self.path("up")
+        id = self.enqueue("--", f"trap 'touch {cleaned}; exit 1' TERM; touch {up}; sleep 60 & wait")
+        self.start_workers()
+        wait_until(lambda: os.path.exists(up))
+        self.run_cli("suspend", id)
+        ((leader,),) = wait_until(lambda: self.rows("SELECT pid FROM queuectl_attempts WHERE pid IS NOT NULL"))
+        wait_until(lambda: run_state(leader) == b"T")
+        self.fill()
+        stopping = self.start_cli("worker", "stop", "--now", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_until(lambda: os.path.exists(cleaned))
+        self.free()
+        stopping.wait(60)
+        self.wait_for_state(id, "pending")
+        self.audit([id])
 
     def runs_shell(self, pid: int) -> bool:
         """Whether a process is the shell of a job or its command."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 import unittest
 
@@ -207,6 +208,23 @@ class SuspendTest(SuspendTestCase):
         self.run_cli("cancel", id)
         with self.assertRaises(sqlite3.IntegrityError):
             self.rows("UPDATE queuectl_jobs SET suspend = 1")
+
+    def test_a_job_whose_queue_is_removed_continues_since_nobody_could_ask_for_that(self):
+        id = self.start_job("touch up; sleep 0.1; touch done")
+        self.suspend(id)
+        self.assertFalse(os.path.exists(self.path("done")))
+        os.unlink(self.db)
+        wait_until(lambda: os.path.exists(self.path("done")))
+
+    def test_workers_in_the_foreground_say_which_job_they_wait_for(self):
+        id = self.enqueue("--", "touch up; sleep 60")
+        fleet = self.start_cli("worker", "start", "--foreground", stderr=subprocess.PIPE)
+        wait_until(lambda: os.path.exists(self.path("up")))
+        self.suspend(id)
+        fleet.send_signal(signal.SIGINT)
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_workers WHERE wanted = 'stop'"))
+        self.run_cli("cancel", id)
+        self.assertIn(f"waiting for job {id}, which is suspended".encode(), fleet.communicate(timeout=20)[1])
 
     def test_a_suspended_job_counts_against_the_limit_of_its_queue(self):
         self.run_cli("config", "set", "gpu.limit", "1")

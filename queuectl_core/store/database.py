@@ -116,9 +116,13 @@ class Database:
 
     def check_file(self) -> None:
         """Raise DatabaseGone if the file was removed, replaced or migrated since it was opened."""
-        if _device_and_inode(self.path) != self._file:
+        if not self.is_in_place():
             raise DatabaseGone(f"{self.path}: was removed or replaced")
         self._refuse_newer()
+
+    def is_in_place(self) -> bool:
+        """Whether the file that was opened is still there."""
+        return _device_and_inode(self.path) == self._file
 
     def close(self) -> None:
         """Close the file."""

@@ -185,8 +185,13 @@ class Supervisor:
         with self._store() as store:
             own = [row.id for row in store.workers() if self._id in (row.id, row.supervisor)]
             store.want(own, wanted)
+            suspended = store.running_ids(suspended=True) if wanted == "stop" else ()
+            running = store.running() if suspended else {}
             for worker in own:
                 bell.ring(store.path, worker)
+                if worker in running and running[worker][0] in suspended:
+                    job = running[worker][0]
+                    self._log(f"waiting for job {job}, which is suspended; run: queuectl continue {job}")
         self._passed_on = level
 
     # --- the workers -----------------------------------------------------------------------------

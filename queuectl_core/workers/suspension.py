@@ -47,8 +47,11 @@ class Suspension:
         self._is_sure = False  # A later call has found nothing else.
 
     def follow(self, store: Store, job: Job, is_wanted: bool) -> None:
-        """Stop it or let it continue; its error names other users' processes, which we can't stop."""
-        if is_wanted:
+        """Stop it or let it continue; its error names other users' processes, which we can't stop.
+
+        If the queue's file is gone, nobody could ask for it to continue, so it does.
+        """
+        if is_wanted and store.is_in_place():
             self.hold()
         else:
             self.lift()
