@@ -64,6 +64,13 @@ class GateTest(QueueTestCase):
         self.queue.unset_config("default.max-load")
         self.assertFalse(self.claim(BUSY, 2))
 
+    def test_hooks_start_nevertheless(self):
+        self.queue.set_config("max-load", 8)
+        self.rows("UPDATE queuectl_jobs SET queue = 'hooks'")
+        self.assertTrue(self.claim(BUSY))
+        self.queue.set_config("hooks.max-load", 8)
+        self.assertFalse(self.claim(BUSY))
+
     def test_without_such_a_setting_nothing_is_measured(self):
         self.queue.set_config("default.limit", 3)
         with mock.patch.object(machine, "busy", side_effect=AssertionError):

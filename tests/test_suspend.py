@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
@@ -9,14 +10,18 @@ import subprocess
 import time
 import unittest
 
+from queuectl_core.lifecycle import Outcome
 from queuectl_core.records import Attempt
 from queuectl_core.workers.identity import TOKEN_VARIABLE, processes, run_state
+from queuectl_core.workers.output import Output
+from queuectl_core.workers.process import Command, Invocation
 from tests.dashboard_case import DashboardTestCase
 from tests.harness import QueueTestCase, process_is_gone, processes_with, sleep_to_see_nothing_happen, wait_until
 from tests.test_top_screens import ScreensTestCase
 
 STOPPED = (b"T", b"t", b"D")  # D: its child, which is stopped, is in a vfork.
 # Writes a number every few milliseconds, from processes of its own.
+WAITS = "until [ -e go ]; do sleep 0.02; done"
 COUNTS = "while :; do n=$((n+1)); echo $n > count; sleep 0.02; done"
 
 
@@ -79,20 +84,6 @@ class SuspendTest(SuspendTestCase):
         self.run_cli("continue", id)
         wait_until(lambda: not self.are_stopped())
 
-    def test_its_timeout_stands_still(self):
-        id = self.start_job("touch up; sleep 0.5", "--timeout", "1.5")
-        self.suspend(id)
-        sleep_to_see_nothing_happen(2)
-        self.run_cli("continue", id)
-        self.wait_for_state(id, "completed")
-
-    def test_its_timeout_continues_where_it_stood(self):
-        id = self.start_job("touch up; sleep 60", "--timeout", "0.6", "--max-retries", "0")
-        self.suspend(id)
-        self.run_cli("continue", id)
-        self.wait_for_state(id, "dead")
-        self.assertIn("timed out", self.job(id)["error"])
-
     def test_cancelling_ends_it_at_once_and_lets_it_clean_up(self):
         self.run_cli("config", "set", "kill-grace", "1h")
         id = self.start_job("trap 'touch cleaned; exit 1' TERM; setsid sleep 60 & touch up; wait")
@@ -132,8 +123,9 @@ class SuspendTest(SuspendTestCase):
         self.assertTrue(all(map(process_is_gone, pids)))
 
     def test_a_graceful_stop_says_what_it_waits_for_and_what_to_type(self):
-        id = self.start_job("touch up; sleep 0.2")
+        id = self.start_job(f"touch up; {WAITS}")
         self.suspend(id)
+        self.write("go", "")
         stopped = self.stop_workers("--timeout", "1", code=124)
         self.assertIn(f"job {id}, which is suspended; run: queuectl continue {id}\n", stopped.stderr)
         self.run_cli("continue", id)
@@ -187,8 +179,9 @@ class SuspendTest(SuspendTestCase):
         wait_until(lambda: not processes_with("QUEUECTL_JOB_ID", id))
 
     def test_a_shell_with_job_control_does_not_run_its_next_command(self):
-        id = self.start_job("set -m; sh -c 'touch up; sleep 0.3'; test -e done || touch early; touch done")
+        id = self.start_job(f"set -m; sh -c 'touch up; {WAITS}'; touch done")
         self.suspend(id)
+        self.write("go", "")
         self.assertFalse(os.path.exists(self.path("done")))
         self.run_cli("continue", id)
         self.wait_for_state(id, "completed")
@@ -210,8 +203,9 @@ class SuspendTest(SuspendTestCase):
             self.rows("UPDATE queuectl_jobs SET suspend = 1")
 
     def test_a_job_whose_queue_is_removed_continues_since_nobody_could_ask_for_that(self):
-        id = self.start_job("touch up; sleep 0.1; touch done")
+        id = self.start_job(f"touch up; {WAITS}; touch done")
         self.suspend(id)
+        self.write("go", "")
         self.assertFalse(os.path.exists(self.path("done")))
         os.unlink(self.db)
         wait_until(lambda: os.path.exists(self.path("done")))
@@ -228,15 +222,16 @@ class SuspendTest(SuspendTestCase):
 
     def test_a_suspended_job_counts_against_the_limit_of_its_queue(self):
         self.run_cli("config", "set", "gpu.limit", "1")
-        id = self.start_job("touch up; sleep 0.1", "-q", "gpu")
+        id = self.start_job(f"touch up; {WAITS}", "-q", "gpu")
         self.suspend(id)
+        self.write("go", "")
         other = self.enqueue("-q", "gpu", "--", "true")
         self.assertEqual(self.job(other)["reason"], "limit 1")
         self.run_cli("continue", id)
         self.wait_for_state(other, "completed")
 
     def test_it_is_shown_everywhere_with_the_command_that_continues_it(self):
-        id = self.start_job("touch up; queuectl_progress=40 sleep 60", "--id", "enc")
+        id = self.start_job("touch up; sleep 60", "--id", "enc")
         with self.store() as store:
             store.report_progress(store.get(id), 40, None)
         self.suspend(id)
@@ -250,6 +245,25 @@ class SuspendTest(SuspendTestCase):
         self.assertIn("1 job unfinished: suspended; run: queuectl continue enc\n", waited)
         exported = self.run_cli("export").stdout
         self.assertNotIn('"suspended"', exported)
+
+
+class TimeoutTest(unittest.TestCase):
+    def test_a_timeout_stands_still_while_the_command_is_suspended(self):
+        with open(os.devnull) as null:
+            invocation = Invocation([b"sleep", b"60"], b"/", {b"PATH": os.environb[b"PATH"]}, null.fileno())
+            command = Command(invocation, 0.2, 0.0, Output(0))
+        command.suspend()
+        sleep_to_see_nothing_happen(0.3)
+        command.check()
+        self.assertFalse(command.is_ending)
+        self.assertEqual(command.due_at(), math.inf)
+        command.resume()
+
+        def outcome() -> Outcome | None:
+            command.check()
+            return command.outcome
+
+        self.assertEqual(wait_until(outcome).kind, "timeout")
 
 
 class RefusalTest(SuspendTestCase):

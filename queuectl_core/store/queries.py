@@ -10,7 +10,7 @@ from .sql import DAY, GATES, HAS_LABEL, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, 
 
 # The settings of a queue that make jobs wait while the machine is busy, such as "max-load 4, min-free-memory 1024".
 _GATE = """nullif(coalesce((SELECT '%s ' || value FROM queuectl_config WHERE key = queue.name || '.%s'),
-            (SELECT '%s ' || value FROM queuectl_config WHERE key = '%s')), '%s none')"""
+            (SELECT '%s ' || value FROM queuectl_config WHERE key = '%s' AND queue.name <> 'hooks')), '%s none')"""
 _LOAD, _MEMORY = (_GATE % ((key,) * 5) for key in GATES)
 _IS_GATED = "coalesce(%s, %s) IS NOT NULL" % (_LOAD, _MEMORY)
 _GATES = "coalesce(%s || ', ' || %s, %s, %s)" % (_LOAD, _MEMORY, _LOAD, _MEMORY)

@@ -191,11 +191,12 @@ WANTED_AND_DUE = f"SELECT wanted, ({NEXT_DUE_JOB}), ({NEXT_SCHEDULE}) FROM queue
 _INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
             WHEN 'min' THEN 60.0 WHEN 'h' THEN 3600.0 ELSE 1.0 END / CAST(value AS REAL)
         FROM queuectl_config WHERE key = queue.name || '.rate')"""
-# Settings that keep jobs from starting while the machine is busy (see machine.py), of a queue or of all.
+# Settings that keep jobs from starting while the machine is busy (see machine.py), of a queue or of all but the hooks,
+# which may be what tells users about it.
 GATES = ("max-load", "min-free-memory")
 _MAX_LOAD, _MIN_MEMORY = (
     f"""(SELECT value FROM queuectl_config WHERE key = queue.name || '.{key}'),
-        (SELECT value FROM queuectl_config WHERE key = '{key}')"""
+        (SELECT value FROM queuectl_config WHERE key = '{key}' AND queue.name <> 'hooks')"""
     for key in GATES
 )
 # A queue is open unless it is paused, at its limit or at its rate, or the machine is too busy. (If the next start is
