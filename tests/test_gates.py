@@ -197,6 +197,22 @@ class HoldTest(QueueTestCase):
         self.assertEqual(self.states(), {"completed": 2})
         self.audit()
 
+    def test_no_worker_is_asked_for_by_jobs_that_it_could_not_run(self):
+        self.enqueue("--id", "a", "--hold", "--", "true")
+        self.enqueue("--id", "b", "--after", "a", "--", "true")
+        self.enqueue("--id", "p", "-q", "mail", "--", "true")
+        self.run_cli("pause", "mail")
+        status = self.run_cli("status")
+        self.assertIn("\nHeld: 1 job; run: queuectl list --held\n", status.stdout)
+        self.assertEqual((status.stderr, self.run_cli("status", "--json").json["held"]), ("", 1))
+        doctor = self.run_cli("doctor").stdout
+        self.assertIn("note   jobs     queue default has 1 held job → queuectl list --held -q default\n", doctor)
+        self.assertNotIn("no worker", doctor)
+        self.assertEqual([job["id"] for job in self.run_cli("list", "--held", "--json").json], ["a"])
+        self.enqueue("--id", "c", "--", "true")
+        self.assertIn("2 jobs are waiting for a worker", self.run_cli("status").stderr)  # c, and b in the end.
+        self.assertIn("queue default has 2 waiting jobs but no worker", self.run_cli("doctor", code=1).stdout)
+
     def test_only_waiting_jobs_are_held_and_only_held_ones_released(self):
         id = self.enqueue("--", "sleep 60")
         self.start_workers()

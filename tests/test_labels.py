@@ -77,6 +77,11 @@ class LabelsTest(QueueTestCase):
         self.assertEqual(sorted(self.jobs()), ["b", "c", "d"])
         self.assertEqual(self.rows("SELECT count(*) FROM queuectl_labels WHERE label = 'nightly'"), [(1,)])
 
+    def test_list_has_a_column_of_labels(self):
+        listed = self.run_cli("list", "--columns", "id,labels", "-q", "default").lines
+        self.assertIn("a   db,nightly", listed)
+        self.assertIn("c   -", listed)
+
     def test_prune_names_a_job_that_is_kept_for_others(self):
         self.enqueue("--id", "x", "--label", "one", "--max-retries", "0", "--", "exit 1")
         waiter = self.enqueue("--after", "x", "--", "true")

@@ -10,6 +10,7 @@ import shlex
 import signal
 import unittest
 from contextlib import redirect_stderr
+from functools import partial
 from unittest import mock
 
 from queuectl_core.cli import progress
@@ -155,6 +156,22 @@ class WaitWithoutTerminalTest(ShellTestCase):
         self.assertEqual(process.wait(20), 0)
         self.assertEqual(len(self.read("said").splitlines()), 1)
         self.assertEqual(self.sh("queuectl enqueue true | queuectl wait -").stderr, "")
+
+
+    def test_wait_in_a_script_says_once_what_only_a_user_ends(self):
+        self.sh("queuectl enqueue --id h --hold true; queuectl enqueue --id b --after h true")
+        self.sh("queuectl enqueue --id p -q mail true; queuectl pause mail")
+        for id in "hbp":
+            self.start_sh(f"queuectl wait {id} 2>said-{id}")
+        expected = {
+            "h": "held; run: queuectl release h",
+            "b": "after h; job h: held; run: queuectl release h",
+            "p": "queue mail is paused; run: queuectl resume mail",
+        }
+        for id, why in expected.items():
+            said = f"said-{id}"
+            wait_until(partial(self.read, said))
+            self.assertEqual(self.read(said), f"1 job unfinished: {why}\n")
 
 
 class LineTest(unittest.TestCase):

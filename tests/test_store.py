@@ -20,7 +20,7 @@ from queuectl_core.records import NO_OUTPUT, Identity, NewOutput
 from queuectl_core.store import Store, sql
 from queuectl_core.store.claims import Claim
 from queuectl_core.workers.identity import own_identity
-from tests.harness import PROGRAM, QueueTestCase, audit
+from tests.harness import PROGRAM, QueueTestCase, audit, wait_until
 
 SUCCESS = Outcome("exit", 0)
 
@@ -634,6 +634,19 @@ class ClaimTest(StoreTestCase):
         with self.assertRaises(Refused):
             store.revive("a", only_dead=True)
         self.audit(["a"])
+
+    def test_a_job_that_is_due_says_what_still_keeps_it(self):
+        store = self.store()
+        store.enqueue([new_job(id="a", run_at=time.time() + 0.05), new_job(id="h", held=True, after=["a"])])
+        self.assertEqual(store.reason(store.get("h")), "held, after a")
+        wait_until(lambda: store.reason(store.get("a")) == "no worker")
+        worker = self.register_worker(store)
+        self.assertEqual(store.reason(store.get("a")), "workers busy")
+        store.pause("default")
+        self.assertEqual(store.reason(store.get("a")), "paused")
+        store.resume("default")
+        self.assertEqual(self.claim_all(store, worker), ["a"])
+        self.assertEqual(store.reason(store.get("h")), "held")
 
     def test_a_job_with_after_and_delay_waits_for_both(self):
         clock = [time.time()]

@@ -35,17 +35,28 @@ COLUMNS: dict[str, Callable[[Job, str | None, Attempt | None, float], object]] =
     "slot": lambda job, reason, last, now: job.slot,
 }
 NUMBERS = ("exit", "priority", "slot")
+LABELS = "labels"  # The one column that isn't in COLUMNS.
 
 
-def columns_table(jobs: Sequence[Listed], last: Mapping[int, Attempt], names: Sequence[str], now: float) -> None:
-    """Print these columns of the jobs, and drop none. `last` has each job's last attempt, by the job's seq."""
+def columns_table(
+    jobs: Sequence[Listed],
+    last: Mapping[int, Attempt],
+    labels: Mapping[int, Sequence[str]],
+    names: Sequence[str],
+    now: float,
+) -> None:
+    """Print these columns of the jobs, and drop none. By the job's seq, `last` has its last attempt, and `labels`."""
     known = {column.title: column._replace(drop=0) for column in JOB_COLUMNS}
     columns = [known.get(name.upper(), Column(name.upper(), name in NUMBERS, least=8)) for name in names]
-    table(columns, [_row(job, reason, last.get(job.seq), names, now) for job, reason in jobs])
+    rows = []
+    for job, reason in jobs:
+        row = _row(job, reason, last.get(job.seq), [name for name in names if name != LABELS], now)
+        rows.append([",".join(labels.get(job.seq, ())) or None if name == LABELS else row[name] for name in names])
+    table(columns, rows)
 
 
-def _row(job: Job, reason: str | None, last: Attempt | None, names: Sequence[str], now: float) -> list[object]:
+def _row(job: Job, reason: str | None, last: Attempt | None, names: Sequence[str], now: float) -> dict[str, object]:
     try:
-        return [COLUMNS[name](job, reason, last, now) for name in names]
+        return {name: COLUMNS[name](job, reason, last, now) for name in names}
     except (TypeError, ValueError, OverflowError):
-        return [COLUMNS[name](presentable(job), reason, last, now) for name in names]
+        return {name: COLUMNS[name](presentable(job), reason, last, now) for name in names}

@@ -172,7 +172,8 @@ def _workers(store: Reader) -> list[Finding]:
 
 def _jobs(store: Reader) -> list[Finding]:
     findings = []
-    paused, pauses = store.paused(), store.pauses()
+    paused, pauses, held = store.paused(), store.pauses(), store.held()
+    could_run = not store.is_drained(None)
     served = [row.queues.split(",") if row.queues else None for row in fleet.live_workers(store)]
     for queue, counts in store.counts().items():
         waiting = counts["pending"] + counts["failed"]
@@ -183,8 +184,14 @@ def _jobs(store: Reader) -> list[Finding]:
             command = "queuectl resume" if None in paused else f"queuectl resume {queue}"
             because = f" after {pauses[queue]}" if pauses.get(queue) else ""
             findings.append(Finding("jobs", "note", f"{text} but is paused{because}", command))
+        elif waiting <= held.get(queue, 0) or not could_run:
+            pass  # No worker could run any of them.
         elif not any(queues is None or queue in queues for queues in served):
-            findings.append(Finding("jobs", "wrong", f"{text} but no worker", "queuectl worker start"))
+            text = f"queue {queue} has {counted(waiting - held.get(queue, 0), 'waiting job')} but no worker"
+            findings.append(Finding("jobs", "wrong", text, "queuectl worker start"))
+    for queue, count in held.items():
+        text = f"queue {queue} has {counted(count, 'held job')}"
+        findings.append(Finding("jobs", "note", text, f"queuectl list --held -q {queue}"))
     stuck = store.stuck()
     for id, needed, state in stuck[:5]:
         text = f"job {id} waits for job {needed}, which is {state}"

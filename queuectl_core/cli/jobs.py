@@ -15,13 +15,17 @@ from .terminal import print_json, print_json_array, tell, terminal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from ..store.reader import Reader
+    from ..store.search import Listed
 
 TABLE_LIMIT = 20
 LAST_LINES = 10  # Of output, in `show`.
 # What --columns takes: the names of columns.COLUMNS.
 COLUMNS = (
     *("id", "state", "tries", "when", "queue", "why", "command", "took", "exit", "priority", "created", "started"),
-    *("finished", "directory", "unique", "slot"),
+    *("finished", "directory", "unique", "slot", "labels"),
 )
 
 
@@ -37,6 +41,7 @@ def list_jobs_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help=f"only jobs in this state; may be repeated: {', '.join(lifecycle.STATES)}",
     )
+    parser.add_argument("--held", action="store_true", help="only held jobs, which wait for queuectl release")
     search_arguments(parser)
 
 
@@ -85,12 +90,13 @@ def list_jobs(args: Namespace) -> int:
         shown, searched = running_first(store, search, None if limit is None else limit + 1, not is_all)
         number = None if is_filtered(search) else matching(store, search)
         last = store.last_attempts([job for job, _ in shown])
+        shown_labels = _labels_by_job(store, shown) if columns and "labels" in columns else {}
     left_out = limit is not None and len(shown) > limit
     shown = shown[:limit]
     if columns:
         from .columns import columns_table  # Deferred: few lists need it.
 
-        columns_table(shown, last, columns, time.time())
+        columns_table(shown, last, shown_labels, columns, time.time())
     elif shown:
         jobs_table(shown, last, time.time())
     elif not store.is_unused:
@@ -101,6 +107,14 @@ def list_jobs(args: Namespace) -> int:
     elif searched:
         tell(f"only the newest {searched:,} jobs were searched; to search all, add --limit 0")
     return 0
+
+
+def _labels_by_job(store: Reader, jobs: Sequence[Listed]) -> dict[int, list[str]]:
+    """The labels of each job that has any, by its seq."""
+    if not store.has_labels():
+        return {}
+    found = {job.seq: store.labels_of(job) for job, _ in jobs}
+    return {seq: labels for seq, labels in found.items() if labels}
 
 
 def _search(args: Namespace) -> Search:
@@ -116,6 +130,7 @@ def _search(args: Namespace) -> Search:
         text=args.grep or None,
         codes=None if args.exit is None else values.exit_codes(args.exit, "--exit"),
         attempted=args.attempted,
+        held=getattr(args, "held", False),  # `dlq list` has no such option.
         labels=tuple(dict.fromkeys(values.name(label, "--label") for label in args.label)),
         sort=args.sort,
         reverse=args.reverse,

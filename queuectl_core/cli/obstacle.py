@@ -25,8 +25,14 @@ def obstacle(store: Reader, job: Job) -> str | None:
         is_lost = not any(fleet.is_running(store, row) for row in rows)
         if is_lost:
             return f"{DEAD_WORKER}; run: {START}"
-        return f"{SUSPENDED}; run: {continue_line(job.id)}" if job.suspend == 1 else None
+        return f"{SUSPENDED}; run: {on_job_line('continue', job.id)}" if job.suspend == 1 else None
     reason = store.reason(job)
+    if reason is not None and reason.partition(",")[0] == "held":
+        return f"{reason}; run: {on_job_line('release', job.id)}"
+    if job.waits_for:
+        needed = _first_needed(store, job)
+        why = obstacle(store, needed) if needed else None
+        return f"{reason}; job {needed.id}: {why}" if needed and why else reason
     # The rows of dead workers count as workers until they are rescued.
     if reason == NO_WORKER or (reason == "workers busy" and not fleet.live_workers(store)):
         return f"{NO_WORKER}; run: {START}"
@@ -39,8 +45,26 @@ def obstacle(store: Reader, job: Job) -> str | None:
     return waits(job, reason, time.time())
 
 
-def continue_line(id: str) -> str:
-    """The command that lets a suspended job continue."""
-    from ..views.commands import on_job, shell_line  # Deferred: few jobs are suspended.
+def is_lasting(why: str | None) -> bool:
+    """Whether an obstacle ends only if a user does something. Supervisors replace dead workers."""
+    return why is not None and "; run: " in why and not why.startswith(DEAD_WORKER)
 
-    return shell_line(["queuectl", *on_job("continue", id)])
+
+def _first_needed(store: Reader, job: Job) -> Job | None:
+    """A job that this one waits for, directly or through others, and that waits for none, or is held itself."""
+    seen = {job.seq}
+    while job.waits_for and (len(seen) == 1 or not job.held):
+        unmet = (store.find(id) for id, _, is_met, _ in store.needs(job) if not is_met)
+        needed = next((found for found in unmet if found and found.seq not in seen), None)
+        if needed is None:
+            return None
+        seen.add(needed.seq)
+        job = needed
+    return job
+
+
+def on_job_line(command: str, id: str) -> str:
+    """The line that runs a command on a job."""
+    from ..views.commands import on_job, shell_line  # Deferred: few jobs are suspended or held.
+
+    return shell_line(["queuectl", *on_job(command, id)])

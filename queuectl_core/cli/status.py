@@ -60,6 +60,7 @@ def status(args: Namespace) -> int:
 class _Facts(NamedTuple):
     """What `status` shows: the first `running` jobs, and how many died and how many failed in the last hour.
 
+    `held` is how many jobs are held, by queue, and `could_run` whether a worker could run any job, now or later.
     `timetable` is None if there are no schedules.
     """
 
@@ -67,6 +68,8 @@ class _Facts(NamedTuple):
     counts: Counts
     paused: Sequence[str | None]
     pauses: dict[str, str | None]
+    held: dict[str, int]
+    could_run: bool
     limits: dict[str, str]
     gates: dict[str, list[str]]
     workers: list[Worker]
@@ -90,6 +93,8 @@ def _facts(store: Reader, now: float) -> _Facts:
         counts=store.counts(),
         paused=store.paused(),
         pauses=store.pauses(),
+        held=store.held(),
+        could_run=not store.is_drained(None),
         gates=store.gates(),
         limits={key: str(value) for key, value in config.items() if key.endswith((".limit", ".rate"))},
         workers=_live_workers(store),
@@ -147,6 +152,7 @@ def _print_json(facts: _Facts) -> None:
             "jobs": totals,
             "queues": facts.counts,
             "workers": [worker_json(row, facts.holders) for row in facts.workers],
+            "held": sum(facts.held.values()),
             "dlq": totals["dead"],
             "schedules": _schedules_json(facts.timetable),
             "paused": None in facts.paused,
@@ -160,6 +166,8 @@ def _print(facts: _Facts, now: float) -> None:
     _print_counts(facts.counts, totals, _notes(facts))
     if None in facts.paused:
         print("Paused: all queues")
+    if facts.held:
+        print(f"Held: {counted(sum(facts.held.values()), 'job')}; run: queuectl list --held")
     for gate in facts.gates.get("", ()):
         print(f"All queues: {gate}")
     if facts.running:
@@ -213,10 +221,18 @@ def _warn(facts: _Facts, totals: dict[str, int]) -> None:
     if orphaned:
         verb = "was" if orphaned == 1 else "were"
         tell(f"{counted(orphaned, 'job')} {verb} left behind by dead workers; run: queuectl worker start")
-    waiting = totals["pending"] + totals["failed"]
+    waiting = _waiting_for_a_worker(facts)
     if waiting and not facts.workers:
         verb = "is" if waiting == 1 else "are"
         tell(f"{counted(waiting, 'job')} {verb} waiting for a worker; run: queuectl worker start")
+
+
+def _waiting_for_a_worker(facts: _Facts) -> int:
+    """How many jobs wait for a worker: not those that are held, or in a paused queue."""
+    if None in facts.paused or not facts.could_run:
+        return 0
+    open_queues = {queue: states for queue, states in facts.counts.items() if queue not in facts.paused}
+    return sum(states["pending"] + states["failed"] - facts.held.get(queue, 0) for queue, states in open_queues.items())
 
 
 def _watch(store: Reader) -> NoReturn:

@@ -6,7 +6,7 @@ import time
 
 from ..errors import WaitTimedOut
 from ..values import span
-from .obstacle import continue_line
+from .obstacle import on_job_line
 from .progress import Progress
 from .terminal import counted, tell
 
@@ -66,7 +66,8 @@ def _announce(store: Reader, left: Collection[int], asked: float | None) -> None
     for id in busy[:MOST_LINES]:
         job, since = running[id]
         if job in suspended:
-            tell(f"waiting for worker {id} to finish job {job}, which is suspended; run: {continue_line(job)}")
+            line = on_job_line("continue", job)
+            tell(f"waiting for worker {id} to finish job {job}, which is suspended; run: {line}")
             continue
         verb = "finish" if asked is None else "end"
         end = "" if asked is None else f"; it will be killed in {_time_left(store, job, asked)}"

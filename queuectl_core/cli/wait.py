@@ -12,7 +12,7 @@ from ..errors import BadInput, Refused, WaitTimedOut
 from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
 from .bulk import given_label, label_argument
-from .obstacle import NO_WORKER, SUSPENDED, obstacle
+from .obstacle import is_lasting, obstacle
 from .progress import Progress, seconds
 from .queue_file import open_reader, own_job
 from .terminal import counted, tell, tell_if_typed
@@ -210,8 +210,7 @@ class _Waiting:
         awake = [job for job in running if job.suspend != 1]
         self._obstacle = obstacle(self._store, min(awake or running or jobs))
         has_waited = self.progress.elapsed() > RECHECK
-        is_lasting = self._obstacle and self._obstacle.startswith((NO_WORKER, SUSPENDED))
-        if is_lasting and has_waited and not (self.progress.is_shown or self._told):
+        if is_lasting(self._obstacle) and has_waited and not (self.progress.is_shown or self._told):
             self._told = True
             tell(f"{counted(len(jobs), 'job')} unfinished: {self._obstacle}")
 

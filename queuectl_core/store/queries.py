@@ -20,7 +20,8 @@ _GATES = "coalesce(%s || ', ' || %s, %s, %s)" % (_LOAD, _MEMORY, _LOAD, _MEMORY)
 REASON = """
     CASE WHEN job.suspend = 1 THEN 'suspended'
     WHEN job.state NOT IN %s THEN NULL
-    WHEN job.waits_for > 0 THEN 'after ' || (
+    WHEN job.held AND job.waits_for = 0 THEN 'held'
+    WHEN job.waits_for > 0 THEN CASE WHEN job.held THEN 'held, ' ELSE '' END || 'after ' || (
         SELECT group_concat(id || CASE WHEN stuck THEN ' (' || state || ')' ELSE '' END, ', ') FROM (
             SELECT id, state, stuck FROM (
                 SELECT needed.id AS id, needed.state AS state, needed.state IN ('dead', 'cancelled') AS stuck
@@ -28,9 +29,7 @@ REASON = """
                 WHERE link.job = job.seq AND link.met = 0 LIMIT 100)
             ORDER BY stuck DESC LIMIT 3)
         ) || CASE WHEN job.waits_for > 3 THEN ' and ' || (job.waits_for - 3) || ' more' ELSE '' END
-    WHEN job.held THEN 'held'
-    WHEN job.ready = 0 AND job.state = 'failed' THEN 'retrying'
-    WHEN job.ready = 0 THEN 'delayed'
+    WHEN job.ready = 0 AND job.run_at > %s THEN CASE job.state WHEN 'failed' THEN 'retrying' ELSE 'delayed' END
     WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all paused'
     WHEN queue.paused THEN 'paused' || coalesce(', ' || queue.paused_because, '')
     WHEN queue.processing >= (SELECT value FROM queuectl_config WHERE key = queue.name || '.limit')
@@ -47,6 +46,7 @@ REASON = """
     ELSE 'workers busy' END
 """ % (
     listed(WAITING),
+    NOW,
     takes("queues", "job.queue"),
     NOW,
     _IS_GATED,
@@ -74,6 +74,7 @@ LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
     UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0 OR held = 1)"""
 LIST_QUEUES = "job.queue IN (%s)"
 LIST_LABEL = "job.seq IN (SELECT job FROM queuectl_labels WHERE label = :%s)"
+LIST_HELD = "job.held = 1"
 LIST_NOT_RUNNING = "job.state <> 'processing'"
 LIST_FROM = "job.seq >= :floor"
 LIST_FINISHED_FROM = "job.finished_at >= :floor"
@@ -185,6 +186,7 @@ OLDEST_FIRST = "SELECT %s FROM queuectl_jobs ORDER BY seq" % JOB_COLUMNS
 COUNTS = "SELECT CAST(name AS TEXT), %s FROM queuectl_queues ORDER BY name" % ", ".join(
     "CAST(%s AS INTEGER)" % state for state in STATES
 )
+HELD = "SELECT CAST(queue AS TEXT), count(*) FROM queuectl_jobs WHERE held = 1 GROUP BY queue"
 RUNNING = """
     SELECT CAST(worker AS INTEGER), CAST(id AS TEXT), CAST(coalesce(started_at, 0) AS REAL) FROM queuectl_jobs
     WHERE state = 'processing' AND state <> 'pending'

@@ -320,6 +320,10 @@ class Reader(Database):
         """For each queue that was ever used, how many jobs are in each state."""
         return {row[0]: dict(zip(STATES, row[1:])) for row in self._rows(queries.COUNTS)}
 
+    def held(self) -> dict[str, int]:
+        """How many jobs are held in each queue that has any."""
+        return dict(self._rows(queries.HELD))
+
     def paused(self) -> Sequence[str | None]:
         """The paused queues; None among them means all queues."""
         pause_of_all = [None] if self._one(sql.META, {"key": "paused"}) else []

@@ -103,6 +103,7 @@ SCHEMA = (
     # they finished; running and failed ones, which haven't, by seq.
     "CREATE INDEX queuectl_jobs_state ON queuectl_jobs (state, finished_at) WHERE state <> 'pending'",
     "CREATE INDEX queuectl_jobs_blocked ON queuectl_jobs (seq) WHERE waits_for > 0 OR held = 1",
+    "CREATE INDEX queuectl_jobs_held ON queuectl_jobs (queue) WHERE held = 1",
     """
     CREATE UNIQUE INDEX queuectl_jobs_unique ON queuectl_jobs (unique_key)
     WHERE unique_key IS NOT NULL AND %s

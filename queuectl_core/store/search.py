@@ -49,13 +49,14 @@ class Search(NamedTuple):
     reverse: bool = False
     but_running: bool = False
     labels: tuple[str, ...] = ()
+    held: bool = False
     beyond: tuple[float | None, int] | None = None
 
 
 def is_filtered(search: Search) -> bool:
     """Whether a search asks for more than states and queues, so that the number of matches isn't known."""
     asked = search.since, search.until, search.text, search.codes, search.attempted, search.labels
-    return asked != (None, None, None, None, False, ())
+    return asked != (None, None, None, None, False, ()) or search.held
 
 
 def matching(store: Reader, search: Search) -> int:
@@ -158,6 +159,8 @@ def _conditions(store: Reader, search: Search) -> tuple[list[str], dict[str, obj
     for number, label in enumerate(search.labels):
         parameters[f"label{number}"] = label
         conditions.append(queries.LIST_LABEL % f"label{number}")
+    if search.held:
+        conditions.append(queries.LIST_HELD)
     if search.but_running:
         conditions.append(queries.LIST_NOT_RUNNING)
     if search.beyond is not None:

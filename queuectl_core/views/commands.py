@@ -66,7 +66,7 @@ def remedy(job: Job, reason: str | None, needs: Sequence[tuple[str, str, int, st
         return Remedy("start a worker", ["worker", "start", "-q", job.queue])
     if reason == "workers busy":
         return Remedy("start another worker", ["worker", "start", "-q", job.queue])
-    if reason == "held":
+    if kind.rstrip(",") == "held":
         return Remedy("release it", on_job("release", job.id))
     if kind == "retrying":
         return Remedy("retry it now", on_job("retry", job.id))
