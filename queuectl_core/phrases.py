@@ -140,7 +140,7 @@ def jitter(job: Job) -> str:
 
 def after(needs: Needs) -> str | None:
     """The first jobs that a job waits for, those that it still waits for before the others; None if there are none."""
-    words = {"ok": "", "notok": "failure of ", "any": "end of "}
+    words = {"ok": "success of ", "notok": "failure of ", "any": "end of "}
     first = sorted(needs, key=lambda need: (need[2], need[1] not in ("dead", "cancelled")))[:MOST_NEEDS]
     return _first([f"{words.get(condition, '')}{id} ({state})" for id, state, _, condition in first], len(needs))
 

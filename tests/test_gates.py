@@ -144,6 +144,12 @@ class ConditionsTest(QueueTestCase):
         self.assertRegex(self.run_cli("show", "c").stdout, r"(?m)^after +end of a \(pending\)$")
         shown = self.run_cli("show", "b", "--json").json
         self.assertEqual((shown["after"], shown["after_notok"], shown["after_any"]), ([], ["a"], []))
+        with self.store() as store:
+            conditions = {"after": ["b", "c"], "after_notok": ["a"]}
+            store.enqueue([jobspec.new_job({"id": "d", "command": "true", **conditions}, NOW)])
+            self.assertEqual(store.reason(store.get("d")), "after b, c, failure of a")
+        both = r"(?m)^after +failure of a \(pending\), success of b \(pending\), success of c \(pending\)$"
+        self.assertRegex(self.run_cli("show", "d").stdout, both)
         exported = self.run_cli("export").stdout
         self.environment["QUEUECTL_DB"] = self.path("copy.db")
         self.run_cli("import", "-", input=exported)

@@ -15,19 +15,21 @@ _LOAD, _MEMORY = (_GATE % ((key,) * 5) for key in GATES)
 _IS_GATED = "coalesce(%s, %s) IS NOT NULL" % (_LOAD, _MEMORY)
 _GATES = "coalesce(%s || ', ' || %s, %s, %s)" % (_LOAD, _MEMORY, _LOAD, _MEMORY)
 
-# Why a waiting job isn't running, or that a running one is suspended. It names three of the jobs that it waits for, and
+# Why a waiting job isn't running, or that a running one is suspended. It names three of the jobs that it waits for (those
+# that must succeed first, so that "after a, failure of b" has one meaning), and
 # looks at a hundred: it may wait for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
 REASON = """
     CASE WHEN job.suspend = 1 THEN 'suspended'
     WHEN job.state NOT IN %s THEN NULL
     WHEN job.held AND job.waits_for = 0 THEN 'held'
     WHEN job.waits_for > 0 THEN CASE WHEN job.held THEN 'held, ' ELSE '' END || 'after ' || (
-        SELECT group_concat(id || CASE WHEN stuck THEN ' (' || state || ')' ELSE '' END, ', ') FROM (
-            SELECT id, state, stuck FROM (
-                SELECT needed.id AS id, needed.state AS state, needed.state IN ('dead', 'cancelled') AS stuck
+        SELECT group_concat(what || id || CASE WHEN stuck THEN ' (' || state || ')' ELSE '' END, ', ') FROM (
+            SELECT id, state, stuck, what FROM (
+                SELECT needed.id AS id, needed.state AS state, needed.state IN ('dead', 'cancelled') AS stuck,
+                    CASE link.condition WHEN 'notok' THEN 'failure of ' WHEN 'any' THEN 'end of ' ELSE '' END AS what
                 FROM queuectl_dependencies AS link JOIN queuectl_jobs AS needed ON needed.seq = link.needs
                 WHERE link.job = job.seq AND link.met = 0 LIMIT 100)
-            ORDER BY stuck DESC LIMIT 3)
+            ORDER BY stuck DESC, what LIMIT 3)
         ) || CASE WHEN job.waits_for > 3 THEN ' and ' || (job.waits_for - 3) || ' more' ELSE '' END
     WHEN job.ready = 0 AND job.run_at > %s THEN CASE job.state WHEN 'failed' THEN 'retrying' ELSE 'delayed' END
     WHEN EXISTS (SELECT 1 FROM queuectl_meta WHERE key = 'paused') THEN 'all paused'
