@@ -17,7 +17,8 @@ class Column(NamedTuple):
     """A column of a table.
 
     `least` is how far it shrinks to make the table fit (0: not at all, while others can). Columns with a `drop` are
-    dropped before that, the lowest first. `keeps_end`: it is shortened in the middle.
+    dropped before that, the lowest first. `keeps_end`: it is shortened in the middle. `short` is its title where the
+    whole one doesn't fit.
     """
 
     title: str
@@ -25,12 +26,28 @@ class Column(NamedTuple):
     least: int = 0
     drop: int = 0
     keeps_end: bool = False
+    short: str = ""
 
 
 def cell(texts: Alternatives, column: Column, room: int, ellipsis: str) -> str:
     """The first text that fits, else the last one shortened, in exactly `room` columns."""
-    text = next((text for text in texts if width(text) <= room), texts[-1])
+    text = _chosen(texts, room)
     return pad((cut_middle if column.keeps_end else cut)(text, room, ellipsis), room, column.right)
+
+
+def _chosen(texts: Alternatives, room: int) -> str:
+    return next((text for text in texts if width(text) <= room), texts[-1])
+
+
+def widths_of(columns: Sequence[Column], lines: Sequence[Sequence[Alternatives]], room: int | None) -> list[int]:
+    """The width of each column of a table with these cells, titles included, so that all fit into `room`; see `fit`."""
+    natural = [max(width(texts[0]) for texts in cells) for cells in zip(*lines)]
+    widths = fit(columns, natural, room)
+    if widths == natural:
+        return widths
+    # Where a shorter text was chosen, others get the room that it leaves.
+    shown = [max(width(_chosen(texts, wide)) for texts in cells) for cells, wide in zip(zip(*lines), widths)]
+    return fit(columns, [min(pair) if wide else 0 for *pair, wide in zip(natural, shown, widths)], room)
 
 
 def fit(columns: Sequence[Column], natural: list[int], room: int | None) -> list[int]:

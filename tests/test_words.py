@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
+import time
 from contextlib import redirect_stderr, redirect_stdout
+from unittest import mock
 
+from queuectl_core import Queue
 from queuectl_core.cli import main
+from queuectl_core.cli.terminal import terminal
 from queuectl_core.errors import QueueError
+from queuectl_core.lifecycle import Outcome, judge
 from queuectl_core.schedule import zones
 from tests.harness import QueueTestCase
 from tests.test_schedule import needs_zones
@@ -72,6 +78,30 @@ class InProcessTestCase(QueueTestCase):
         return out.getvalue(), messages.getvalue()
 
 
+class WidthTest(InProcessTestCase):
+    def test_a_narrow_terminal_costs_columns_and_reasons_but_no_figure_unit_or_exit_code(self):
+        with Queue(self.db) as queue:
+            queue.schedule("backup", "./backup --all", cron="30 2 * * mon", max_retries=0)
+            queue.schedule("boot", "./boot", cron="@reboot")
+        store = self.store()
+        store.run_schedule("backup")
+        job = store.claim(self.register_worker(store), None).job
+        store.settle(job, Outcome("exit", 127), judge(job, Outcome("exit", 127), time.time()))
+        store.pause("default")
+        self.rows("UPDATE queuectl_jobs SET error = 'exit 127 (command not found)'")
+        self.rows("UPDATE queuectl_queues SET pending = 1, processing = 2, completed = 123456, failed = 3, dead = 12,"
+                  " cancelled = 1, paused_because = '2 deaths in a row'")  # fmt: skip
+        for wide in (100, 80, 60, 50):
+            with self.subTest(wide=wide), mock.patch.object(terminal, "width", return_value=wide):
+                rows = self.run_here("schedule list")[0].splitlines()
+                self.assertLessEqual(max(map(len, rows)), wide)
+                self.assertRegex(rows[1], r"^backup +30 2 \* \* mon +in \d\w+ .*exit 127\b")
+                self.assertRegex(rows[2], r"^boot +@reboot +at boot +")
+                rows = self.run_here("status")[0].splitlines()[:2]
+                self.assertRegex(rows[1], r"^default +1 +2 +123,456 +3 +12 +1  paused(: 2 deaths in a row)?$|12 +1$")
+                self.assertNotIn("…", rows[0])
+
+
 class WordsTest(InProcessTestCase):
     def test_a_wrong_line_is_answered_with_the_right_one(self):
         for wrong, right in SCHEDULES.items():
@@ -110,6 +140,15 @@ class WordsTest(InProcessTestCase):
                              ("Etc/GMT+0", None), ("America/New_York", None)):  # fmt: skip
             _, said = self.run_here(f"schedule next --cron @daily --tz {name}")
             self.assertIn(remark, said) if remark else self.assertEqual(said, "")
+
+    @needs_zones
+    def test_show_prints_times_by_the_clocks_of_the_schedules_zone_as_next_does(self):
+        self.run_here("schedule add n --cron '0 3 * * *' --tz Asia/Kolkata --until 2099-01-01 -- ls")
+        shown, _ = self.run_here("schedule show n")
+        first, _ = self.run_here("schedule next n -n 1")
+        self.assertRegex(shown, r"\nnext +" + re.escape(first.split("  ")[0][4:]) + r" \(in .*\)\n")
+        for name in ("until", "added"):
+            self.assertRegex(shown, rf"\n{name} +20\d\d-\S+ \d\d:\d\d:\d\d\+05:30\n")
 
     def test_what_add_and_edit_say_are_messages_and_quiet_silences_them(self):
         out, said = self.run_here("schedule add n --cron '30 2 * * *' --tz UTC -- ls")

@@ -6,8 +6,9 @@ import json
 import time
 
 from .. import values
+from ..errors import BadInput
 from ..grid import Column
-from ..phrases import local
+from ..schedule import plan as plans, zones
 from ..store.schedules import last_runs, schedule_named
 from ..values import iso
 from ..views.schedules import Schedule, due, moment, result, skipped, timetable, when
@@ -18,19 +19,21 @@ from .terminal import print_json, print_json_array, tell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
 
+    from ..grid import Alternatives
     from ..store.firing import Row
     from ..store.schedules import LastRun
 
 COLUMNS = (
     Column("NAME", least=6),
-    Column("WHEN", least=8),
-    Column("NEXT", least=6),
+    Column("WHEN", least=12),
+    Column("NEXT"),
     Column("LAST", drop=3),
     Column("RESULT", least=9),
-    Column("RUNS", right=True, drop=2),
-    Column("SKIPPED", least=8, drop=4),
-    Column("COMMAND", least=8, drop=1),
+    Column("RUNS", right=True, drop=1),
+    Column("SKIPPED", least=8, drop=2),
+    Column("COMMAND", least=8, drop=4),
 )
 
 
@@ -115,38 +118,48 @@ def _cells(schedule: Schedule, now: float) -> list[object]:
         when(row),
         due(schedule, now),
         ago,
-        result(schedule),
+        _result(schedule),
         row.runs,
         (skipped(schedule), str(row.skipped)),
         schedule.command,
     ]
 
 
+def _result(schedule: Schedule) -> Alternatives | str | None:
+    """What became of the last run, and shorter: "dead: exit 1 (no such file)", "dead: exit 1", "exit 1"."""
+    text = result(schedule)
+    if text is None or schedule.row.fault or ": " not in text:
+        return text
+    code = text.partition(" (")[0]
+    return text, code, code.partition(": ")[2]
+
+
 def _sheet(schedule: Schedule, now: float) -> dict[str, object]:
     """Everything about a schedule that has a value."""
     row, job = schedule.row, schedule.job()
+    local = _clock(row)
     next_at = due(schedule, now)
     if next_at.startswith("in "):
-        next_at = f"{_local(row.next_at)} ({next_at})"
+        next_at = f"{local(row.next_at)} ({next_at})"
     options = {name: value for name, value in job.items() if name not in ("command", "stdin")}
     return {
         "name": row.name,
         "when": when(row),
         "next": next_at,
         "fault": row.fault,
-        "last": _local(row.last_at),
+        "last": local(row.last_at),
         "last job": row.last_job,
         "result": result(schedule),
-        "last success": _local(row.last_success_at),
-        "failing since": _local(row.failing_since),
+        "last success": local(row.last_success_at),
+        "failing since": local(row.failing_since),
         "runs": row.runs,
         "skipped": skipped(schedule),
         "missed": row.missed,
         "overlap": row.overlap,
         "jitter": values.span(row.jitter) if isinstance(row.jitter, (int, float)) and row.jitter else None,
-        "until": _local(row.until),
+        "until": local(row.until),
         "times left": row.times_left,
-        "added": _local(row.created_at),
+        "added": local(row.created_at),
         "command": job.get("command", None if job else row.template),
         "stdin": f"{len(str(job['stdin']))} characters" if "stdin" in job else None,
         **{name: json.dumps(value) if isinstance(value, dict) else value for name, value in options.items()},
@@ -161,8 +174,18 @@ def _number(value: object) -> float | None:
     return int(number) if number.is_integer() else number
 
 
-def _local(value: object) -> str | None:
-    return local(moment(value))
+def _clock(row: Row) -> Callable[[object], str | None]:
+    """Formats times as `next` does: by the clocks of the schedule's time zone, with their offset from UTC."""
+    try:
+        zone = plans.zone_from(row.tz)
+    except BadInput:
+        zone = zones.LOCAL  # Another program stored garbage.
+
+    def text(value: object) -> str | None:
+        at = moment(value)
+        return None if at is None else zone.iso(int(at)).replace("T", " ")
+
+    return text
 
 
 def _time(value: object) -> str | None:

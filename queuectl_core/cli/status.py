@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
+    from ..grid import Alternatives
     from ..lifecycle import Job
     from ..records import Attempt, Counts, Running, Worker
     from ..store.reader import Reader
@@ -291,18 +292,26 @@ def _print_counts(counts: Counts, totals: dict[str, int], notes: Mapping[str, Se
     for queue in {**counts, **notes}:
         by_state = counts.get(queue) or dict.fromkeys(lifecycle.STATES, 0)
         if queue in notes or any(by_state.values()):
-            rows.append([queue, *_figures(by_state), ", ".join(notes.get(queue, ()))])
+            rows.append([queue, *_figures(by_state), _limits(notes.get(queue, ()))])
     if not rows:
         print("No jobs." if counts else "No jobs yet.")
         return
     if len(rows) > 1:
-        rows.append(["(all)", *_figures(totals), ""])
+        rows.append(["(all)", *_figures(totals), ("",)])
     headers = [Column("QUEUE", least=8)]
-    headers += [Column(state.upper(), right=True, drop=int(not totals[state])) for state in lifecycle.STATES]
-    headers.append(Column("LIMITS"))
-    if not any(row[-1] for row in rows):
+    for place, state in enumerate(lifecycle.STATES, 1):
+        least = max(4, *(len(str(row[place])) for row in rows))  # A figure is never cut.
+        title = state.upper()
+        headers.append(Column(title, right=True, least=least, drop=int(not totals[state]), short=title[:4]))
+    headers.append(Column("LIMITS", least=6, drop=2))
+    if not any(notes.values()):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
     table(headers, rows)
+
+
+def _limits(notes: Sequence[str]) -> Alternatives:
+    """The notes of a queue, and without their reasons."""
+    return ", ".join(notes), ", ".join(note.partition(":")[0] for note in notes)
 
 
 def _figures(by_state: Mapping[str, int]) -> list[str]:

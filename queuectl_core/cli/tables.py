@@ -8,8 +8,7 @@ Control characters in ids, commands and errors never reach the terminal: text is
 
 from __future__ import annotations
 
-from ..cells import width
-from ..grid import Column, cell, fit
+from ..grid import Column, cell, widths_of
 from ..lifecycle import malformed, presentable
 from ..phrases import (
     ATTEMPT_COLUMNS,
@@ -44,11 +43,10 @@ def table(headers: Sequence[str | Column], rows: Iterable[Sequence[object]]) -> 
     column STATE get symbols and colors.
     """
     columns = [_column(header) for header in headers]
-    lines: list[list[Alternatives]] = [[(column.title,) for column in columns]]
+    lines: list[list[Alternatives]] = [[(column.title, column.short or column.title) for column in columns]]
     for row in rows:
         lines.append([_texts(value, column) for value, column in zip(row, columns)])
-    natural = [max(width(texts[0]) for texts in column) for column in zip(*lines)]
-    widths = fit(columns, natural, terminal.width())
+    widths = widths_of(columns, lines, terminal.width())
     for number, line in enumerate(lines):
         cells = [_cell(*parts) for parts in zip(line, columns, widths) if parts[-1]]
         text = "  ".join(cells).rstrip()
