@@ -2,7 +2,7 @@
 
 - One statement inserts many rows. A statement with triggers copies each page that it changes, so that it could be
   undone; one statement per row would copy the same pages for each row.
-- What all rows share is in its text, so that it isn't bound for each row.
+- What all rows share is bound once per statement.
 - Triggers don't count each row. The batch is counted once, in the same transaction.
 """
 
@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MOST_PARAMETERS = 800  # Before SQLite 3.32 a statement takes 999.
+MOST_PARAMETERS = 800  # Of all rows of a statement. Before SQLite 3.32 it takes 999.
+FEW_ROWS = 20
 
 # While this row exists, queuectl_count_insert counts nothing. It never outlives its transaction, so no other program
 # sees it: their jobs are always counted.
@@ -36,11 +37,12 @@ def inserts(columns: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[obj
     """Statements, each with its parameters, that insert rows whose PLAIN_COLUMNS are `columns`."""
     count = len(columns[0])
     places: list[str] = []
+    shared: list[object] = []
     varied: list[Sequence[object]] = []
     for column in columns:
-        first = column[0]
-        if column.count(first) == count and not isinstance(first, bytes):
-            places.append(_literal(first))
+        if column.count(column[0]) == count:
+            shared.append(column[0])
+            places.append("?")
         else:
             varied.append(column)
             places.append(f"column{len(varied)}")
@@ -50,13 +52,9 @@ def inserts(columns: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[obj
         bound[place::width] = column
     row = f"({', '.join('?' * width)})"
     into = f"INSERT INTO queuectl_jobs ({', '.join(PLAIN_COLUMNS)}, ready) SELECT {', '.join(places)}, 1 FROM (VALUES "
-    step = MOST_PARAMETERS // width * width
-    for start in range(0, len(bound), step):
-        part = bound[start : start + step]
-        yield f"{into}{', '.join([row] * (len(part) // width))})", part
-
-
-def _literal(value: object) -> str:
-    if value is None:
-        return "NULL"
-    return "'%s'" % value.replace("'", "''") if isinstance(value, str) else repr(value)
+    done = 0
+    for rows in (MOST_PARAMETERS // width, FEW_ROWS, 1):  # Not any number: SQLite keeps these statements compiled.
+        text = f"{into}{', '.join([row] * rows)})"
+        while done + rows <= count:
+            yield text, shared + bound[done * width : (done + rows) * width]
+            done += rows

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="of: {}".format(", ".join(BENCHES)))
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--long", action="store_true", help="also what takes many minutes: ten million jobs")
-    parser.add_argument("--against", metavar="REV", help="only compare dispatch with another revision, in turn")
+    parser.add_argument("--against", metavar="REV", help="only compare with another revision, in turn")
     args = parser.parse_args()
     unknown = set(args.names) - set(BENCHES)
     if unknown:

@@ -17,12 +17,18 @@ from .measure import (
     in_turn,
     memory,
     percentile,
+    processor_seconds,
+    processor_usage,
     queue,
     revision,
     row,
     seconds,
 )
 from .peers import PEERS, PROGRAM_PEERS, Missing, xargs_sleep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MILLION = 1_000_000
 
@@ -58,25 +64,12 @@ def _drained(command: str, program: str = PROGRAM) -> float:
 def processor() -> list[Row]:
     """What a job costs the worker itself, without its command; and a fleet, compared with xargs."""
 
-    def own(command: str) -> float:
-        with queue() as ours:
-            ours.run("pause", "default")
-            ours.run("enqueue", "-", input=f"{command}\n".encode() * 3000)
-            ours.run("enqueue", "--id", "last", command)
-            ours.start(1)
-            with ours.store() as store:
-                pids = [worker.pid for worker in store.workers() if worker.role == "worker"]
-            before = cpu_seconds(pids)
-            ours.run("resume", "default")
-            ours.run("wait", "last")
-            return 1000 * (cpu_seconds(pids) - before) / 3001
-
     def fleet() -> float:
         with queue() as ours:
             ours.run("enqueue", "-", input=b"sleep 0.01\n" * 1000)
             return children_seconds(lambda: ours.drain(2))
 
-    by_shell, direct = in_turn(5, lambda: own("true"), lambda: own("/bin/true"))
+    by_shell, direct = in_turn(5, lambda: _own("true"), lambda: _own("/bin/true"))
     with tempfile.TemporaryDirectory() as folder:
         ours_cpu, theirs = in_turn(3, fleet, lambda: children_seconds(lambda: xargs_sleep(folder, 1000)))
     return [
@@ -84,6 +77,20 @@ def processor() -> list[Row]:
         row("  /bin/true", direct, "ms"),
         row("CPU of 1,000 jobs of 10 ms, two workers", ours_cpu, "s", "xargs -P2 sh -c", theirs, "<= 1.5"),
     ]
+
+
+def _own(command: str, program: str = PROGRAM) -> float:
+    """Milliseconds of CPU that a worker itself uses per job."""
+    with queue(program) as ours:
+        ours.run("pause", "default")
+        ours.run("enqueue", "-", input=f"{command}\n".encode() * 3000)
+        ours.run("enqueue", "--id", "last", command)
+        ours.start(1)
+        pids = ours.pids("worker")
+        before = cpu_seconds(pids)
+        ours.run("resume", "default")
+        ours.run("wait", "last")
+        return 1000 * (cpu_seconds(pids) - before) / 3001
 
 
 def stopping() -> list[Row]:
@@ -100,40 +107,71 @@ def stopping() -> list[Row]:
 
 
 def against(name: str) -> list[Row]:
-    """Dispatch, compared with another revision in turn."""
+    """Compared with another revision in turn: dispatch, and the CPU of what is timed elsewhere."""
     rows = []
     with revision(name) as program:
+
+        def compare(what: str, unit: str, runs: int, measure: Callable[[str], float]) -> None:
+            mine, theirs = in_turn(runs, lambda: measure(PROGRAM), lambda: measure(program))
+            rows.append(row(what, mine, unit, name, theirs))
+
         for command in ("true", "/bin/true"):
-            mine, theirs = in_turn(7, lambda c=command: _drained(c), lambda c=command: _drained(c, program))
-            rows.append(row(f"dispatch of {command}", mine, "jobs/s", name, theirs))
+            compare(f"dispatch of {command}", "jobs/s", 7, lambda other, c=command: _drained(c, other))
+            compare("  the worker's own CPU per job", "ms", 5, lambda other, c=command: _own(c, other))
+        for kind, line in (("shell", SHELL_LINE), ("JSON", JSON_LINE)):
+            compare(f"batch, {kind} lines", "jobs per CPU s", 5, lambda other, t=line: _batch(t, 200_000, other)[0])
+        for words in START_UPS.values():
+            compare(" ".join(words), "ms of CPU", 20, lambda other, w=words: _start_up(w, other))
     return rows
 
 
+SHELL_LINE = "echo hello world\n"
+JSON_LINE = '{"command": "echo hello world", "priority": 3}\n'
+START_UPS = {
+    "enqueue -- true": ["enqueue", "--", "true"],
+    "enqueue JSON": ["enqueue", '{"command": "true"}'],
+    "status": ["status"],
+    "list": ["list", "-n", "10"],
+}
+
+
+def _start_up(words: list[str], program: str) -> float:
+    """Milliseconds of CPU that a command takes in a small queue."""
+    with queue(program) as ours:
+        ours.run("enqueue", "-", input=b"true\n" * 10)
+        return 1000 * processor_seconds(ours.argv(*words), ours.environment)
+
+
+def _batch(line: str, count: int, program: str = PROGRAM) -> tuple[float, float]:
+    """Jobs per CPU second of one `enqueue -`, and its peak memory in MB."""
+    with queue(program) as ours:
+        path = os.path.join(ours.folder, "lines")
+        with open(path, "w") as file:
+            file.writelines(line for _ in range(count))
+        used, peak = processor_usage(ours.argv("enqueue", "-"), ours.environment, path)
+        return count / used, peak
+
+
 def startup() -> list[Row]:
-    """Whole commands compared with the bare interpreter, from the checkout and from a bundle."""
+    """CPU of whole commands compared with the bare interpreter, from the checkout and from a bundle."""
     with queue() as ours:
         ours.add(10)
         bundle = os.path.join(ours.folder, "queuectl")
         ours.run("bundle", bundle)
         os.symlink(sys.executable, os.path.join(ours.folder, "python3"))
         path = {**ours.environment, "PATH": ours.folder + os.pathsep + os.environ["PATH"]}
-        commands = {
-            "enqueue -- true": ["enqueue", "--", "true"],
-            "enqueue JSON": ["enqueue", '{"command": "true"}'],
-            "status": ["status"],
-            "list": ["list", "-n", "10"],
-        }
         goals = ("<= 1.6", "<= 1.65", "<= 1.65", "<= 1.7", "<= 1.45", "", "", "")
-        names = [*commands, *(f"{name}, bundle" for name in commands)]
-        lines = [ours.argv(*words) for words in commands.values()]
-        lines += [[bundle, *words] for words in commands.values()]
+        names = [*START_UPS, *(f"{name}, bundle" for name in START_UPS)]
+        lines = [ours.argv(*words) for words in START_UPS.values()]
+        lines += [[bundle, *words] for words in START_UPS.values()]
         bare, *figures = in_turn(
             20,
-            lambda: 1000 * seconds([sys.executable, "-c", "pass"], ours.environment),
-            *[lambda line=line: 1000 * seconds(line, path) for line in lines],
+            lambda: 1000 * processor_seconds([sys.executable, "-c", "pass"], ours.environment),
+            *[lambda line=line: 1000 * processor_seconds(line, path) for line in lines],
         )
         return [
-            row(name, figure, "ms", "python3 -c pass", bare, goal) for name, goal, figure in zip(names, goals, figures)
+            row(name, figure, "ms of CPU", "python3 -c pass", bare, goal)
+            for name, goal, figure in zip(names, goals, figures)
         ]
 
 
@@ -141,23 +179,13 @@ def batch() -> list[Row]:
     """`enqueue -` from a file of lines, with its memory."""
     rows = []
     for kind, line, count, goal in (
-        ("shell lines", "echo hello world\n", 500_000, ">= 100,000"),
-        ("JSON lines", '{"command": "echo hello world", "priority": 3}\n', 300_000, ">= 60,000"),
-        ("2 million shell lines", "echo hello world\n", 2_000_000, ">= 100,000"),
+        ("shell lines", SHELL_LINE, 500_000, ">= 150,000"),
+        ("JSON lines", JSON_LINE, 300_000, ">= 105,000"),
+        ("2 million shell lines", SHELL_LINE, 2_000_000, ">= 150,000"),
     ):
-        with queue() as ours:
-            path = os.path.join(ours.folder, "lines")
-            with open(path, "w") as file:
-                file.writelines(line for _ in range(count))
-            began = time.perf_counter()
-            with open(path) as file:
-                process = subprocess.Popen(
-                    ours.argv("enqueue", "-"), stdin=file, stdout=subprocess.DEVNULL, env=ours.environment
-                )
-                _, _, usage = os.wait4(process.pid, 0)
-            process.returncode = 0
-            rows.append(row("batch, " + kind, count / (time.perf_counter() - began), "jobs/s", goal=goal))
-            rows.append(row("  its peak memory", usage.ru_maxrss / 1024, "MB"))
+        rate, peak = _batch(line, count)
+        rows.append(row("batch, " + kind, rate, "jobs per CPU s", goal=goal))
+        rows.append(row("  its peak memory", peak, "MB"))
     return rows
 
 
@@ -185,7 +213,7 @@ def latency() -> list[Row]:
 
 def idle() -> list[Row]:
     """What idle fleets cost."""
-    rows = []
+    rows, used = [], []
     for count, cpu_goal, memory_goal in ((4, "<= 0.5", "<= 30"), (64, "<= 2", "<= 250")):
         with queue() as ours:
             pids = ours.start(count)
@@ -194,7 +222,9 @@ def idle() -> list[Row]:
             time.sleep(10)
             share = 100 * (cpu_seconds(pids) - before) / 10
             rows.append(row(f"idle, {count} workers", share, "% of a core", goal=cpu_goal))
-            rows.append(row("  their memory (PSS)", memory(pids), "MB", goal=memory_goal))
+            used.append(memory(pids))
+            rows.append(row("  their memory (PSS)", used[-1], "MB", goal=memory_goal))
+    rows.append(row("  of each additional worker", (used[1] - used[0]) / 60, "MB", goal="<= 2.6"))
     return rows
 
 

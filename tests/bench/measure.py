@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.join(CHECKOUT, "queuectl.py")
@@ -52,8 +53,12 @@ class Queue:
     def start(self, count: int) -> list[int]:
         """Start workers; returns the PIDs of them and of their supervisor."""
         self.run("worker", "start", "-c", str(count))
-        with self.store() as store:
-            return [worker.pid for worker in store.workers()]
+        return self.pids("supervisor") + self.pids("worker")
+
+    def pids(self, role: str) -> list[int]:
+        """The PIDs of the workers, or of the supervisors. Works with the files of other revisions, too."""
+        with closing(sqlite3.connect(self.database, timeout=60)) as db:
+            return [pid for (pid,) in db.execute("SELECT pid FROM queuectl_workers WHERE role = ?", [role])]
 
     def stop(self) -> None:
         """Stop all workers now."""
@@ -124,6 +129,27 @@ def seconds(argv: list[str], environment: dict[str, str] | None = None) -> float
     began = time.perf_counter()
     subprocess.run(argv, env=environment, check=True, **quiet)
     return time.perf_counter() - began
+
+
+def processor_usage(
+    argv: list[str], environment: dict[str, str] | None = None, stdin: str = os.devnull
+) -> tuple[float, float]:
+    """CPU seconds that a whole process and its children use, and its peak memory in MB.
+
+    Its input is the file `stdin`; its output is discarded.
+    """
+    with open(stdin, "rb") as file:
+        quiet = {"stdin": file, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(argv, env=environment, **quiet)
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, argv)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def processor_seconds(argv: list[str], environment: dict[str, str] | None = None) -> float:
+    """CPU seconds that a whole process and its children use."""
+    return processor_usage(argv, environment)[0]
 
 
 def in_turn(runs: int, *measures) -> list[float]:
