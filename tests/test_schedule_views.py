@@ -141,6 +141,7 @@ class TopTest(SchedulesTestCase, ScreensTestCase):
             self.assertIn("late ", self.text(app, columns, lines), (columns, lines))
         self.assertIn("fault     template: not valid JSON", shown)
         self.assertIn("JOBS", self.press(app, "esc"))
+        self.assertTrue(self.press(self.top(is_unicode=False), "S").isascii())
 
     def test_without_schedules_it_says_how_to_add_one_and_keys_do_nothing(self):
         self.create_queue()
