@@ -605,6 +605,18 @@ class CommandsTest(QueueTestCase):
             found = self.run_cli("completion", "candidates", "--", "schedule", verb, "ni").stdout
             self.assertEqual(found, "nightly\t@daily\n", verb)
 
+    def test_a_time_zone_that_would_have_no_effect_is_refused(self):
+        with self.store() as store:
+            for schedule, what in ((times.Every(60.0, 0.0), "an interval"), (parse_cron("@reboot", "x"), "@reboot")):
+                wish = Wish(schedule, "UTC", {"command": "true"})
+                with self.assertRaisesRegex(BadInput, f"schedule x: {what} has no time zone"):
+                    store.add_schedule("x", wish, "boot")
+                store.add_schedule("x", wish._replace(tz=None), "boot")
+                self.assertRaisesRegex(BadInput, "has no time zone", store.edit_schedule, "x", Wish(tz="UTC"))
+                store.remove_schedule("x")
+            store.add_schedule("x", Wish(parse_cron("@daily", "x"), "UTC", {"command": "true"}), "boot")
+            self.assertIsNone(store.edit_schedule("x", Wish(times.Every(60.0, 0.0))).tz)
+
     def test_edit_pause_resume_next_and_remove(self):
         self.run_cli("schedule", "add", "s", "--every", "1h", "--until", "+3d", "--times", "5", "--", "true")
         self.run_cli("schedule", "edit", "s", "--cron", "0 0 1 1 *", "--tz", "UTC", "--until", "never", "--times", "0",
@@ -742,6 +754,9 @@ class ImportTest(QueueTestCase):
         self.assertEqual(found["backup"]["job"], job)
         self.assertEqual((found["backup"]["missed"], found["backup"]["overlap"]), ("skip", "allow"))
         self.assertEqual(found["agent"]["cron"], "@reboot")
+        again = self.run_cli("schedule", "import", input="CRON_TZ=UTC\n@reboot true\n")
+        self.assertEqual(again.lines[-1].split(), ["2", "true", "@reboot", "true"])
+        self.assertIsNone(self.schedules()["true"]["tz"])
         mail = found["mail"]
         self.assertEqual((mail["cron"], mail["tz"], mail["jitter"]), ("0 6 * * mon", "Europe/Berlin", 600))
         self.assertEqual(mail["job"]["command"], "/bin/bash -c 'mail -s '\"'\"'report 100%'\"'\"' root'")
@@ -756,6 +771,18 @@ class ImportTest(QueueTestCase):
         again = self.run_cli("schedule", "import", self.write("tab", CRONTAB), code=1)
         self.assertIn("4 were imported before", again.stderr)
         self.assertEqual(len(self.schedules()), 4)
+
+    def test_a_schedule_that_an_edited_line_replaces_is_named(self):
+        self.run_cli("schedule", "import", input="0 3 * * * ./backup\n0 4 * * * ./sync a\n0 5 * * * ./other\n")
+        edited = "30 3 * * * ./backup\n0 4 * * * ./sync b\n0 6 * * * ./new\n"
+        for option in ("--dry-run", "-"):
+            result = self.run_cli("schedule", "import", option, input=edited)
+            self.assertIn("schedule backup (0 3 * * *) is no longer in the crontab, and line 1 seems to replace it; "
+                          "to remove it, run: queuectl schedule remove backup\n", result.stderr)  # fmt: skip
+            self.assertIn("schedule sync (0 4 * * *) is no longer in the crontab, and line 2", result.stderr)
+            self.assertEqual(result.stderr.count("seems to replace"), 2)
+        self.run_cli("schedule", "remove", "backup", "sync")
+        self.assertNotIn("seems to replace", self.run_cli("schedule", "import", input=edited).stderr)
 
     def test_a_system_crontab_names_users_and_those_of_others_are_rejected(self):
         me = pwd.getpwuid(os.geteuid()).pw_name

@@ -11,6 +11,7 @@ from ..errors import BadInput
 from ..grid import Column
 from ..schedule import plan as plans, zones
 from ..schedule.crontab import Entry, Rejected, parse_crontab, seem_to_name_users, suggest_name
+from ..store.firing import REBOOT
 from ..store.schedules import Wish, schedules
 from .enqueue import joined
 from .queue_file import open_client, open_reader
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from typing import Tuple
 
+    from ..store.firing import Row
     from ..store.reader import Reader
 
     # A line's number, the name and what to add under it.
     Named = Tuple[int, str, Wish]
+    # The name of a schedule, its expression, and the number of the line that seems to replace it.
+    Replaced = Tuple[str, str, int]
 
 DESCRIPTION = """\
 Add the jobs of a crontab as schedules. Lines that can't be imported are listed with their number and the
-reason, and the others are added. Lines that were imported before, and are unchanged, are skipped. The
-crontab stays as it is.
+reason, and the others are added. Lines that were imported before, and are unchanged, are skipped. A line
+that was edited since is added again; the schedule that it seems to replace stays, and is named. The crontab
+stays as it is.
 """
 OURS = ("SHELL", "MAILTO", "CRON_TZ", "RANDOM_DELAY", "HOME")  # Settings that aren't only variables of the commands.
 LARGEST = 16 * 1024**2  # Bytes of a crontab.
@@ -58,10 +63,10 @@ def schedule_import(args: Namespace) -> int:
     entries, rejected = _read(args)
     if args.dry_run:
         with open_reader(args, may_be_unused=True) as reader:
-            found, existing = _named(args, reader, entries, rejected, job)
+            found, existing, replaced = _named(args, reader, entries, rejected, job)
     else:
         with open_client(args, creates=True) as store, store.batch():
-            found, existing = _named(args, store, entries, rejected, job)
+            found, existing, replaced = _named(args, store, entries, rejected, job)
             for _, name, wish in found:
                 store.add_schedule(name, wish, machine_boot())
     if found:
@@ -72,6 +77,11 @@ def schedule_import(args: Namespace) -> int:
     there = f"; {existing} were imported before" if existing else ""
     verb = "would import" if args.dry_run else "imported"
     tell(f"{verb} {counted(len(found), 'schedule')}, rejected {counted(len(rejected), 'line')}{there}")
+    for name, expression, number in replaced:
+        tell(
+            f"schedule {name} ({expression}) is no longer in the crontab, and line {number} seems to replace it;"
+            f" to remove it, run: queuectl schedule remove {name}"
+        )
     if found and not args.dry_run:
         tell("cron still runs these lines, too; remove them from the crontab")
     if any(entry.mailto for entry in entries):
@@ -98,12 +108,16 @@ def _read(args: Namespace) -> tuple[list[Entry], list[Rejected]]:
 
 def _named(
     args: Namespace, store: Reader, entries: list[Entry], rejected: list[Rejected], job: dict[str, object]
-) -> tuple[list[Named], int]:
-    """What to add, under which name, and how many are there already. Adds to `rejected` what can't be added."""
+) -> tuple[list[Named], int, list[Replaced]]:
+    """What to add, under which name; how many are there already; and what seems to be replaced.
+
+    Adds to `rejected` what can't be added.
+    """
     rows = schedules(store)
     taken = {row.name for row in rows}
-    known = {(row.expression, row.tz, row.template) for row in rows}
+    known = {_key(row.expression, row.tz, row.template): row for row in rows}
     found: list[Named] = []
+    seen = set()
     existing = 0
     for entry in entries:
         try:
@@ -115,13 +129,41 @@ def _named(
             reason = reason if reason.startswith(prefix) else prefix + reason
             rejected.append(Rejected(entry.number, entry.command, reason))
             continue
-        if (entry.cron.text, entry.zone, template) in known:
+        key = _key(entry.cron.text, wish.tz, template)
+        seen.add(key)
+        if key in known:
             existing += 1
             continue
         name = suggest_name(entry.command, taken)
         taken.add(name)
         found.append((entry.number, name, wish))
-    return found, existing
+    return found, existing, _replaced([row for key, row in known.items() if key not in seen], found)
+
+
+def _key(expression: str, tz: str | None, template: str) -> tuple[str, str | None, str]:
+    """What makes two schedules the same. Older versions stored a time zone with @reboot."""
+    return expression, None if expression == REBOOT else tz, template
+
+
+def _replaced(missing: list[Row], found: list[Named]) -> list[Replaced]:
+    """Of schedules that aren't in the crontab, those that a new line is like in its command or its time."""
+    replaced = []
+    for row in missing:
+        for line, _, wish in found:
+            is_same_time = _when(wish) == f"{row.expression} {row.tz or ''}".rstrip()
+            if plans.template_text(wish.job or {}) == row.template or (is_same_time and _are_alike(row, wish)):
+                replaced.append((row.name, str(row.expression), line))
+                break
+    return replaced
+
+
+def _are_alike(row: Row, wish: Wish) -> bool:
+    """Whether both commands run the same program."""
+    try:
+        command = str(plans.template_fields(row.template).get("command", ""))
+    except BadInput:
+        return False  # Another program stored garbage.
+    return suggest_name(command, ()) == suggest_name(str((wish.job or {})["command"]), ())
 
 
 def _wish(args: Namespace, entry: Entry, job: dict[str, object]) -> Wish:
@@ -140,7 +182,8 @@ def _wish(args: Namespace, entry: Entry, job: dict[str, object]) -> Wish:
         fields["env"] = env
     if entry.stdin is not None:
         fields["stdin"] = entry.stdin
-    return Wish(entry.cron, entry.zone or None, fields, args.missed, args.overlap, float(entry.spread))
+    zone = None if plans.is_at_boot(entry.cron) else entry.zone or None  # CRON_TZ means nothing to @reboot.
+    return Wish(entry.cron, zone, fields, args.missed, args.overlap, float(entry.spread))
 
 
 def _when(wish: Wish) -> str:

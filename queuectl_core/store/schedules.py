@@ -205,6 +205,11 @@ def _changed(row: Row, wish: Wish, now: float) -> Row:
     )
     if wish.tz is not None:
         row = row._replace(tz=wish.tz or None)
+    if row.kind == "every" or row.expression == REBOOT:
+        if wish.tz:
+            what = "an interval" if row.kind == "every" else REBOOT
+            raise BadInput(f"schedule {row.name}: {what} has no time zone; only cron expressions and times have one")
+        row = row._replace(tz=None)
     if wish.until is not None:
         row = row._replace(until=wish.until or None)
     if wish.times is not None:

@@ -145,7 +145,7 @@ def moment(value: object) -> float | None:
 
 def when(row: Row) -> str:
     """When a schedule is due, in a few words: "every 10m", "30 2 * * * Europe/Berlin"."""
-    zone = f" {row.tz}" if row.tz else ""
+    zone = f" {row.tz}" if row.tz and row.expression != REBOOT else ""
     try:
         schedule = plans.schedule_from(row.kind, row.expression, row.anchor)
         if isinstance(schedule, Every):
