@@ -32,9 +32,14 @@ from .store.database import default_path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Union
+    from datetime import datetime, timedelta
+    from typing import Any, Union
 
     Path = Union[str, os.PathLike[str]]
+    Command = Union[str, Sequence[Path]]
+    Duration = Union[float, str, timedelta]  # Seconds, or text such as "5m".
+    Moment = Union[float, str, datetime]  # Epoch seconds, ISO 8601, or "+5m".
+    Words = Union[str, Iterable[str]]  # One, or several.
 
 POLL = 0.004  # Seconds between polls in `wait`; each costs about ten microseconds.
 
@@ -78,102 +83,101 @@ class Queue:
 
     def enqueue(
         self,
-        command: str | Sequence[str | os.PathLike[str]],
+        command: Command,
         *,
         id: str | None = None,
         queue: str = "default",
         priority: int = 0,
-        delay: float | str | None = None,
-        run_at: float | str | None = None,
-        after: Sequence[str] | None = None,
+        labels: Words | None = None,
+        delay: Duration | None = None,
+        run_at: Moment | None = None,
+        after: Words | None = None,
+        after_notok: Words | None = None,
+        after_any: Words | None = None,
+        held: bool = False,
         unique: str | None = None,
         stdin: bytes | str | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         max_retries: int | None = None,
         backoff_base: float | None = None,
-        timeout: float | str | None = None,
+        timeout: Duration | None = None,
         bury_on: str | int | None = None,
         retry_only_on: str | int | None = None,
     ) -> str:
         """Add a job and return its id.
 
         `command` is a shell command line, or a sequence of words (text or paths) to run as they are. The other
-        arguments work like the options of `queuectl enqueue`: durations are seconds or text such as "5m", `run_at` is
-        epoch seconds or ISO 8601, `after` lists the ids of jobs that must complete first, and exit codes are written
-        "2,64-78". `cwd` defaults to the current directory, settings to the queue's configuration. If an unfinished job
-        has the same `unique` key, nothing is added, and the id is that job's.
+        arguments work like the options of `queuectl enqueue`: durations are seconds, a timedelta or text such as "5m",
+        `run_at` is epoch seconds, a datetime (without a time zone, in local time) or ISO 8601, and exit codes are
+        written "2,64-78". `after` lists the ids of jobs that must complete first, `after_notok` of those that must die
+        or be cancelled, `after_any` of those that must finish either way. A `held` job waits until it is released.
+        `cwd` defaults to the current directory, settings to the queue's configuration. If an unfinished job has the
+        same `unique` key, nothing is added, and the id is that job's.
 
         The job is on disk when this returns or, on an application's connection, when its transaction commits.
         Raises BadInput, and Refused (DuplicateId if the id already exists). Raises DatabaseBusy too if an application's
         transaction has read something before another program wrote: roll it back and start over. BEGIN IMMEDIATE
         rules that out.
         """
-        fields: dict[str, object] = {
-            "command": command if isinstance(command, str) else _shell_line(command),
-            "id": id,
-            "queue": queue,
-            "priority": priority,
-            "delay": delay,
-            "run_at": run_at,
-            "after": tuple(after) if isinstance(after, Iterable) and not isinstance(after, str) else after,
-            "unique_key": unique,
-            "stdin": stdin,
-            "env": dict(env) if isinstance(env, Mapping) else env,
-            "cwd": _directory(cwd),
-            "max_retries": max_retries,
-            "backoff_base": backoff_base,
-            "timeout": timeout,
-            "bury_on": bury_on,
-            "retry_only_on": retry_only_on,
-        }
-        given = {field: value for field, value in fields.items() if value is not None}
-        return self._store.enqueue([new_job(given, time.time())])[0]
+        given = locals()
+        fields = {field: value for field, value in given.items() if field not in ("self", "command", "cwd", "held")}
+        return self._store.enqueue([new_job(_fields(command, cwd, held=held or None, **fields), time.time())])[0]
 
     def schedule(
         self,
         name: str,
-        command: str | Sequence[str | os.PathLike[str]],
+        command: Command,
         *,
         cron: str | None = None,
-        every: float | str | None = None,
-        at: float | str | None = None,
+        every: Duration | None = None,
+        at: Moment | None = None,
         tz: str | None = None,
         missed: str = "once",
         overlap: str = "skip",
-        jitter: float | str = 0,
-        until: float | str | None = None,
+        jitter: Duration = 0,
+        until: Moment | None = None,
+        times: int | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        labels: Words | None = None,
+        unique: str | None = None,
+        stdin: bytes | str | None = None,
+        env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        **job: object,
+        max_retries: int | None = None,
+        backoff_base: float | None = None,
+        timeout: Duration | None = None,
+        bury_on: str | int | None = None,
+        retry_only_on: str | int | None = None,
     ) -> float | None:
-        """Let a job be added again and again; returns when it is due next (epoch seconds; None if it has ended).
+        """Run a job on a schedule; returns when it is due next (epoch seconds; None if it has ended).
 
-        Give one of `cron` (an expression such as "30 2 * * *"), `every` (seconds, or text such as "10m") and `at`. If
-        there is a schedule of this name, it becomes what the arguments say; if it is due as before, its times stay. So
-        an application can call this whenever it starts. `missed` is "once", "skip" or "all", `overlap` "skip", "queue"
-        or "allow", and `until` a time, as in docs/schedules.md. `job` takes the arguments of `enqueue` that make sense
-        for many jobs: queue, priority, unique, stdin, env, max_retries, backoff_base, timeout, bury_on and
-        retry_only_on. Raises BadInput.
+        Give one of `cron` (an expression such as "30 2 * * *"), `every` (a duration) and `at` (a time; without a time
+        zone, in that of `tz`). If there is a schedule of this name, it becomes what the arguments say; if it is due as
+        before, its times stay. So an application can call this whenever it starts. `missed` is "once", "skip" or "all",
+        `overlap` "skip", "queue" or "allow"; these, `until` and `times` are as in docs/schedules.md. The other
+        arguments are those of `enqueue`. Raises BadInput.
         """
         from .schedule import plan, zones
         from .store.schedules import Wish
         from .workers.identity import machine_boot
 
+        job = locals()
         now, zone = time.time(), zones.zone(tz, "tz")
         for argument, value, known in (("missed", missed, plan.MISSED), ("overlap", overlap, plan.OVERLAPS)):
             if value not in known:
                 raise BadInput(f"{argument}: must be one of {', '.join(known)}, not {values.quote(value)}")
-        fields = {"unique_key" if field == "unique" else field: value for field, value in job.items()}
-        fields["command"] = command if isinstance(command, str) else _shell_line(command)
-        fields["cwd"] = _directory(cwd)
+        every, at, until = _plain(every), _plain(at), _plain(until)
         wish = Wish(
             plan.wanted(cron, every, at, now, zone),
             tz,
-            {field: value for field, value in fields.items() if value is not None},
+            _fields(command, cwd, **{field: job[field] for field in OF_A_SCHEDULE}),
             missed,
             overlap,
-            values.duration(jitter, "jitter"),
-            zones.moment(until, "until", now, zone) if isinstance(until, str) else until,
+            values.interval(_plain(jitter), "jitter"),
+            None if until is None else plan.moment(until, "until", now, zone),
+            None if times is None else values.whole(times, "times", 1),
         )
         return self._store.put_schedule(values.name(name, "name"), wish, machine_boot()).next_at
 
@@ -188,17 +192,17 @@ class Queue:
             raise Refused(f"no such job: {values.quote(id)}")
         return job
 
-    def wait(self, id: str, timeout: float | str | None = None) -> Job:
+    def wait(self, id: str, timeout: Duration | None = None) -> Job:
         """Wait until a job is finished, or can never run because a job it depends on failed.
 
-        Returns the job; check its `state`. Raises WaitTimedOut after `timeout` (seconds, or text such as "5m"), and
+        Returns the job; check its `state`. Raises WaitTimedOut after `timeout` (a duration), and
         Refused inside a transaction or if there is no such job. (A connection with `autocommit=False` is always in a
         transaction: wait with `Queue(path)`.)
         """
         if self._connection is not None and self._connection.in_transaction:
             raise Refused("cannot wait inside a transaction: workers can't see the job until it commits")
-        if isinstance(timeout, (int, float)):
-            timeout = max(0, timeout)  # What is left of a deadline may be negative.
+        if isinstance(_plain(timeout), (int, float)):
+            timeout = max(0, _plain(timeout))  # What is left of a deadline may be negative.
         deadline = None if timeout is None else time.monotonic() + values.duration(timeout, "timeout")
         while True:
             version = self._store.data_version()
@@ -233,6 +237,34 @@ class Queue:
 RESERVED_WORDS = frozenset("case do done elif else esac fi for function if in select then time until while".split())
 
 
+# What `schedule` takes of the arguments of `enqueue`.
+OF_A_SCHEDULE = (
+    *("queue", "priority", "labels", "unique", "stdin", "env", "max_retries", "backoff_base", "timeout", "bury_on"),
+    "retry_only_on",
+)
+
+
+def _fields(command: Command, cwd: Path | None, **given: object) -> dict[str, object]:
+    """The fields of a job from the arguments of `enqueue` that aren't None. Raises BadInput."""
+    fields = {"unique_key" if field == "unique" else field: _plain(value) for field, value in given.items()}
+    fields["command"] = command if isinstance(command, str) else _shell_line(command)
+    fields["cwd"] = _directory(cwd)
+    return {field: value for field, value in fields.items() if value is not None and value != []}
+
+
+def _plain(value: Any) -> Any:
+    """A duration, a time, or a collection, as the command line's types: a number, text, a list or a dict."""
+    if hasattr(value, "total_seconds"):
+        return value.total_seconds()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return list(value)
+    return value
+
+
 def _shell_line(words: object) -> str:
     """A shell line that runs `words` as they are. Raises BadInput."""
     if not isinstance(words, Iterable) or isinstance(words, (bytes, bytearray)):
@@ -257,7 +289,12 @@ def _directory(path: object) -> str:
         if path is None:
             raise BadInput(f"cwd: cannot read the working directory ({error.strerror}); give an absolute one") from None
         here = "/"
-    return here if path is None else os.path.normpath(os.path.join(here, _text(path, "cwd")))
+    if path is None:
+        return here
+    found = os.path.normpath(os.path.join(here, _text(path, "cwd")))
+    if not os.path.isdir(found):
+        raise BadInput(f"cwd: no such directory: {values.quote(found)}")
+    return found
 
 
 def _text(word: object, place: str) -> str:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 import unittest
+from datetime import datetime, timedelta, timezone
 
 import queuectl_core
 from queuectl_core import Queue
+from queuectl_core.cli.enqueue import OPTIONS
 from queuectl_core.errors import (
     BadInput,
     DatabaseFull,
@@ -29,6 +31,14 @@ class QueueTest(QueueTestCase):
         super().setUp()
         self.queue = Queue(self.db)
         self.addCleanup(self.queue.close)
+
+    def test_it_takes_what_the_command_line_takes(self):
+        arguments = {*inspect.signature(Queue.enqueue).parameters} - {"self"}
+        options = {"unique" if field == "unique_key" else field for field in OPTIONS}
+        self.assertEqual(arguments, options | {"command", "held", "stdin", "env"})
+        of_a_schedule = arguments & {*inspect.signature(Queue.schedule).parameters}
+        of_a_job = {"id", "delay", "run_at", "after", "after_notok", "after_any", "held"}
+        self.assertEqual(arguments - of_a_schedule, of_a_job)
 
     def test_wait_returns_the_finished_job(self):
         self.start_workers()
@@ -77,15 +87,19 @@ class QueueTest(QueueTestCase):
                 Queue(value)
 
     def test_every_keyword_of_enqueue_takes_effect(self):
-        first = self.queue.enqueue("true")
+        first, dead = self.queue.enqueue("true"), self.queue.enqueue("true")
+        self.queue.enqueue("true", id="other", labels=[], after=())
+        self.queue.enqueue("true", id="third")
         id = self.queue.enqueue(
-            "cat", id="mine", queue="mail", priority=-3, delay="5m", after=[first], unique="once",
+            "cat", id="mine", queue="mail", priority=-3, delay=timedelta(minutes=5), after={first}, unique="once",
+            labels=["x", "y"], after_notok=[dead], after_any="other,third", held=True,
             stdin=b"\xff\0", env={"A": "1"}, cwd=self.home, max_retries=0, backoff_base=1.5, timeout=90,
             bury_on=2, retry_only_on="64-78",
         )  # fmt: skip
         shown = self.job(id)
         expected = {
-            "id": "mine", "queue": "mail", "priority": -3, "after": [first], "unique_key": "once",
+            "id": "mine", "queue": "mail", "priority": -3, "after": [first], "unique_key": "once", "held": True,
+            "labels": ["x", "y"], "after_notok": [dead], "after_any": ["other", "third"],
             "stdin": 2, "env": {"A": "1"}, "cwd": self.home, "max_retries": 0, "backoff_base": 1.5,
             "timeout": 90, "bury_on": "2", "retry_only_on": "64-78", "state": "pending",
         }  # fmt: skip
@@ -93,6 +107,15 @@ class QueueTest(QueueTestCase):
         self.assertGreater(self.queue.get(id).run_at, self.queue.get(id).created_at + 290)
         self.assertEqual(self.job(first)["cwd"], os.getcwd())
         self.assertEqual(self.queue.enqueue("true", unique="once"), id)
+
+    def test_times_can_be_datetimes_and_durations_timedeltas(self):
+        soon = datetime.now(timezone.utc) + timedelta(hours=1)
+        for run_at in (soon, soon.astimezone(timezone(timedelta(hours=5))), soon.astimezone().replace(tzinfo=None)):
+            found = self.queue.get(self.queue.enqueue("true", run_at=run_at, timeout=timedelta(minutes=2)))
+            self.assertAlmostEqual(found.run_at, soon.timestamp(), places=3)
+            self.assertEqual(found.timeout, 120)
+        with self.assertRaises(WaitTimedOut):
+            self.queue.wait(found.id, timeout=timedelta(milliseconds=1))
 
     def test_wait_returns_once_the_job_can_never_run(self):
         first = self.queue.enqueue("true")
@@ -116,6 +139,7 @@ class QueueTest(QueueTestCase):
             (BadInput, lambda: self.queue.enqueue("")),
             (BadInput, lambda: self.queue.enqueue([])),
             (BadInput, lambda: self.queue.enqueue("true", timeout=-1)),
+            (BadInput, lambda: self.queue.enqueue("true", cwd="/no/such/directory")),
             (BadInput, lambda: self.queue.enqueue("true", env={"A=B": "1"})),
             (Refused, lambda: self.queue.enqueue("true", after=["missing"])),
             (Refused, lambda: self.queue.get("missing")),

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
+from datetime import datetime, timedelta, timezone
 
 from queuectl_core import Queue
 from queuectl_core.errors import BadInput, Refused
@@ -659,10 +660,28 @@ class ElsewhereTest(QueueTestCase):
             with self.assertRaises(Refused):
                 queue.unschedule("s")
             for wrong in ({}, {"cron": "x"}, {"cron": 5}, {"every": "1h", "at": 5}, {"every": 0}, {"at": [1]},
-                          {"every": 60, "tz": "Moon/Sea"}, {"every": 60, "missed": "x"}, {"every": 60, "id": "x"},
-                          {"every": 60, "until": "x"}, {"at": 5}):  # fmt: skip
+                          {"every": 60, "tz": "Moon/Sea"}, {"every": 60, "missed": "x"}, {"every": 60, "times": 0},
+                          {"every": 60, "until": "x"}, {"at": 5}, {"every": "5"}, {"every": 60, "cwd": "/no/such"},
+                          {"every": 60, "until": 5}):  # fmt: skip
                 with self.subTest(wrong=wrong), self.assertRaises(BadInput):
                     queue.schedule("t", "true", **wrong)
+            for unknown in ("held", "backoff_jitter", "id"):
+                with self.assertRaises(TypeError):
+                    queue.schedule("t", "true", every=60, **{unknown: True})
+            with self.assertRaisesRegex(BadInput, r'use an interval: every="10s"$'):
+                queue.schedule("t", "true", cron="* * * * * *")
+
+    def test_the_library_takes_datetimes_timedeltas_labels_and_times(self):
+        with Queue(self.db) as queue:
+            day = datetime(2030, 1, 2, 3, 4)
+            due = queue.schedule("s", "true", at=day, tz="UTC")
+            self.assertEqual(due, day.replace(tzinfo=timezone.utc).timestamp())
+            queue.schedule("s", "true", every=timedelta(minutes=5), jitter=timedelta(seconds=9), times=3, until=day,
+                           labels=["x", "y"])  # fmt: skip
+            row = queue._store.schedule("s")
+            self.assertEqual((row.expression, row.jitter, row.times_left), ("300", 9, 3))
+            self.assertEqual(row.until, day.timestamp())
+        self.assertRegex(self.run_cli("schedule", "show", "s").stdout, r"(?m)^labels +x, y$")
 
     def test_a_schedule_on_an_applications_connection_exists_if_its_transaction_commits(self):
         self.create_queue()

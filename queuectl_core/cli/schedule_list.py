@@ -162,8 +162,14 @@ def _sheet(schedule: Schedule, now: float) -> dict[str, object]:
         "added": local(row.created_at),
         "command": job.get("command", None if job else row.template),
         "stdin": f"{len(str(job['stdin']))} characters" if "stdin" in job else None,
-        **{name: json.dumps(value) if isinstance(value, dict) else value for name, value in options.items()},
+        **{name: _text(value) for name, value in options.items()},
     }
+
+
+def _text(value: object) -> object:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _number(value: object) -> float | None:

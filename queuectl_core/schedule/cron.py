@@ -202,6 +202,9 @@ def parse_cron(text: str, place: str) -> Cron:
     """Parse an expression. Raises BadInput if it is invalid or matches no date at all."""
 
     def fail(problem: str) -> NoReturn:
+        if place == "cron":  # It comes from a program.
+            before, option, interval = problem.partition("--every ")
+            problem = f'{before}every="{interval}"' if option else problem
         raise BadInput(f"{place}: {problem}")
 
     words = text.split() if len(text) <= LONGEST else fail(f"longer than {LONGEST} characters")

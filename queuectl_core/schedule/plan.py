@@ -96,7 +96,12 @@ def wanted(cron: object, every: object, at: object, now: float, zone: Zone) -> S
         return parse_cron(cron, "cron")
     if every is not None:
         return schedule_from("every", values.interval(every, "every"), floor(now))
-    return times.At(zones.moment(at, "at", now, zone) if isinstance(at, str) else values.moment(at, "at", now))
+    return times.At(moment(at, "at", now, zone))
+
+
+def moment(value: object, place: str, now: float, zone: Zone) -> float:
+    """Epoch seconds from a program's time: a number, or text, which is in `zone` if it has no offset."""
+    return zones.moment(value, place, now, zone) if isinstance(value, str) else values.moment(value, place, now)
 
 
 def schedule_from(kind: object, expression: object, anchor: object) -> Schedule:
