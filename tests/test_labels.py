@@ -58,7 +58,8 @@ class LabelsTest(QueueTestCase):
         self.assertEqual(self.job("c")["queue"], "default")
         self.assertIn("no waiting jobs", self.run_cli("edit", "--label", "gone", "-p", "3").stderr)
         for words in (("-p", "3"), ("a", "--label", "x", "-p", "3")):
-            self.assertIn("either the ids of waiting jobs, or --label", self.run_cli("edit", *words, code=2).stderr)
+            refused = self.run_cli("edit", *words, code=2).stderr
+            self.assertIn("either the ids of waiting jobs, or --all, --from or --label", refused)
 
     def test_dead_jobs_are_revived_and_deleted_by_label(self):
         self.run_cli("config", "set", "max-retries", "0")
@@ -69,6 +70,23 @@ class LabelsTest(QueueTestCase):
         self.assertEqual(self.run_cli("dlq", "purge", "--label", "two").lines, ["y"])
         self.assertEqual([job["id"] for job in self.run_cli("dlq", "list", "--label", "one", "--json").json], [])
         self.assertEqual((self.state("x"), "y" in self.jobs()), ("pending", False))
+
+    def test_edit_takes_all_jobs_or_those_of_a_queue(self):
+        self.run_cli("hold", "c")
+        self.assertEqual(self.run_cli("edit", "--from", "mail", "-q", "slow").lines, ["b"])
+        self.assertEqual(self.listed("-q", "slow"), ["b"])
+        self.assertEqual(self.run_cli("edit", "--from", "mail", "-q", "slow").lines, [])
+        self.assertEqual(sorted(self.run_cli("edit", "--all", "-p", "4").lines), ["a", "b", "c", "d"])
+        self.assertEqual(self.run_cli("edit", "--from", "slow", "--label", "db", "-p", "4").lines, [])
+
+    def test_commands_take_ids_from_standard_input(self):
+        for words in (("hold", "-"), ("edit", "-", "-p", "2"), ("release", "a", "-"), ("cancel", "-"), ("retry", "-")):
+            expected = ["a", "c", "d"] if "a" in words else ["c", "d"]
+            self.run_cli(*(("hold", "a") if "a" in words else ("list",)))
+            self.assertEqual(self.run_cli(*words, input="c\nd\r\n\n").lines, expected, words)
+        refused = self.run_cli("hold", "-", input="c\nzz", code=1)
+        self.assertEqual((refused.lines, refused.stderr), (["c"], "queuectl: no such job: 'zz'\n"))
+        self.assertEqual(self.run_cli("hold", "-", input="").lines, [])
 
     def test_prune_and_wait_take_a_label(self):
         self.run_cli("worker", "start", "--drain", "--foreground", "-q", "default")

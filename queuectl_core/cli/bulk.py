@@ -8,7 +8,7 @@ import time
 from .. import values
 from ..errors import BadInput, Refused
 from .progress import Progress, goes_to_file
-from .terminal import complain, counted, print_id, tell
+from .terminal import complain, counted, print_id, tell, tell_if_typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..store.client import Client
 
+STDIN = "; - reads ids from standard input"  # What `named_ids` does, for help texts.
 HOLD = 0.05  # Seconds that a batch holds the write lock.
 BREATH = 0.02  # Seconds between batches, in which workers get it.
 
@@ -34,13 +35,26 @@ def selected_ids(
         bulk = "--all, --queue or --label" if hasattr(args, "all") else "--queue or --label"
         raise BadInput(f"give either the ids of {what}, or {bulk}")
     if args.ids:
-        ids: Sequence[str] = args.ids
-        return ids
+        return named_ids(args)
     queue = None if args.queue is None else values.name(args.queue, "--queue")
     selected = ids_of(queue, given_label(args))
     if not selected:
         tell(f"no {what}")
     return selected
+
+
+def named_ids(args: Namespace) -> Sequence[str]:
+    """The ids in `args`, with those on standard input, one per line, in place of "-"."""
+    if "-" not in args.ids:
+        ids: Sequence[str] = args.ids
+        return ids
+    tell_if_typed(0, "ids, one per line")
+    try:
+        with open(0, "rb", closefd=False) as stream:
+            typed = values.decode(stream.read()).split("\n")
+    except OSError as error:
+        raise BadInput(f"standard input: {error.strerror}") from None
+    return [id.strip() for given in args.ids for id in (typed if given == "-" else [given]) if id.strip()]
 
 
 def label_argument(parser: ArgumentParser, what: str) -> None:

@@ -62,11 +62,12 @@ EXAMPLES = {
     ),
     "edit": (
         "queuectl edit job1 --priority 10 --delay 0",
-        "queuectl edit --label nightly --priority -5",
+        "queuectl edit --from mail --queue bulk --priority -5",
     ),
     "hold": (
         "queuectl hold job1",
         "queuectl hold --label nightly",
+        "queuectl list --grep ffmpeg --json | jq -r '.[].id' | queuectl hold -",
     ),
     "release": (
         "queuectl release job1",

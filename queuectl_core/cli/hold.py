@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from .bulk import Acknowledgements, each, ids_argument, label_argument, selected_ids
+from .bulk import STDIN, Acknowledgements, each, ids_argument, label_argument, selected_ids
 from .queue_file import open_client
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _arguments(parser: ArgumentParser, a_job: str, all_jobs: str) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help=a_job)
+    parser.add_argument("ids", nargs="*", metavar="ID", help=a_job + STDIN)
     parser.add_argument("--all", action="store_true", help=all_jobs)
     parser.add_argument("-q", "--queue", metavar="QUEUE", help=f"{all_jobs} in this queue")
     label_argument(parser, all_jobs)
