@@ -8,6 +8,7 @@ import sqlite3
 import time
 import unittest
 
+from queuectl_core import jobspec
 from queuectl_core.lifecycle import FINISHED, STATES, WAITING
 from queuectl_core.store import Store
 from queuectl_core.store.search import Search, find
@@ -68,6 +69,16 @@ class FactsTest(QueueTestCase):
         self.assertTrue(1.8 < remaining < 6, remaining)  # 19 jobs of 0.2 s, two at a time.
         self.run_cli("config", "set", "default.rate", "1/min")
         self.assertEqual(self.queue().remaining.seconds, 18 * 60)
+
+    def test_held_jobs_need_no_worker_and_take_no_time(self):
+        with self.store() as store:
+            store.enqueue([jobspec.new_job({"command": "true", "held": True, "queue": name}, 0.0) for name in "aab"])
+            store.enqueue([jobspec.new_job({"command": "true", "queue": "b"}, 0.0)])
+            found = {queue.name: queue for queue in facts.queues(store, time.time(), [])}
+            together = facts.overview(store, time.time()).remaining
+        self.assertEqual([(found[name].held, found[name].startable) for name in "ab"], [(2, 0), (1, 1)])
+        self.assertEqual([found[name].remaining.reason for name in "ab"], ["held", "no worker"])
+        self.assertEqual(together.reason, "no worker")
 
     def test_without_a_finished_job_nothing_is_known(self):
         self.start_workers()

@@ -363,6 +363,12 @@ class HaltTest(QueueTestCase):
         self.drain()
         self.assertEqual(self.states(), {"dead": 13, "completed": 1})
 
+    def test_the_log_tells_that_a_queue_paused_also_when_a_killed_worker_was_the_last_straw(self):
+        self.run_cli("config", "set", "halt-on-dead", "1")
+        self.enqueue("--", 'kill -KILL "$PPID"; sleep 60')
+        log = self.run_cli("worker", "start", "--drain", "--foreground", code=None).stderr
+        self.assertIn("queue default is paused after 1 death, with 0 jobs waiting", log)
+
     def test_a_broken_hook_does_not_silence_the_others_unless_a_user_asks_for_that(self):
         with self.store() as store:
             worker = self.register_worker(store)

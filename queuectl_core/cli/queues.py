@@ -47,14 +47,14 @@ def resume(args: Namespace) -> int:
         was_paused = store.resume(queue)
         waiting, _ = _unfinished(store, queue)
         all_paused = None in store.paused()
-        has_worker = bool(fleet.live_workers(store))
+        lacks_worker = not fleet.live_workers(store) and not store.is_drained(queue)
     if all_paused:
         problem = f"resumed queue {queue}" if was_paused else f"queue {queue} was not paused by itself"
         tell(f"{problem}, but all queues are paused; to resume them, run: queuectl resume")
     elif not was_paused:
         tell("no queue is paused" if queue is None else f"queue {queue} is not paused")
     else:
-        hint = "; no worker is running; run: queuectl worker start" if waiting and not has_worker else ""
+        hint = "; no worker is running; run: queuectl worker start" if waiting and lacks_worker else ""
         tell(f"resumed {_named(queue)}, {_with(waiting)}{hint}")
     return 0
 

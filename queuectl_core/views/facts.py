@@ -40,7 +40,8 @@ class Remaining(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """A queue. `limit` and `rate` are as configured, `workers` is how many running workers take its jobs.
+    """A queue. `limit` and `rate` are as configured, `workers` is how many running workers take its jobs. `held` is how
+    many of its jobs are held.
 
     `oldest` is when the job became ready, or due, that has waited longest; None if none could start. `recent` has the
     statistics of the last day. `remaining` is how long its jobs will take.
@@ -48,6 +49,7 @@ class Queue(NamedTuple):
 
     name: str
     counts: dict[str, int]
+    held: int
     is_paused: bool
     paused_because: str | None
     limit: int | None
@@ -60,6 +62,11 @@ class Queue(NamedTuple):
     @property
     def waiting(self) -> int:
         return self.counts["pending"] + self.counts["failed"]
+
+    @property
+    def startable(self) -> int:
+        """How many jobs wait that aren't held."""
+        return max(0, self.waiting - self.held)
 
     @property
     def running(self) -> int:
@@ -144,7 +151,7 @@ def _queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]
     config = store.config()
     paused, pauses = set(store.paused()), store.pauses()
     counts = store.counts()
-    due = store.oldest_due(now)
+    due, held = store.oldest_due(now), store.held()
     configured = {key.rpartition(".")[0] for key in config if "." in key}
     found = []
     for name in sorted({*counts, *configured, *filter(None, paused)}):
@@ -154,6 +161,7 @@ def _queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]
         queue = Queue(
             name=name,
             counts=by_state,
+            held=held.get(name, 0),
             is_paused=name in paused or None in paused,
             paused_because=pauses.get(name),
             limit=limit if isinstance(limit, int) else None,
@@ -208,9 +216,9 @@ def _remaining(queue: Queue) -> Remaining:
 
     A job is taken to need as long as those did, on average and with all their attempts, that finished within a day.
     """
-    left = queue.waiting + queue.running
+    left = queue.startable + queue.running
     if not left:
-        return Remaining(0.0)
+        return Remaining(None, "held") if queue.held else Remaining(0.0)
     if queue.is_paused:
         return Remaining(None, "paused")
     workers = queue.workers if queue.limit is None else min(queue.workers, queue.limit)
@@ -219,7 +227,7 @@ def _remaining(queue: Queue) -> Remaining:
     if queue.recent.work is None:
         return Remaining(None, "no data yet")
     # Those that run are half done, on average.
-    seconds = (queue.waiting + queue.running / 2) * queue.recent.work / min(workers, left)
+    seconds = (queue.startable + queue.running / 2) * queue.recent.work / min(workers, left)
     return Remaining(max(seconds, _by_rate(queue)))
 
 
@@ -228,7 +236,7 @@ def _by_rate(queue: Queue) -> float:
     number, _, unit = (queue.rate or "").partition("/")
     if not number.isdecimal() or int(number) == 0:
         return 0.0
-    return queue.waiting * {"min": 60, "h": 3600}.get(unit, 1) / int(number)
+    return queue.startable * {"min": 60, "h": 3600}.get(unit, 1) / int(number)
 
 
 def _together(listed: Iterable[Queue], workers: int, is_paused: bool) -> Remaining:
@@ -238,11 +246,11 @@ def _together(listed: Iterable[Queue], workers: int, is_paused: bool) -> Remaini
     longest = work = 0.0
     for queue in listed:
         seconds, reason = queue.remaining
-        if seconds is None and reason != "paused":
+        if seconds is None and reason not in ("paused", "held"):
             return queue.remaining
         longest = max(longest, seconds or 0.0)
         if seconds:
-            work += (queue.waiting + queue.running / 2) * (queue.recent.work or 0.0)
+            work += (queue.startable + queue.running / 2) * (queue.recent.work or 0.0)
     return Remaining(max(longest, work / max(workers, 1)))
 
 

@@ -82,11 +82,11 @@ def _queue_note(queue: Queue, all_paused: bool) -> Value:
         return "all queues are paused", "warning"
     if queue.is_paused:
         return f"paused: {queue.paused_because}" if queue.paused_because else "paused", "warning"
-    if queue.waiting and not queue.workers:
+    if queue.startable and not queue.workers:
         return "no worker", "warning"
     if queue.counts["pending"] and queue.limit is not None and queue.running >= queue.limit:
         return "at its limit", "dim"
-    return "", ""
+    return (f"{queue.held:,} held", "dim") if queue.held else ("", "")
 
 
 def left(remaining: Remaining) -> str:

@@ -19,6 +19,7 @@ from . import lifeline
 from .fleet import is_running, live_workers
 from .identity import LINUX, boot, is_same_boot, is_stopped, pulse
 from .leftovers import described, end_leftovers
+from .log import halt_text, no_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,15 +55,20 @@ def rescue(store: Store, rescuer: Rescuer | None = None) -> list[str]:
     gone = [(id, row) for id, row in store.holders() if row is None or not is_running(store, row)]
     supervisors = _supervisors(store) if gone else {}
     ours = [id for id, row in gone if not (row and _has_guardian(store, row, supervisors, rescuer))]
-    return rescue_workers(store, ours, rescuer)[0]
+    return rescue_workers(store, ours, rescuer, log=rescuer.log if rescuer else no_log)[0]
 
 
 def rescue_workers(
-    store: Store, workers: Sequence[int], rescuer: Rescuer | None = None, deathbed: Deathbed | None = None
+    store: Store,
+    workers: Sequence[int],
+    rescuer: Rescuer | None = None,
+    deathbed: Deathbed | None = None,
+    log: Log = no_log,
 ) -> tuple[list[str], list[int]]:
     """Settle the attempts of these dead workers and remove their rows.
 
-    Returns the ids of their jobs, and which workers still hold a job, since something of it may still be running.
+    Returns the ids of their jobs, and which workers still hold a job, since something of it may still be running. Logs
+    that a death paused a queue.
     """
     rescued = []
     kept = set()
@@ -81,6 +87,8 @@ def rescue_workers(
         try:
             if store.settle_or_bury(job, outcome, judge(job, outcome, time.time())):
                 rescued.append(job.id)
+                if store.halted:
+                    log(halt_text(job, *store.halted))
         except Refused:
             kept.add(job.worker)  # Another program's trigger forbids even that. Others must be rescued nevertheless.
     for worker in workers:
@@ -190,7 +198,7 @@ class Rescuer:
     def __init__(self, worker: int | None, kills: RunnerKills, log: Log) -> None:
         """`worker` is our own id, or None for a command."""
         self._worker = worker
-        self._log = log
+        self.log = log
         self._pulses: dict[tuple[int, int], tuple[int | None, float]] = {}  # See is_awake: the last, and since when.
         self.kills = kills
 
@@ -206,7 +214,7 @@ class Rescuer:
         if any(is_running(store, elder) and self.is_awake(elder, elder.id) for elder in elders):
             return False
         for id in rescue(store, self):
-            self._log(f"rescue {id}")
+            self.log(f"rescue {id}")
         return bool(self.kills)
 
     def is_awake(self, row: Worker, worker: int) -> bool:

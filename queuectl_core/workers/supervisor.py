@@ -273,7 +273,7 @@ class Supervisor:
                     break
                 except WorkerDied:
                     self._reap()
-            rescued, kept = rescue_workers(store, dead, deathbed=deathbed)
+            rescued, kept = rescue_workers(store, dead, deathbed=deathbed, log=self._log)
             for id in rescued:
                 self._log(f"rescue {id}")
             if kept and (not deathbed.left or self._must_stop_now(store)):

@@ -59,7 +59,7 @@ def _pause_button(view: View, now: Overview) -> Markup:
 def _notices(view: View, now: Overview) -> Markup:
     """What needs attention, each with the command that helps."""
     shell = view.frame.shell
-    waiting = now.counts["pending"] + now.counts["failed"]
+    waiting = sum(queue.startable for queue in now.queues if not queue.is_paused)
     notices: list[tuple[Child, str]] = []
     if now.is_paused:
         notices.append(("All queues are paused.", shell.line("resume")))
@@ -231,6 +231,8 @@ def _notes(queue: Queue) -> Markup:
         notes.append(h("span", f"limit {queue.limit}", class_="chip"))
     if queue.rate is not None:
         notes.append(h("span", f"rate {queue.rate}", class_="chip"))
+    if queue.held:
+        notes.append(h("span", f"{queue.held:,} held", class_="chip"))
     return each(notes)
 
 
