@@ -29,8 +29,11 @@ class PagesTest(DashboardTestCase):
         self.run_cli("config", "set", "mail.limit", "2")
         self.run_cli("pause", "mail")
         self.work("-q", "default")
+        self.enqueue("-q", "other", "true")
+        self.enqueue("-q", "other", "--hold", "true")
         text = self.page(self.serve(), "/").text
-        self.assertIn("No worker is running, and 2 jobs wait. queuectl worker start", text)
+        self.assertIn("No worker is running, and 1 job waits. queuectl worker start", text)
+        self.assertIn("other 1 held 2 0 0 0 0 0 ", text)
         self.assertIn("mail paused limit 2 2 0 0 0 0 0 paused Resume Limits", text)
         self.assertIn("default 0 0 0 0 1 0 Pause Limits", text)
         self.assertIn("Dead 1 1 in the last hour", text)
