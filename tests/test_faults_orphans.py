@@ -37,7 +37,36 @@ while os.getppid() in (parent, os.getsid(0)):
 os.closerange(3, 256)
 os.execve("/bin/sh", ["sh", "-c", sys.argv[1]], {})
 """
+# A chain of processes that fork and exit faster than /proc can be read, for at most 20 seconds.
+CHAIN = """
+import os, time
+end, ran, number = time.time() + 20, os.open("ran", os.O_CREAT | os.O_APPEND | os.O_WRONLY), 0
+while time.time() < end:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    number += 1
+    if number % 20 == 0:
+        os.write(ran, b"x")
+"""
 RUNS = "ps -o stat= -p $(cat orphan) | grep -q '^[^Z]'"
+
+
+@unittest.skipUnless(LINUX, "only Linux lets a process adopt orphans")
+class ChainTest(WorkersTestCase):
+    def test_a_cancelled_job_is_over_though_its_processes_fork_faster_than_anyone_can_look(self):
+        self.write("chain.py", CHAIN)
+        one = f"{sys.executable} -S chain.py & "
+        for _ in range(3):
+            id = self.enqueue("--", f"{one * 2}sleep 60")
+            self.start_workers()
+            wait_until(lambda: self.read("ran"))
+            self.run_cli("cancel", id)
+            size = os.path.getsize(self.path("ran"))
+            sleep_to_see_nothing_happen(0.1)
+            self.assertEqual(os.path.getsize(self.path("ran")), size)
+            self.stop_workers()
+            os.unlink(self.path("ran"))
 
 
 @unittest.skipUnless(LINUX, "only Linux lets a process adopt orphans")

@@ -20,8 +20,8 @@ from tests.harness import QueueTestCase, process_is_gone, processes_with, sleep_
 from tests.test_top_screens import ScreensTestCase
 
 STOPPED = (b"T", b"t", b"D")  # D: its child, which is stopped, is in a vfork.
-# Writes a number every few milliseconds, from processes of its own.
 WAITS = "until [ -e go ]; do sleep 0.02; done"
+# Writes a number every few milliseconds, from processes of its own.
 COUNTS = "while :; do n=$((n+1)); echo $n > count; sleep 0.02; done"
 
 

@@ -14,6 +14,7 @@ Without ctypes or on other systems, nothing is adopted, and orphans are found by
 from __future__ import annotations
 
 import os
+import signal
 
 try:
     import ctypes  # Takes 2 ms. The supervisor does it for all its workers.
@@ -21,6 +22,7 @@ except ImportError:  # It is optional when Python is built.
     ctypes = None  # type: ignore[assignment]
 
 from .identity import LINUX, birth, children
+from .leftovers import attempt_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +94,23 @@ class Orphans:
                 if self._page:
                     self._page.forget()
         return self._may_be_left
+
+    def kill(self, token: str) -> bool:
+        """SIGKILL our children that belong to the attempt with `token`; returns whether there were any, even zombies.
+
+        A chain of processes that fork and exit may be faster than a look through /proc, but each is our child.
+        """
+        found = False
+        for pid in children() if self.spared is not None else ():
+            if (pid, birth(pid) or "") in (self.spared or ()) or pid in self._kills.pids:
+                continue
+            if attempt_of(pid) in (None, token):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    found = True
+                except OSError:
+                    pass  # It is another user's. It can't have been reused, since nobody else reaps it.
+        return found
 
     def _note(self, token: str, before: Known) -> Known:
         """Note on the page, if that is news, what to spare once the attempt with `token` is settled; returns that.

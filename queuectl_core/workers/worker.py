@@ -224,6 +224,8 @@ class Worker:
             try:
                 left = end_leftovers(token, ended(pid), spared=self._orphans.spared)
                 if not left:
+                    if self._orphans.kill(token):
+                        continue
                     return
                 obstacle = described(left)
             except OSError as error:  # We are out of descriptors or memory.
