@@ -48,8 +48,9 @@ class NewJob(NamedTuple):
     stdin: bytes | None
 
 
+# The variables of a schedule's job: the schedule's name, and the time that the job is for.
+SCHEDULE, SCHEDULED_AT = "QUEUECTL_SCHEDULE", "QUEUECTL_SCHEDULED_AT"
 # The fields that name jobs to wait for, and what must become of them.
-SCHEDULE = "QUEUECTL_SCHEDULE"  # The variable that names the schedule of a schedule's job.
 CONDITIONS = {"after": "ok", "after_notok": "notok", "after_any": "any"}
 
 
@@ -104,6 +105,30 @@ def variables(env: str | bytes | None) -> dict[str, str]:
         raise BadInput(f"env: not valid JSON: {values.quote(env)}") from None
     _env(given, "env")
     return given or {}
+
+
+def schedule_of(env: object) -> tuple[str, str] | None:
+    """The schedule of a job with these stored variables, and the time that the job is for; None if it has none.
+
+    Nothing else says which jobs a schedule added: no column of a job's row, and no index that others would pay for.
+    """
+    if not isinstance(env, str) or SCHEDULE not in env:
+        return None
+    try:
+        found = variables(env)
+    except BadInput:
+        return None  # Another program stored it.
+    return (found[SCHEDULE], found.get(SCHEDULED_AT, "")) if SCHEDULE in found else None
+
+
+def schedule_texts(name: str) -> tuple[str, str]:
+    """What the stored variables of a schedule's jobs contain: as we write it, and as programs do that leave out blanks.
+
+    No value of another variable contains it, since a quote inside a value has a backslash.
+    """
+    import json
+
+    return f'"{SCHEDULE}": {json.dumps(name)}', f'"{SCHEDULE}":{json.dumps(name)}'
 
 
 def _cwd(value: object, place: str) -> str:

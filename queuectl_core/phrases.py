@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .grid import Column
+from .jobspec import schedule_of
 from .lifecycle import presentable
 from .typed import NamedTuple
 from .values import span
@@ -109,6 +110,7 @@ def sheet(
         "after": after(needs),
         "before": before(waiters),
         "command": job.command,
+        "schedule": scheduled(job),
         "queue": job.queue,
         "priority": job.priority,
         "attempts": f"{job.attempts} of {job.max_retries + 1}",
@@ -131,6 +133,12 @@ def sheet(
         "timeout": span(job.timeout) if job.timeout else "none",
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def scheduled(job: Job) -> str | None:
+    """The schedule of a job, and the time that the job is for; None if it has none."""
+    found = schedule_of(job.env)
+    return None if found is None else ", for ".join(filter(None, (found[0], found[1].replace("T", " "))))
 
 
 def jitter(job: Job) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shlex
 import time
@@ -100,6 +101,41 @@ class WidthTest(InProcessTestCase):
                 rows = self.run_here("status")[0].splitlines()[:2]
                 self.assertRegex(rows[1], r"^default +1 +2 +123,456 +3 +12 +1  paused(: 2 deaths in a row)?$|12 +1$")
                 self.assertNotIn("…", rows[0])
+
+
+class RunsTest(InProcessTestCase):
+    def test_the_runs_of_a_schedule_are_found_by_its_name_and_by_the_labels_it_gives_them(self):
+        self.run_here("schedule add s --every 1h --label x --label y --overlap allow -- true")
+        self.run_here("schedule add caf\u00e9 --every 1h -- true")
+        self.run_here("""enqueue --id other -e 'A="QUEUECTL_SCHEDULE": "s"' -- true""")
+        ids, _ = self.run_here("schedule run s s")
+        insert = "INSERT INTO queuectl_jobs (id, command, env) VALUES ('foreign', 'true', ?)"
+        self.rows(insert, '{"QUEUECTL_SCHEDULE":"s"}')
+        newest = ["foreign", *reversed(ids.split())]
+        for line, found in (
+            ("--schedule s", newest), ("--schedule s --limit 0", newest), ("--label x --schedule s", newest[1:]),
+            ("--label x --label y", newest[1:]), ("--schedule s --state dead", []), ("--schedule caf\u00e9", []),
+        ):  # fmt: skip
+            out, said = self.run_here(f"list {line} --columns id,schedule")
+            self.assertEqual([row.split() for row in out.splitlines()[1:]], [[id, "s"] for id in found], line)
+            self.assertEqual(said, "" if found else "no jobs match\n")
+        shown, _ = self.run_here(f"show {newest[1]}")
+        self.assertRegex(shown, r"\nschedule +s, for 20\d\d-\d\d-\d\d \d\d:")
+        self.assertRegex(shown, r"\nlabels +x, y\n")
+        self.assertNotRegex(self.run_here("show other")[0], r"\nschedule ")
+
+    def test_an_edit_replaces_the_labels_of_later_runs(self):
+        self.run_here("schedule add s --every 1h --label x -- true")
+        self.run_here("schedule edit s --label y --label z")
+        self.assertEqual(json.loads(self.run_here("schedule show s --json")[0])["job"]["labels"], ["y", "z"])
+
+    def test_a_schedule_that_is_taken_for_a_job_says_how_to_list_its_jobs_and_an_unknown_one_is_named(self):
+        self.run_here("schedule add backup --every 1h -- true")
+        for line in ("logs backup", "show backup", "cancel backup", "retry backup"):
+            hint = "it is a schedule; to list its jobs, run: queuectl list --schedule backup\n"
+            self.assertIn(hint, self.run_here(line)[1])
+        self.assertNotIn("schedule", self.run_here("show nope")[1])
+        self.assertIn("no such schedule: bakcup (did you mean backup?)", self.run_here("list --schedule bakcup")[1])
 
 
 class WordsTest(InProcessTestCase):

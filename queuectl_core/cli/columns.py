@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..grid import Column
+from ..jobspec import schedule_of
 from ..lifecycle import presentable
 from ..phrases import JOB_COLUMNS, local, ran, when, why
 from .tables import table
@@ -32,6 +33,7 @@ COLUMNS: dict[str, Callable[[Job, str | None, Attempt | None, float], object]] =
     "finished": lambda job, reason, last, now: local(job.finished_at),
     "directory": lambda job, reason, last, now: job.cwd,
     "unique": lambda job, reason, last, now: job.unique_key,
+    "schedule": lambda job, reason, last, now: (schedule_of(job.env) or [None])[0],
     "slot": lambda job, reason, last, now: job.slot,
 }
 NUMBERS = ("exit", "priority", "slot")

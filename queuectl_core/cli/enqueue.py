@@ -75,14 +75,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         help="set an environment variable for the job; without =V, copy it from here. It is stored in"
         " the queue file; for secrets, use worker start --env-file",
     )
-    job.add_argument(
-        "--label",
-        dest="labels",
-        action="append",
-        default=[],
-        metavar="LABEL",
-        help="a word to find the job by; may be repeated",
-    )
+    add_labels(job)
     job.add_argument(
         "--stdin",
         action="store_true",
@@ -113,6 +106,12 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
     )
     null.option_strings = ["-0", *null.option_strings]  # For help only: see SHORT.
     many.add_argument("--atomic", action="store_true", help="enqueue all jobs or none")
+
+
+def add_labels(parser: Arguments) -> None:
+    """Add the option that gives the job labels."""
+    help = "a word to find the job by; may be repeated"
+    parser.add_argument("--label", dest="labels", action="append", default=[], metavar="LABEL", help=help)
 
 
 def add_field(parser: Arguments, field: str) -> None:

@@ -28,6 +28,7 @@ EXAMPLES = {
     ),
     "top": ("queuectl top",),
     "list": (
+        "queuectl list --schedule backup --since 7d",
         "queuectl list --state failed",
         "queuectl list --since 7d --grep backup --exit 1-127",
         "queuectl list --sort took --reverse --columns id,took,command",
@@ -106,7 +107,7 @@ EXAMPLES = {
     "schedule add": (
         "queuectl schedule add backup --cron '30 2 * * *' --tz Asia/Tokyo -- ./backup",
         "queuectl schedule add poll --every 10m --timeout 5m -- ./fetch-feed",
-        "queuectl schedule add sync --cron @hourly --missed skip -q net -- ./sync",
+        "queuectl schedule add sync --cron @hourly --missed skip --label net -- ./sync",
     ),
     "schedule list": ("queuectl schedule list", "queuectl schedule list --json"),
     "schedule show": ("queuectl schedule show backup",),

@@ -6,7 +6,7 @@ import sys
 import time
 
 from .. import lifecycle, values
-from ..errors import BadInput
+from ..errors import BadInput, Refused
 from ..store.search import MOST, SORTS, Search, find, is_filtered, matching, running_first
 from .queue_file import open_reader
 from .tables import attempts_table, job_sheet, jobs_table
@@ -25,7 +25,7 @@ LAST_LINES = 10  # Of output, in `show`.
 # What --columns takes: the names of columns.COLUMNS.
 COLUMNS = (
     *("id", "state", "tries", "when", "queue", "why", "command", "took", "exit", "priority", "created", "started"),
-    *("finished", "directory", "unique", "slot", "labels"),
+    *("finished", "directory", "unique", "schedule", "slot", "labels"),
 )
 
 
@@ -59,6 +59,7 @@ def search_arguments(parser: ArgumentParser) -> None:
     add("--exit", metavar="CODES", help="only jobs whose last attempt exited with one of these, such as 2,64-78")
     add("--attempted", action="store_true", help="only jobs that have failed at least once")
     add("--label", action="append", default=[], metavar="LABEL", help="only jobs with this label; all of several")
+    add("--schedule", metavar="NAME", help="only jobs that this schedule added")
     add("--sort", metavar="FIELD", help=f"sort by this, smallest first: {', '.join(SORTS)}")
     add("--reverse", action="store_true", help="reverse the order")
     add("--columns", metavar="NAMES", help=f"show these columns, such as id,took,command: {', '.join(COLUMNS)}")
@@ -90,23 +91,35 @@ def list_jobs(args: Namespace) -> int:
         shown, searched = running_first(store, search, None if limit is None else limit + 1, not is_all)
         number = None if is_filtered(search) else matching(store, search)
         last = store.last_attempts([job for job, _ in shown])
+        unknown = None if shown or search.schedule is None else _unknown_schedule(store, search.schedule)
         shown_labels = _labels_by_job(store, shown) if columns and "labels" in columns else {}
     left_out = limit is not None and len(shown) > limit
     shown = shown[:limit]
-    if columns:
+    if columns and shown:
         from .columns import columns_table  # Deferred: few lists need it.
 
         columns_table(shown, last, shown_labels, columns, time.time())
     elif shown:
         jobs_table(shown, last, time.time())
     elif not store.is_unused:
-        tell(_nothing(search))
+        tell(_nothing(search) + (f"; {unknown}" if unknown else ""))
     if left_out:
         more = "more" if number is None else f"{number - len(shown):,} more"
         tell(f"… and {more}; use --limit 0 to show all")
     elif searched:
         tell(f"only the newest {searched:,} jobs were searched; to search all, add --limit 0")
     return 0
+
+
+def _unknown_schedule(store: Reader, name: str) -> str | None:
+    """What to say if there is no schedule of this name; None if there is."""
+    from ..store.schedules import schedule_named
+
+    try:
+        schedule_named(store, name)
+    except Refused as refusal:
+        return str(refusal)
+    return None
 
 
 def _labels_by_job(store: Reader, jobs: Sequence[Listed]) -> dict[int, list[str]]:
@@ -132,6 +145,7 @@ def _search(args: Namespace) -> Search:
         attempted=args.attempted,
         held=getattr(args, "held", False),  # `dlq list` has no such option.
         labels=tuple(dict.fromkeys(values.name(label, "--label") for label in args.label)),
+        schedule=None if args.schedule is None else values.name(args.schedule, "--schedule"),
         sort=args.sort,
         reverse=args.reverse,
     )

@@ -9,7 +9,7 @@ from ..errors import BadInput, Refused
 from ..schedule import plan as plans, times, zones
 from ..schedule.cron import Cron, parse_cron
 from ..store.schedules import Wish
-from .enqueue import OPTIONS, add_field, directory, joined, standard_input, variable
+from .enqueue import OPTIONS, add_field, add_labels, directory, joined, standard_input, variable
 from .queue_file import open_client
 from .schedules import AT_BOOT, name_of, next_times, parse_schedule, schedule_arguments, time_line, zone_of
 from .terminal import complain, tell
@@ -61,6 +61,7 @@ def _arguments(parser: ArgumentParser, name_help: str) -> None:
     for field in FIELDS:
         add_field(job, field)
     job.add_argument("-e", "--env", action="append", default=[], metavar="K[=V]", help="set an environment variable")
+    add_labels(job)
     job.add_argument("--stdin", action="store_true", help="save standard input and feed it to each job")
 
 
@@ -177,6 +178,8 @@ def _job(args: Namespace) -> dict[str, object]:
     job: dict[str, object] = {field: getattr(args, field) for field in FIELDS if getattr(args, field) is not None}
     if args.env:
         job["env"] = dict(map(variable, args.env))
+    if args.labels:
+        job["labels"] = args.labels
     if args.stdin:
         job["stdin"] = standard_input("--stdin")
     words = args.rest or []

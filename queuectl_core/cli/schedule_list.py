@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from shlex import quote
 
 from .. import values
 from ..errors import BadInput
@@ -14,7 +15,7 @@ from ..values import iso
 from ..views.schedules import Schedule, due, moment, result, skipped, timetable, when
 from .queue_file import open_reader
 from .tables import table
-from .terminal import print_json, print_json_array, tell
+from .terminal import print_json, print_json_array, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def schedule_show(args: Namespace) -> int:
     for name, value in _sheet(Schedule(row, last), time.time()).items():
         if value is not None:
             print(f"{name:<13} {values.escape(value)}")
+    if row.runs and terminal.width() is not None:
+        tell(f"to list its jobs, run: queuectl list --schedule {quote(row.name)}")
     return 0
 
 

@@ -167,7 +167,7 @@ def job_for(name: str, fields: dict[str, object], at: float, zone: Zone, needs: 
     """The job of a schedule for one of its times. It waits for the job `needs` to finish, if given."""
     env = fields.get("env") or {}
     given = env if isinstance(env, dict) else {}
-    own = {**given, jobspec.SCHEDULE: name, "QUEUECTL_SCHEDULED_AT": zone.iso(at)}
+    own = {**given, jobspec.SCHEDULE: name, jobspec.SCHEDULED_AT: zone.iso(at)}
     waits = {} if needs is None else {"after_any": needs}
     return jobspec.new_job({**fields, "env": own, **waits}, 0.0)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from math import floor
 
 from ..errors import BadInput, DatabaseUnusable, QueueError
-from ..jobspec import SCHEDULE, variables
+from ..jobspec import schedule_of
 from ..lifecycle import FINISHED
 from ..typed import NamedTuple
 from ..values import storable
@@ -142,10 +142,11 @@ class Firing(Hooks):
 
     def _note_end(self, job: Job, is_success: bool, now: float) -> None:
         """Store that a job completed or died now, if it is a schedule's. A job of no schedule costs nothing."""
-        if not isinstance(job.env, str) or SCHEDULE not in job.env:
+        found = schedule_of(job.env)
+        if found is None:
             return
         try:
-            name = storable(variables(job.env).get(SCHEDULE, ""))
+            name = storable(found[0])
         except BadInput:
             return  # Another program stored it. The job must be settled nevertheless.
         self._execute(schedule_sql.SUCCEED if is_success else schedule_sql.DIE, {"name": name, "now": now})

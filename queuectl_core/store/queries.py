@@ -76,6 +76,8 @@ LIST_WAITING = """job.seq IN (SELECT seq FROM queuectl_jobs WHERE ready = 1
     UNION ALL SELECT seq FROM queuectl_jobs WHERE waits_for > 0 OR held = 1)"""
 LIST_QUEUES = "job.queue IN (%s)"
 LIST_LABEL = "job.seq IN (SELECT job FROM queuectl_labels WHERE label = :%s)"
+LIST_SCHEDULE = "(instr(job.env, :schedule) > 0 OR instr(job.env, :dense_schedule) > 0)"
+IS_SCHEDULE = "SELECT 1 FROM queuectl_schedules WHERE name = :name"
 LIST_HELD = "job.held = 1"
 LIST_NOT_RUNNING = "job.state <> 'processing'"
 LIST_FROM = "job.seq >= :floor"

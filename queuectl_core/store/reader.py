@@ -48,7 +48,7 @@ class Reader(Database):
         job = self.find(id)
         if job is None:
             matches = self._rows(queries.JOBS_BY_PREFIX, {"prefix": id}) if id else []
-            hint = f"; changing a job takes its whole id, such as {matches[0][0]}" if matches else ""
+            hint = f"; changing a job takes its whole id, such as {matches[0][0]}" if matches else self._other_hint(id)
             raise Refused(f"no such job: {values.quote(id)}{hint}")
         return job
 
@@ -58,7 +58,7 @@ class Reader(Database):
         if job is None:
             matches = self._rows(queries.JOBS_BY_PREFIX, {"prefix": id}) if id else []
             if not matches:
-                raise Refused(f"no such job: {values.quote(id)}")
+                raise Refused(f"no such job: {values.quote(id)}{self._other_hint(id)}")
             if len(matches) > 1:
                 ids = [match[0] for match in matches]
                 choices = f"{ids[0]} or {ids[1]}" if len(ids) == 2 else f"{ids[0]}, {ids[1]} or another"
@@ -66,6 +66,14 @@ class Reader(Database):
             job = self.find(matches[0][0])
             assert job
         return job
+
+    def _other_hint(self, id: str) -> str:
+        """What to add to a message about an unknown job, if a schedule has this name."""
+        if self._one(queries.IS_SCHEDULE, {"name": values.storable(id)}) is None:
+            return ""
+        from shlex import quote  # Deferred: needed only for errors.
+
+        return f"; it is a schedule; to list its jobs, run: queuectl list --schedule {quote(id)}"
 
     def get_many(self, ids: Sequence[str]) -> list[Job]:
         """The jobs with exactly these ids, in no particular order; unknown ids are skipped."""

@@ -6,6 +6,7 @@ MOST jobs that it would have to read, and says so.
 
 from __future__ import annotations
 
+from ..jobspec import schedule_texts
 from ..lifecycle import FINISHED, WAITING
 from ..typed import NamedTuple
 from . import queries
@@ -33,9 +34,9 @@ class Search(NamedTuple):
     was enqueued. `text` is in the command, id or error, whatever the case. `codes` is a set of exit codes such as
     "2,64-78". `attempted`: at least one attempt failed. `sort` is one of SORTS, ascending; by default, jobs in a
     single finished state are ordered by when they finished, others by when they were enqueued, latest first.
-    `reverse` reverses either order. `but_running` leaves out running jobs. It has all of
-    `labels`. `beyond` is (finished_at, seq) of the last
-    job of a page, to get the next one; not together with `sort` or `reverse`.
+    `reverse` reverses either order. `but_running` leaves out running jobs. A job has all of `labels`, and was added by
+    the schedule named `schedule`. `beyond` is (finished_at, seq) of the last job of a page, to get the next one; not
+    together with `sort` or `reverse`.
     """
 
     states: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Search(NamedTuple):
     reverse: bool = False
     but_running: bool = False
     labels: tuple[str, ...] = ()
+    schedule: str | None = None
     held: bool = False
     beyond: tuple[float | None, int] | None = None
 
@@ -56,7 +58,7 @@ class Search(NamedTuple):
 def is_filtered(search: Search) -> bool:
     """Whether a search asks for more than states and queues, so that the number of matches isn't known."""
     asked = search.since, search.until, search.text, search.codes, search.attempted, search.labels
-    return asked != (None, None, None, None, False, ()) or search.held
+    return asked != (None, None, None, None, False, ()) or search.held or search.schedule is not None
 
 
 def matching(store: Reader, search: Search) -> int:
@@ -161,6 +163,9 @@ def _conditions(store: Reader, search: Search) -> tuple[list[str], dict[str, obj
         conditions.append(queries.LIST_LABEL % f"label{number}")
     if search.held:
         conditions.append(queries.LIST_HELD)
+    if search.schedule is not None:
+        conditions.append(queries.LIST_SCHEDULE)
+        parameters["schedule"], parameters["dense_schedule"] = schedule_texts(search.schedule)
     if search.but_running:
         conditions.append(queries.LIST_NOT_RUNNING)
     if search.beyond is not None:
