@@ -20,7 +20,8 @@ ORDER = {
     "": (
         "errors typed version cells histogram direct",
         "values lifecycle records template grid",
-        "settings jobspec phrases nodejs",
+        "settings jobspec nodejs",
+        "phrases",
         "jobjson",
         "jobtext",
         "program",

@@ -69,7 +69,8 @@ class StoreTestCase(QueueTestCase):
 class FiringTest(StoreTestCase):
     @needs_zones
     def test_a_job_knows_its_schedule_and_its_time(self):
-        self.add(tz="Europe/Berlin", job={"command": "true", "env": {"A": "1"}, "queue": "q", "priority": 3})
+        job = {"command": "true", "env": {"A": "1"}, "queue": "q", "priority": 3}
+        self.add(schedule=parse_cron("*/10 * * * *", "x"), tz="Europe/Berlin", job=job)
         self.assertEqual(self.at(START + 599), [])
         self.assertEqual(self.at(START + 601), [600])
         (id,) = self.jobs()

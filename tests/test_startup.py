@@ -129,7 +129,7 @@ class QuotingTest(unittest.TestCase):
 
 class ColumnsTest(unittest.TestCase):
     def test_list_names_all_columns_without_loading_them(self):
-        self.assertEqual(list(jobs.COLUMNS), list(columns.COLUMNS))
+        self.assertEqual(list(jobs.COLUMNS), [*columns.COLUMNS, columns.LABELS])
 
 
 class SqliteTest(unittest.TestCase):

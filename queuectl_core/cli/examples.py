@@ -28,9 +28,8 @@ EXAMPLES = {
     ),
     "top": ("queuectl top",),
     "list": (
-        "queuectl list --schedule backup --since 7d",
         "queuectl list --state failed",
-        "queuectl list --since 7d --grep backup --exit 1-127",
+        "queuectl list --since 7d --schedule backup --exit 1-127",
         "queuectl list --sort took --reverse --columns id,took,command",
     ),
     "show": (
