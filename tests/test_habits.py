@@ -31,6 +31,7 @@ class HabitsTest(QueueTestCase):
             self.assertEqual(self.run_cli("config", "get", "timeout").stdout, "300\n")
 
     def test_a_key_that_only_other_queues_need_is_a_warning(self):
+        self.create_queue()
         for key in ("poll-interval", "worker_poll_interval", "lease-seconds", "heartbeat_interval"):
             for args in (["set", key, "1"], ["get", key], ["unset", key]):
                 result = self.run_cli("config", *args)
