@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import unittest
+from typing import Callable
 from unittest import mock
 
 from queuectl_core.records import Identity
@@ -278,9 +279,8 @@ class KilledWorkerTest(WorkersTestCase):
         self.wait_for_state("a", "dead")
         self.assertLess(time.monotonic() - began, SILENCE)  # After which they give up waiting for a supervisor.
 
-    @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
-    @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
-    def test_one_of_another_user_holds_the_job_which_names_it(self):
+    def as_nobody(self) -> tuple[str, Callable[..., subprocess.Popen]]:
+        """A program that becomes root, and a function that starts the bundle as another user, in a folder of theirs."""
         folder = tempfile.mkdtemp(prefix="q-", dir="/tmp")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         os.chown(folder, NOBODY, NOBODY)
@@ -302,6 +302,12 @@ class KilledWorkerTest(WorkersTestCase):
             self._started.append(process)
             return process
 
+        return suid, start_program
+
+    @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
+    @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
+    def test_one_of_another_user_holds_the_job_which_names_it(self):
+        suid, start_program = self.as_nobody()
         hide = f"/usr/bin/python3 hide.py '{suid} --reuid=0 --clear-groups sh -c \"echo \\$\\$ >left; exec sleep 300\"'"
         job = ["enqueue", "--id", "a", "--max-retries", "0", f"{hide}; sleep 300"]
         self.assertEqual(start_program(*job).wait(30), 0)
@@ -319,6 +325,23 @@ class KilledWorkerTest(WorkersTestCase):
         self.assertTrue(self.rows(held))
         os.kill(left, signal.SIGKILL)
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE state = 'dead'"))
+
+    @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
+    @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
+    def test_one_of_another_user_still_runs_in_a_suspended_job_whose_error_names_it(self):
+        suid, start_program = self.as_nobody()
+        job = f"{suid} --reuid=0 --clear-groups sh -c 'echo $$ >left; exec sleep 300' & wait"
+        self.assertEqual(start_program("enqueue", "--id", "a", "--max-retries", "0", job).wait(30), 0)
+        start_program("worker", "start", "--foreground")
+        left = self.pid_in("left")
+        self.assertEqual(start_program("suspend", "a").wait(30), 0)
+        error = f"SELECT 1 FROM queuectl_jobs WHERE error = 'may still run: pid {left} (root)'"
+        wait_until(lambda: self.rows(error))
+        self.assertRegex(self.run_cli("list").stdout, r"may still run: pid \d+ \(root\), suspended")
+        self.assertEqual(start_program("continue", "a").wait(30), 0)
+        wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error IS NULL"))
+        os.kill(left, signal.SIGKILL)
+        self.wait_for_state("a", "completed")
 
 
 def cpu_seconds(pid: int) -> float:
