@@ -129,9 +129,16 @@ def config_unset_arguments(parser: ArgumentParser) -> None:
 
 
 def config_unset(args: Namespace) -> int:
+    try:
+        key = _key(args.key)
+        if key is None:
+            return 0
+    except BadInput:  # What another program or an older queuectl stored needn't be valid.
+        with open_reader(args, may_be_unused=True) as reader:
+            if args.key not in reader.config():
+                raise
+        key = args.key
     with open_client(args) as store:
-        # What another program or an older queuectl stored needn't be valid.
-        key = args.key if args.key in store.config() else _key(args.key)
-        if key is not None and not store.unset_config(key):
+        if not store.unset_config(key):
             tell(f"{key} was not set")
     return 0
