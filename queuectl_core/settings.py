@@ -89,7 +89,7 @@ SETTINGS = {
         Setting("defer-limit", 20, _count, True, "how many times exit 75 costs no retry"),
         Setting("runner", "/bin/sh -c", _runner, False, "command that runs each job's command"),
         Setting("direct", "on", _switch, False, "whether simple commands run without the shell"),
-        Setting("runner-kill", "", _line, False, "kills what a job's runner started elsewhere"),
+        Setting("runner-kill", "", _line, False, "command that kills what a job's runner started elsewhere"),
         Setting("on-dead", "", _line, False, "shell line to run when a job dies; see docs/hooks.md"),
         Setting("on-failed", "", _line, False, "shell line to run when a job fails and will be retried"),
         Setting("on-completed", "", _line, False, "shell line to run when a job completes"),
@@ -100,7 +100,7 @@ SETTINGS = {
         Setting("halt-on-dead", "none", _limit, False, "pause a queue after this many deaths in a row"),
         Setting("rate", "none", values.rate, False, "per queue: limit on starts, such as 10/min"),
         Setting("max-load", "none", values.load, False, "start jobs only while the machine's load is below this"),
-        Setting("min-free-memory", "none", values.memory, False, "start jobs only while so much memory is available"),
+        Setting("min-free-memory", "none", values.memory, False, "start jobs only while this much memory is free"),
     )
 }
 

@@ -209,7 +209,7 @@ class OverlapTest(StoreTestCase):
         claimed = self.queue.get(job)
         self.queue.settle(claimed, Outcome("exit", 1), judge(claimed, Outcome("exit", 1), self.now))
         self.assertEqual(self.at(START + 1800, finishes=False), [])
-        self.assertEqual(self.row().skip_reason, f"job {job} is still to be retried")
+        self.assertEqual(self.row().skip_reason, f"job {job} is still waiting to be retried")
 
     def test_queue_lets_a_job_wait_for_the_last_one_however_that_ends(self):
         self.add(overlap="queue")
@@ -806,10 +806,12 @@ class ImportTest(QueueTestCase):
 
     def test_a_system_crontab_names_users_and_those_of_others_are_rejected(self):
         me = pwd.getpwuid(os.geteuid()).pw_name
-        text = f"0 1 * * * {me} true\n0 2 * * * games id\n"
+        other = next(user.pw_name for user in pwd.getpwall() if user.pw_name != me)
+        text = f"0 1 * * * {me} true\n0 2 * * * {other} id\n"
         self.assertIn("add --system", self.run_cli("schedule", "import", input=text, code=2).stderr)
-        result = self.run_cli("schedule", "import", "--system", input=text, code=1)
-        self.assertIn("line 2: runs as games", result.stderr)
+        result = self.run_cli("schedule", "import", "--system", input=text + "0 3 * * *  ls -l\n", code=1)
+        self.assertIn(f"line 2: runs as {other}", result.stderr)
+        self.assertIn("line 3: no such user: 'ls'; if no line names a user, leave out --system\n", result.stderr)
         self.assertEqual(list(self.schedules()), ["true"])
 
     def test_an_imported_job_runs_with_its_input_shell_and_variables(self):

@@ -69,7 +69,7 @@ def given_label(args: Namespace) -> str | None:
 
 def ids_argument(parser: ArgumentParser) -> None:
     """Add --ids."""
-    help = "print the id of each job, as in a pipe; by default, a terminal shows how many there are"
+    help = "print each job's id, even on a terminal, which otherwise shows only how many there are"
     parser.add_argument("--ids", action="store_true", dest="shows_ids", help=help)
 
 

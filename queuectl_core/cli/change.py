@@ -51,7 +51,7 @@ def edit_arguments(parser: ArgumentParser) -> None:
         names, metavar, help = FIELDS[field]
         help = help.partition(" (default")[0]  # An omitted option leaves the value alone.
         parser.add_argument(*names.split(), dest=field, metavar=metavar, help=help)
-    help = "add an environment variable, or change it; without =V, copy it from here"
+    help = "set an environment variable; without =V, copy it from here"
     parser.add_argument("-e", "--env", action="append", default=[], metavar="K[=V]", help=help)
 
 

@@ -34,10 +34,14 @@ FIELDS = {
     "after": (
         "--after-ok --after",
         "ID[,ID]",
-        "wait until these jobs have completed; - reads their ids from standard input, one per line",
+        "wait for these jobs to complete; - reads ids from standard input, one per line",
     ),
-    "after_notok": ("--after-notok", "ID[,ID]", "run only if these jobs die or are cancelled"),
-    "after_any": ("--after-any", "ID[,ID]", "wait until these jobs have finished, however they end"),
+    "after_notok": (
+        "--after-notok",
+        "ID[,ID]",
+        "wait for these jobs to die or be cancelled; if one completes, cancel this job",
+    ),
+    "after_any": ("--after-any", "ID[,ID]", "wait for these jobs to finish, however they end"),
     "unique_key": (
         "--unique",
         "KEY",
@@ -63,7 +67,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
         " a command: one word is a shell line, several words are run as given",
     )
     job = parser.add_argument_group("the job")
-    job.add_argument("--command", metavar="LINE", help="the shell line to run, in place of JOB")
+    job.add_argument("--command", metavar="LINE", help="the shell line to run, instead of JOB")
     for field in ("id", "queue", "priority", "cwd"):
         add_field(job, field)
     job.add_argument(
@@ -84,7 +88,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
     when = parser.add_argument_group("when it runs")
     for field in ("delay", "run_at", "after", "after_notok", "after_any"):
         add_field(when, field)
-    when.add_argument("--hold", action="store_true", help="do not run it before it is released: queuectl release ID")
+    when.add_argument("--hold", action="store_true", help="hold the job until you release it: queuectl release ID")
     add_field(when, "unique_key")
     when.add_argument(
         "--replace", action="store_true", help="with --unique: if that job is still waiting, replace it"
@@ -110,7 +114,7 @@ def enqueue_arguments(parser: ArgumentParser) -> None:
 
 def add_labels(parser: Arguments) -> None:
     """Add the option that gives the job labels."""
-    help = "a word to find the job by; may be repeated"
+    help = "give the job a label to select it by; may be repeated"
     parser.add_argument("--label", dest="labels", action="append", default=[], metavar="LABEL", help=help)
 
 

@@ -9,7 +9,7 @@ from ..errors import BadInput, Refused
 from ..schedule import plan as plans, times, zones
 from ..schedule.cron import Cron, parse_cron
 from ..store.schedules import Wish
-from .enqueue import OPTIONS, add_field, add_labels, directory, joined, standard_input, variable
+from .enqueue import FIELDS as OPTION_HELP, OPTIONS, add_labels, directory, joined, standard_input, variable
 from .queue_file import open_client
 from .schedules import AT_BOOT, name_of, next_times, parse_schedule, schedule_arguments, time_line, zone_of
 from .terminal import complain, tell
@@ -36,30 +36,37 @@ def schedule_add_arguments(parser: ArgumentParser) -> None:
 
 def schedule_edit_arguments(parser: ArgumentParser) -> None:
     parser.usage = "queuectl schedule edit NAME [options] [-- WORD ...]"
-    _arguments(parser, "a schedule; what isn't given stays as it is")
+    _arguments(parser, "a schedule; what isn't given stays as it is", is_edit=True)
 
 
-def _arguments(parser: ArgumentParser, name_help: str) -> None:
+def _arguments(parser: ArgumentParser, name_help: str, is_edit: bool = False) -> None:
+    def default(value: str) -> str:
+        return "" if is_edit else f" (default: {value})"  # An edit leaves alone what it isn't given.
+
     parser.add_argument("name", metavar="NAME", help=name_help)
     schedule_arguments(parser)
     runs = parser.add_argument_group("runs")
     runs.add_argument(
         "--missed",
         choices=plans.MISSED,
-        help="times that passed while no worker was free: one run for all of them, none, or one each (default: once)",
+        help="times that passed while no worker was free: one run for all, none or one each" + default("once"),
     )
     runs.add_argument(
         "--overlap",
         choices=plans.OVERLAPS,
-        help="if the previous run is unfinished: skip this run, queue it, or allow both at once (default: skip)",
+        help="if the previous run is unfinished: skip this run, queue it, or allow both at once" + default("skip"),
     )
-    runs.add_argument("--jitter", metavar="DURATION", help="delay every run by the same amount, at most this much")
-    runs.add_argument("--until", metavar="TIME", help="no runs after this time; never removes the limit")
+    runs.add_argument("--jitter", metavar="DURATION", help="delay every run by the same amount, up to this much")
+    runs.add_argument("--until", metavar="TIME", help="no runs after this time; 'never' removes the limit")
     runs.add_argument("--times", metavar="N", help="stop after N runs; 0 removes the limit")
     job = parser.add_argument_group("the job")
     job.add_argument("--command", metavar="LINE", help="the shell line to run, instead of -- WORD ...")
     for field in FIELDS:
-        add_field(job, field)
+        names, metavar, help = OPTION_HELP[field]
+        if field == "unique_key":
+            help = "skip a run while an unfinished job has this key"
+        help = help.partition(" (default")[0] if is_edit else help
+        job.add_argument(*names.split(), dest=field, metavar=metavar, help=help)
     job.add_argument("-e", "--env", action="append", default=[], metavar="K[=V]", help="set an environment variable")
     add_labels(job)
     job.add_argument("--stdin", action="store_true", help="save standard input and feed it to each job")

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     Replaced = Tuple[str, str, int]
 
 DESCRIPTION = """\
-Add the jobs of a crontab as schedules. Lines that can't be imported are listed with their number and the
-reason, and the others are added. Lines that were imported before, and are unchanged, are skipped. A line
-that was edited since is added again; the schedule that it seems to replace stays, and is named. The crontab
-stays as it is.
+Add the jobs of a crontab as schedules. Lines that can't be imported are reported with their number and the
+reason; all others are added. Unchanged lines that you imported before are skipped. A line that you have
+edited since is added again, and the schedule that it seems to replace is named, but kept. The crontab itself
+is not changed.
 """
 OURS = ("SHELL", "MAILTO", "CRON_TZ", "RANDOM_DELAY", "HOME")  # Settings that aren't only variables of the commands.
 LARGEST = 16 * 1024**2  # Bytes of a crontab.
@@ -169,6 +169,8 @@ def _are_alike(row: Row, wish: Wish) -> bool:
 def _wish(args: Namespace, entry: Entry, job: dict[str, object]) -> Wish:
     """The schedule for a line of a crontab. Raises BadInput if it can't be one."""
     me = pwd.getpwuid(os.geteuid()).pw_name
+    if entry.user is not None and not _is_user(entry.user):
+        raise BadInput(f"no such user: {values.quote(entry.user)}; if no line names a user, leave out --system")
     if entry.user is not None and entry.user != me:
         raise BadInput(f"runs as {entry.user}, but these workers run as {me}; import it as {entry.user}")
     zones.zone(entry.zone, "CRON_TZ")
@@ -184,6 +186,14 @@ def _wish(args: Namespace, entry: Entry, job: dict[str, object]) -> Wish:
         fields["stdin"] = entry.stdin
     zone = None if plans.is_at_boot(entry.cron) else entry.zone or None  # CRON_TZ means nothing to @reboot.
     return Wish(entry.cron, zone, fields, args.missed, args.overlap, float(entry.spread))
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _when(wish: Wish) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 REBOOT = "@reboot"  # As in schedule/cron.py, which only workers load.
 # Why a schedule's last job keeps the next one from being added, by its state.
-STILL = {"pending": "is still waiting", "processing": "is still running", "failed": "is still to be retried"}
+STILL = {"pending": "is still waiting", "processing": "is still running", "failed": "is still waiting to be retried"}
 
 
 class Row(NamedTuple):
@@ -123,8 +123,7 @@ class Firing(Hooks):
         self._ring(chosen)
 
     def realign(self) -> None:
-        """If the clock was set back by hours, let schedules be due by the new one. Called when a worker starts, or
-        notices it."""
+        """If the clock was set back by hours, plan all schedules anew. Called when a worker starts, or notices it."""
         from ..schedule.plan import CORRECTION
 
         limit = {"limit": self._clock() + CORRECTION}

@@ -31,7 +31,7 @@ ADVANCE = """
         runs = runs + :runs, skipped = skipped + :skipped, skip_reason = coalesce(:skip_reason, skip_reason)
     WHERE seq = :seq
 """
-# Garbage from foreign SQL must not be found as due again and again. Works for any row, even one that was stored with
+# Garbage from foreign SQL must not be found due forever. Works for any row, even one that was stored with
 # CHECKs off: an UPDATE checks only the columns that it sets.
 SET_ASIDE = "UPDATE queuectl_schedules SET paused = 1, next_at = NULL, fault = :fault WHERE seq = :seq"
 
