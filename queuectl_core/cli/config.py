@@ -129,15 +129,15 @@ def config_unset_arguments(parser: ArgumentParser) -> None:
 
 
 def config_unset(args: Namespace) -> int:
+    key: str | None = args.key
     try:
         key = _key(args.key)
-        if key is None:
-            return 0
     except BadInput:  # What another program or an older queuectl stored needn't be valid.
         with open_reader(args, may_be_unused=True) as reader:
             if args.key not in reader.config():
                 raise
-        key = args.key
+    if key is None:
+        return 0
     with open_client(args) as store:
         if not store.unset_config(key):
             tell(f"{key} was not set")
