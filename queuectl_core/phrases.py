@@ -125,7 +125,7 @@ def sheet(
         "worker": job.worker,
         "slot": job.slot,
         "unique": job.unique_key,
-        "stdin": None if job.stdin is None else f"{job.stdin:,} byte{'' if job.stdin == 1 else 's'}",
+        "stdin": None if job.stdin is None else counted(job.stdin, "byte"),
         "bury on": job.bury_on,
         "retry only on": job.retry_only_on,
         "deferrals": f"{job.deferrals} of {job.defer_limit}" if job.deferrals else None,
@@ -139,6 +139,11 @@ def scheduled(job: Job) -> str | None:
     """The schedule of a job, and the time that the job is for; None if it has none."""
     found = schedule_of(job.env)
     return None if found is None else ", for ".join(filter(None, (found[0], found[1].replace("T", " "))))
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as "1 job" or "5,000 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def jitter(job: Job) -> str:

@@ -44,6 +44,7 @@ SCHEDULES = {
     "label": "list --label LABEL",
     "config set gpu.limit none": "config unset gpu.limit",
     "config set gpu.rate off": "config unset gpu.rate",
+    "config set keep-dead never": "config unset keep-dead",
     "config set halt-on-dead 0": "config unset halt-on-dead",
     "edit j -p 1 -- echo other": "edit j -p 1 --command 'echo other'",
     "edit j k -- 'a; b'": "edit j k --command 'a; b'",

@@ -34,7 +34,7 @@ def config_set(args: Namespace) -> int:
     try:
         value = settings.parse(key, args.value)
     except BadInput as error:
-        if setting.default != "none" or args.value.lower() not in NOTHING:
+        if setting.default not in ("none", "forever") or args.value.lower() not in NOTHING:
             raise
         from shlex import quote  # Deferred: needed only for errors.
 

@@ -191,7 +191,7 @@ def _limit(after: Sequence[str]) -> str:
     if queue is None and number is not None:
         line = command_line(["worker", "start", "-c", number])
         other = f"queuectl config set QUEUE.limit {number}"
-        return f"to run {number} jobs at once, run: {line}; to limit one queue: {other}"
+        return f"to start {number} worker{'' if number == '1' else 's'}, run: {line}; to limit one queue: {other}"
     line = command_line(["config", "set", f"{queue or 'QUEUE'}.limit", number or "2"])
     return f"to limit a queue, run: {line}"
 

@@ -84,6 +84,8 @@ def schedule_import(args: Namespace) -> int:
         )
     if found and not args.dry_run:
         tell("cron still runs these lines, too; remove them from the crontab")
+    for remark in sorted({zones.remark(entry.zone) or "" for entry in entries} - {""}):
+        tell(remark)
     if any(entry.mailto for entry in entries):
         tell("MAILTO: queuectl mails nothing by itself, and keeps the output (queuectl logs ID); see docs/schedules.md")
     return 1 if rejected else 0

@@ -108,6 +108,7 @@ ABBREVIATIONS = {
 }
 
 
+FIXED = {"EST": "-05:00", "MST": "-07:00"}  # Names of zones that don't change their clocks, though many expect it.
 UTC = Zone("UTC", lambda epoch: 0)
 LOCAL = Zone(None, lambda epoch: localtime(epoch).tm_gmtoff)
 
@@ -139,12 +140,14 @@ def zone(name: str | None, place: str) -> Zone:
 
 def remark(name: str | None) -> str | None:
     """What to say about a zone whose clocks aren't what its name suggests; None if there is nothing."""
-    if name in ("EST", "MST"):
-        # MST is Arizona's time, EST Panama's; most people mean New York's and Denver's.
-        at = zone(name, "tz").iso(0)[-6:]
-        return f"{name} is {at} all year, without daylight saving time; with it, write {ABBREVIATIONS[name]}"
-    if name is not None and name.startswith("Etc/GMT") and name[7:8] in ("+", "-") and name[8:].strip("0"):
-        return f"{name} is {zone(name, 'tz').iso(0)[-6:]}: by its name's convention, + is west of Greenwich"
+    name = name or ""
+    if name in FIXED:
+        # Few people mean Panama's time or Arizona's.
+        return f"{name} is {FIXED[name]} all year; for clocks with daylight saving time, write {ABBREVIATIONS[name]}"
+    sign, hours = name[7:8], name[8:]
+    if name.startswith("Etc/GMT") and sign in ("+", "-") and hours.isdigit() and int(hours):
+        offset = f"{'-' if sign == '+' else '+'}{int(hours):02d}:00"
+        return f"{name} is {offset}: in these names, + means west of Greenwich"
     return None
 
 

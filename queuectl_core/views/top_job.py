@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from ..lifecycle import malformed, presentable
-from ..phrases import ATTEMPT_COLUMNS, attempt_row, sheet, when
+from ..phrases import ATTEMPT_COLUMNS, attempt_row, counted, sheet, when
 from ..values import span
 from . import commands
 from .top_log import NOTICE, plain
@@ -179,7 +179,7 @@ class JobScreen:
             left.append((f"  attempt {picture.attempt}", "dim"))
         attempt = next((each for each in picture.attempts if each.attempt == picture.attempt), None)
         if attempt and attempt.dropped:
-            left.append((f"  {attempt.dropped:,} bytes not kept: see output-limit", "warning"))
+            left.append((f"  {counted(attempt.dropped, 'byte')} not kept: see output-limit", "warning"))
         if log.forgotten:
             left.append((f"  earlier lines: queuectl logs {self.charset.clean(picture.job.id)}", "dim"))
         total = log.forgotten + len(log.lines)

@@ -11,6 +11,7 @@ import subprocess
 from ... import values
 from ...errors import Refused
 from ...lifecycle import WAITING, malformed, presentable
+from ...phrases import counted
 from ...store.schedules import schedule_named
 from ...store.search import Search, matching
 from ...typed import NamedTuple
@@ -135,7 +136,8 @@ def _run(program: Sequence[str], file: str, words: Sequence[str]) -> tuple[int, 
         return 2, str(error)
     lines = values.decode(done.stdout[: 1 << 20]).splitlines()
     left_out = len(lines) - MOST_LINES
-    return done.returncode, "\n".join(lines[:MOST_LINES] + ([f"… and {left_out:,} more lines"] if left_out > 0 else []))
+    more = [f"… and {counted(left_out, 'more line')}"] if left_out > 0 else []
+    return done.returncode, "\n".join(lines[:MOST_LINES] + more)
 
 
 # --- the actions ----------------------------------------------------------------------------------

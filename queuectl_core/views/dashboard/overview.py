@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...lifecycle import STATES
+from ...phrases import counted
 from ...store.database import LARGE_WAL
 from ...store.search import Search, find
 from ...values import span
@@ -148,7 +149,7 @@ def _throughput(view: View, series: Sequence[tuple[float, Stats]], step: int, na
         (start, (("completed", stats.counts.get("completed", 0)), ("dead", stats.failures))) for start, stats in series
     ]
     done, failed = (sum(parts[place][1] for _, parts in points) for place in (0, 1))
-    label = f"In the {name}, {done:,} attempts completed and {failed:,} failed."
+    label = f"In the {name}, {counted(done, 'attempt')} completed and {failed:,} failed."
     legend = _legend(("completed", f"{done:,} completed"), ("dead", f"{failed:,} failed"))
     chart = charts.bars([(start, parts) for start, parts in points], step, label)
     line = command(view.frame.shell.line("stats", "--since", periods.word(view, "1h")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...phrases import counted
 from .. import schedules
 from ..schedules import by_urgency, timetable
 from .markup import Markup, h, join, url
@@ -27,7 +28,7 @@ def page(view: View) -> tuple[str, Markup]:
     rows = [_row(view, each) for each in listed[:MOST_SCHEDULES]]
     titles = ("Schedule", "Command", ">Next", ">Last", "Result", "Skipped", "")
     left_out = len(listed) - len(rows)
-    more = f"{left_out:,} more schedules are not shown." if left_out else None
+    more = f"Not shown: {counted(left_out, 'more schedule')}." if left_out else None
     return "Schedules", join(
         heading,
         table("Schedules", titles, rows, "schedules", [each.row.seq for each in listed[:MOST_SCHEDULES]]),

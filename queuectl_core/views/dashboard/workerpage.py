@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...phrases import counted
 from ...workers import fleet
 from .. import facts
 from . import charts, periods
@@ -52,7 +53,7 @@ def workers(view: View) -> tuple[str, Markup]:
 
 
 def _lane(view: View, worker: int, what: Markup, runs: list[Run], period: Span) -> Markup:
-    label = f"Worker {worker} ran {len(runs):,} attempt{'' if len(runs) == 1 else 's'}"
+    label = f"Worker {worker} ran {counted(len(runs), 'attempt')}"
     drawing = charts.lane(runs, period.since, period.until, label)
     return h("div", h("span", h("b", f"{worker}"), what, class_="who"), drawing, class_="lane-row", data_key=worker)
 
