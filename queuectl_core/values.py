@@ -30,7 +30,7 @@ def duration(value: object, place: str) -> float:
         seconds = None
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         meant = _abbreviated(value) if isinstance(value, str) else None
-        hint = f"did you mean {meant}?" if meant else "write 90, 90s, 5m, 2h or 1d"
+        hint = f"did you mean {meant}?" if meant else "write 90s, 5m, 2h or 1d"
         raise BadInput(f"{place}: not a duration: {quote(value)} ({hint})")
     if seconds > LARGEST_DURATION:
         raise BadInput(f"{place}: longer than 100 years: {quote(value)}")
@@ -40,7 +40,10 @@ def duration(value: object, place: str) -> float:
 def interval(value: object, place: str) -> float:
     """As `duration`, but text needs a unit: to cron and its users, 5 means minutes."""
     text = value.strip() if isinstance(value, str) else ""
-    if text.isascii() and text.isdigit() and text.strip("0"):
+    for word in ("@every ", "every "):
+        if text.lower().startswith(word):
+            raise BadInput(f"{place}: not a duration: {quote(value)} (write only the duration, such as 5m)")
+    if text.isascii() and text.replace(".", "", 1).isdigit() and text.strip("0."):
         raise BadInput(f"{place}: no unit: {quote(value)} (write {text}m for minutes, {text}s for seconds)")
     return duration(value, place)
 

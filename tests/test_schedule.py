@@ -143,6 +143,8 @@ REJECTED = {
     "@daily x": "has 6 fields",
     "@dayly": "no such name: '@dayly'; did you mean @daily",
     "@every 5m": "--every 10m",
+    "every 5m": "for an interval, use --every 5m",
+    "5m": "for an interval, use --every 5m",
     "60 * * * *": "minute '60' is not from 0 to 59",
     "0 24 * * *": "hour '24' is not from 0 to 23",
     "0 0 0 * *": "day '0' is not from 1 to 31",
@@ -382,7 +384,7 @@ class CommandTest(QueueTestCase):
 
     def test_wrong_usage_is_explained(self):
         for words, expected in (
-            ((), "a schedule needs --cron, --every or --at; for instance, run: queuectl schedule next --cron"),
+            ((), "name a schedule, or use --cron, --every or --at; for instance, run: queuectl schedule next --cron"),
             (("--cron", "0 0 31 2 *"), "--cron: '0 0 31 2 *' never happens: there is no such date"),
             (("--cron", "@reboot"), "--cron: @reboot runs when the first worker starts after a boot, not at"),
             (("--cron", "30", "2", "*"), "unexpected argument: '*'; quote the expression, as in: queuectl schedule"),

@@ -33,6 +33,8 @@ SCHEDULES = {
     "schedule add n --at=+5m echo": "schedule add n --at=+5m -- echo",
     "schedule edit n '0 3 * * *'": "schedule edit n --cron '0 3 * * *'",
     "schedule next '0 3 * * *'": "schedule next --cron '0 3 * * *'",
+    "schedule next @daily": "schedule next --cron @daily",
+    "schedule next 5m": "schedule next --every 5m",
     "schedule next 0 3 '*' '*' '*'": "schedule next --cron '0 3 * * *'",
     "schedule add n --interval 5m -- ls": "schedule add n --every 5m -- ls",
     "schedule add n --cron @daily --timezone UTC -- ls": "schedule add n --cron @daily --tz UTC -- ls",
@@ -58,7 +60,8 @@ EXPLAINED = {
     "schedule add n --every 5min -- ls": "did you mean 5m?",
     "enqueue --timeout '1 hour and 30 minutes' ls": "did you mean 1h30m?",
     "list --since 2days": "did you mean 2d?",
-    "enqueue --timeout 5x ls": "write 90, 90s, 5m, 2h or 1d",
+    "enqueue --timeout 5x ls": "write 90s, 5m, 2h or 1d",
+    "schedule add n --every '@every 5m' -- ls": "write only the duration, such as 5m",
     "config set gpu.slots 2": "did you mean gpu.limit?",
     "config set parallel 2": "did you mean QUEUE.limit?",
     "config set gpu.throttle 2": "did you mean gpu.rate?",
@@ -141,6 +144,7 @@ class RunsTest(InProcessTestCase):
 
 class WordsTest(InProcessTestCase):
     def test_a_wrong_line_is_answered_with_the_right_one(self):
+        self.create_queue()
         for wrong, right in SCHEDULES.items():
             with self.subTest(wrong=wrong):
                 out, said = self.run_here(wrong)

@@ -49,7 +49,8 @@ def instead_of_name(text: str, verb: str) -> str | None:
     if parts is None:
         return None
     time, command = parts
-    return f"not a schedule's name: {values.quote(text)}; run: {_line(['schedule', verb], [], time, command, verb)}"
+    problem = "no such schedule" if verb == "next" else "not a schedule's name"
+    return f"{problem}: {values.quote(text)}; run: {_line(['schedule', verb], [], time, command, verb)}"
 
 
 def split(text: str) -> tuple[list[str], list[str]] | None:

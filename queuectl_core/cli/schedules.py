@@ -6,7 +6,7 @@ import time
 from argparse import ArgumentParser, Namespace
 
 from .. import values
-from ..errors import BadInput
+from ..errors import BadInput, Refused
 from ..schedule import times, zones
 from ..schedule.cron import Cron, parse_cron
 from ..schedule.plan import SHORTEST_INTERVAL
@@ -68,7 +68,12 @@ def _next_of_name(args: Namespace, now: float, most: int) -> int:
         raise BadInput("give either the name of a schedule, or --cron, --every or --at")
     name = name_of(args.name, "next")
     with open_reader(args) as store:
-        row = schedule_named(store, name)
+        try:
+            row = schedule_named(store, name)
+        except Refused as refusal:
+            from .schedule_hints import instead_of_name  # Deferred: needed only for errors.
+
+            raise Refused(instead_of_name(name, "next") or str(refusal)) from None
     plan = row.plan()
     start = max(now, row.since) if args.start is None else zones.moment(args.start, "--from", now, plan.zone)
     code = _print_times(args, plan.schedule, plan.zone, start, list(next_times(plan, start, most)))
@@ -134,7 +139,7 @@ def parse_schedule(args: Namespace, anchor: float, zone: Zone) -> Schedule:
     if args.at is not None:
         return times.At(zones.moment(args.at, "--at", anchor, zone))
     raise BadInput(
-        "a schedule needs --cron, --every or --at; for instance, run: queuectl schedule next --cron '30 2 * * *'"
+        "name a schedule, or use --cron, --every or --at; for instance, run: queuectl schedule next --cron '30 2 * * *'"
     )
 
 

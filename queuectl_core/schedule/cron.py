@@ -17,7 +17,7 @@ from datetime import date
 
 from ..errors import BadInput
 from ..typed import NamedTuple
-from ..values import nearest, quote
+from ..values import interval, nearest, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,9 +235,21 @@ def parse_cron(text: str, place: str) -> Cron:
 
 def _wrong_number(given: str, count: int) -> str:
     text = f"{quote(given)} has {count} field{'' if count == 1 else 's'}, not 5 (MINUTE HOUR DAY MONTH WEEKDAY)"
+    if _is_interval(given):
+        return f"{quote(given)} is not cron's; for an interval, use --every {given.rsplit(maxsplit=1)[-1]}"
     if count < 5:
         return f"{text}; quote the expression: '30 2 * * *'"
     return f"{text}; there are no seconds, years or commands; for seconds, use an interval: --every 10s"
+
+
+def _is_interval(text: str) -> bool:
+    """Whether it is an interval, such as "5m" or "every 5m"."""
+    words = text.lower().split()
+    try:
+        interval(words[-1], "")
+    except BadInput:
+        return False
+    return not words[-1].isdigit() and words[:-1] in ([], ["every"])
 
 
 def _mask(text: str, field: Field, fail: Fail) -> int:
