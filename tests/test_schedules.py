@@ -317,7 +317,7 @@ class ChangeTest(StoreTestCase):
         self.add()
         with self.assertRaisesRegex(Refused, "schedule s exists"):
             self.add()
-        for field in ("id", "after", "replace"):
+        for field in ("id", "after", "held", "replace"):
             with self.assertRaisesRegex(BadInput, "applies to a single job, not to a schedule"):
                 self.add("t", job={"command": "true", field: "x"})
 
