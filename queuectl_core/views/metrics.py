@@ -1,7 +1,7 @@
-"""A queue's figures for monitoring systems, in OpenMetrics or in the older text format of Prometheus.
+"""A queue's metrics for monitoring systems, in OpenMetrics or in the older Prometheus text format.
 
-The formats differ in how counters and `queuectl_build_info` are declared, and OpenMetrics has units and an end. What
-Prometheus scrapes may be either; node_exporter's textfile collector, Pushgateway and promtool read only the older one.
+The formats differ in how they declare counters and `queuectl_build_info`, and OpenMetrics adds units and an end marker.
+Prometheus scrapes either; node_exporter's textfile collector, Pushgateway and promtool read only the older one.
 
 Sources: https://prometheus.io/docs/specs/om/open_metrics_spec/ and
 https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -33,8 +33,8 @@ FORMATS = {
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
     "prometheus": "text/plain; version=0.0.4; charset=utf-8",
 }
-# The buckets of histogram.py whose ends are ours too: powers of two milliseconds from 64 ms to 70 minutes, and beyond
-# that, from 4 ms to 3 days, powers of four.
+# The bounds of histogram.py that are exported: powers of two in milliseconds from 64 ms to 70 minutes and, outside that
+# range, powers of four from 4 ms to 3 days.
 ENDS = (4, 8, *range(12, 45, 2), 48, 52, 56)
 LONGEST_NAME = 200  # Characters of a queue's name, as in the schema.
 
@@ -50,7 +50,7 @@ class Family(NamedTuple):
 
 
 def text(store: Reader, now: float, form: str = "openmetrics") -> str:
-    """The figures of a queue at `now` (epoch seconds), in one of FORMATS."""
+    """A queue's metrics at `now` (epoch seconds), in one of FORMATS."""
     with store.snapshot():
         found = meters(store, now)
     is_new = form == "openmetrics"
@@ -106,7 +106,7 @@ def _of_queues(found: Meters) -> list[Family]:
         f"queuectl_queue_limit{{queue={name}}} {queue.limit}" for name, queue in queues if queue.limit is not None
     ]
     return [
-        Family("queuectl_jobs", "gauge", "", "Jobs in each state, as far as they have not been pruned.", jobs),
+        Family("queuectl_jobs", "gauge", "", "Jobs in each state, not counting pruned ones.", jobs),
         Family("queuectl_jobs_added", "counter", "", "Jobs enqueued.", added),
         Family("queuectl_attempts", "counter", "", "Attempts that ended, by how they ended.", attempts),
         _waits(ever),
@@ -115,11 +115,11 @@ def _of_queues(found: Meters) -> list[Family]:
             "queuectl_queue_oldest_ready_seconds",
             "gauge",
             "seconds",
-            "For how long the job that has waited longest could have started; 0 if none could.",
+            "How long the longest-waiting ready job has been ready; 0 if there is none.",
             ages,
         ),
         Family("queuectl_queue_paused", "gauge", "", "Whether the queue is paused.", paused),
-        Family("queuectl_queue_limit", "gauge", "", "How many jobs of the queue may run at once, if limited.", limits),
+        Family("queuectl_queue_limit", "gauge", "", "How many jobs of the queue may run at once; absent without a limit.", limits),
     ]
 
 
@@ -132,7 +132,7 @@ def _waits(ever: list[tuple[str, Stats]]) -> Family:
 def _runs(ever: list[tuple[str, Stats]]) -> Family:
     name = "queuectl_attempt_duration_seconds"
     lines = [line for queue, stats in ever for line in _histogram(name, queue, stats.runs, stats.ran)]
-    return Family(name, "histogram", "seconds", "How long attempts ran that completed or failed.", lines)
+    return Family(name, "histogram", "seconds", "Run time of attempts that completed or failed.", lines)
 
 
 def _histogram(name: str, queue: str, counts: Histogram, seconds: float) -> list[str]:
@@ -162,16 +162,16 @@ def _of_schedules(found: Meters) -> list[Family]:
         ),
         _moments(
             "last_run",
-            "The latest time that the schedule added a job for; 0 if there was none.",
+            "The latest time for which the schedule added a job; 0 if there was none.",
             [(name, each.last_at or 0.0) for name, each in listed],
         ),
         _moments(
             "next_run",
-            "When the schedule is due next; missing if it is paused or has ended.",
+            "When the schedule is next due; absent if it is paused or has ended.",
             [(name, each.next_at) for name, each in listed if each.next_at is not None],
         ),
         Family("queuectl_schedule_paused", "gauge", "", "Whether the schedule is paused.", paused),
-        Family("queuectl_schedule_skipped", "counter", "", "Times of the schedule that got no job.", skipped),
+        Family("queuectl_schedule_skipped", "counter", "", "Runs of the schedule that were skipped.", skipped),
     ]
 
 
@@ -191,7 +191,7 @@ def _of_the_file(found: Meters) -> list[Family]:
         Family("queuectl_workers", "gauge", "", "Running workers, by what they are doing.", workers),
         Family("queuectl_database_bytes", "gauge", "bytes", "Size of the queue file.", [size]),
         Family("queuectl_wal_bytes", "gauge", "bytes", "Size of its write-ahead log.", [log]),
-        Family("queuectl_build", "info", "", "The program that reports these figures.", [build]),
+        Family("queuectl_build", "info", "", "The program that reports these metrics.", [build]),
     ]
 
 
