@@ -163,18 +163,18 @@ def from_object(
     return jobspec.new_job(fields, now, places, literal=given)
 
 
-# Fields that are checked each by itself.
+# Fields that can be checked independently.
 _SEPARATE = set(jobspec.FIELDS) - set(jobspec.CONDITIONS) - {"replace"}
 
 
 class Plans:
-    """Makes jobs of many JSON objects. As from_object, but for objects with the same names it looks these up once."""
+    """Makes jobs from many JSON objects, like from_object, but looks names up only once for objects that share them."""
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, ...], list[tuple[int, str, Callable[[object, str], object]]] | None] = {}
 
     def job(self, given: dict[str, object], pattern: jobspec.NewJob) -> jobspec.NewJob | None:
-        """`pattern` with what is given, or None if it takes from_object to make that, or to say what is wrong."""
+        """`pattern` with the given values, or None if only from_object can build the job, or say what is wrong."""
         names = tuple(given)
         try:
             plan = self._plans[names]

@@ -108,9 +108,9 @@ def variables(env: str | bytes | None) -> dict[str, str]:
 
 
 def schedule_of(env: object) -> tuple[str, str] | None:
-    """The schedule of a job with these stored variables, and the time that the job is for; None if it has none.
+    """The schedule of a job with these stored variables, and the time that the job is for; None without one.
 
-    Nothing else says which jobs a schedule added: no column of a job's row, and no index that others would pay for.
+    Only the variables say which jobs a schedule added: a column or an index would cost every other job.
     """
     if not isinstance(env, str) or SCHEDULE not in env:
         return None
@@ -122,7 +122,7 @@ def schedule_of(env: object) -> tuple[str, str] | None:
 
 
 def schedule_texts(name: str) -> tuple[str, str]:
-    """What the stored variables of a schedule's jobs contain: as we write it, and as programs do that leave out blanks.
+    """Text that the stored variables of a schedule's jobs contain: as we write JSON, and without spaces.
 
     No value of another variable contains it, since a quote inside a value has a backslash.
     """

@@ -202,7 +202,7 @@ class Queue:
         if self._connection is not None and self._connection.in_transaction:
             raise Refused("cannot wait inside a transaction: workers can't see the job until it commits")
         if isinstance(_plain(timeout), (int, float)):
-            timeout = max(0, _plain(timeout))  # What is left of a deadline may be negative.
+            timeout = max(0, _plain(timeout))  # The time left until a deadline may be negative.
         deadline = None if timeout is None else time.monotonic() + values.duration(timeout, "timeout")
         while True:
             version = self._store.data_version()
@@ -222,7 +222,7 @@ class Queue:
         return self._store.cancel(self.get(id).id)
 
     def suspend(self, id: str) -> None:
-        """Stop all processes of a running job (SIGSTOP) and its timeout, until it may continue.
+        """Stop all processes of a running job (SIGSTOP) and its timeout, until `continue_`.
 
         Its worker does that a moment later. Raises Refused if there is no such job, or if it isn't running.
         """
@@ -237,7 +237,7 @@ class Queue:
 RESERVED_WORDS = frozenset("case do done elif else esac fi for function if in select then time until while".split())
 
 
-# What `schedule` takes of the arguments of `enqueue`.
+# The arguments of `enqueue` that `schedule` also takes.
 OF_A_SCHEDULE = (
     *("queue", "priority", "labels", "unique", "stdin", "env", "max_retries", "backoff_base", "timeout", "bury_on"),
     "retry_only_on",

@@ -136,7 +136,7 @@ def sheet(
 
 
 def scheduled(job: Job) -> str | None:
-    """The schedule of a job, and the time that the job is for; None if it has none."""
+    """A job's schedule and the time that the job is for; None if it has no schedule."""
     found = schedule_of(job.env)
     return None if found is None else ", for ".join(filter(None, (found[0], found[1].replace("T", " "))))
 
@@ -228,7 +228,7 @@ def progress(attempt: Attempt | None, now: float) -> str | Alternatives | None:
 
 
 def running(job: Job, attempt: Attempt | None, now: float) -> str | Alternatives | None:
-    """How a running job gets on: what it has reported, and whether it is suspended; None if there is nothing to say."""
+    """A running job's progress, and whether it is suspended; None if there is nothing to report."""
     if job.state != "processing":
         return None
     if job.suspend != 1:

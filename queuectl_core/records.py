@@ -107,12 +107,12 @@ class Attempt(NamedTuple):
         return self.suspended < 0
 
     def ran(self, now: float) -> float:
-        """Seconds that it has been running, without those that it was suspended."""
+        """Seconds that it has been running, not counting the time it was suspended."""
         until = 0.0 if self.is_suspended else now
         return max(0.0, until - self.started_at - self.suspended)
 
     def remaining(self, now: float) -> float | None:
-        """Seconds until it is done, if it goes on as fast as up to now; None without progress or if suspended."""
+        """Estimated seconds until it is done, at its pace so far; None if suspended or without progress."""
         if not self.progress or self.is_suspended:
             return None
         return self.ran(now) * (100 - self.progress) / self.progress

@@ -108,7 +108,7 @@ JOB_SETTINGS = tuple(setting for setting in SETTINGS.values() if setting.of_job)
 OF_A_QUEUE = ("limit", "rate")  # Valid only as QUEUE.KEY.
 OF_ALL = ("keep-completed", "keep-dead")  # Not valid as QUEUE.KEY.
 HOOKS = ("on-dead", "on-failed", "on-completed", "on-empty")
-HOOK_QUEUE = "hooks"  # That of the jobs that run hooks, for which there are none.
+HOOK_QUEUE = "hooks"  # The queue of the jobs that run hooks; hooks don't apply to it.
 SHELL_LINES = (*HOOKS, "runner-kill")
 
 # What earlier implementations of this system called these keys.

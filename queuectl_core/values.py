@@ -38,7 +38,7 @@ def duration(value: object, place: str) -> float:
 
 
 def interval(value: object, place: str) -> float:
-    """As `duration`, but text needs a unit: to cron and its users, 5 means minutes."""
+    """Like `duration`, but text needs a unit: to cron users, 5 means minutes."""
     text = value.strip() if isinstance(value, str) else ""
     for word in ("@every ", "every "):
         if text.lower().startswith(word):
@@ -64,7 +64,7 @@ def _parse_duration(text: str) -> float | None:
 
 
 def _abbreviated(text: str) -> str | None:
-    """A duration whose units are written out, such as "5 min" or "1 hour 30 minutes", as we write it: 5m, 1h30m."""
+    """The short form of a duration with units written out: 5m for "5 min", 1h30m for "1 hour 30 minutes"."""
     import re
 
     units = "milliseconds? ms|msecs? ms|seconds? s|secs? s|minutes? m|mins? m|hours? h|hrs? h|days? d|weeks? w"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..store.client import Client
 
-STDIN = "; - reads ids from standard input"  # What `named_ids` does, for help texts.
+STDIN = "; - reads ids from standard input"  # For the help texts of commands that use `named_ids`.
 HOLD = 0.05  # Seconds that a batch holds the write lock.
 BREATH = 0.02  # Seconds between batches, in which workers get it.
 
@@ -27,9 +27,7 @@ def selected_ids(
 ) -> Sequence[str]:
     """The ids in `args`, or `ids_of(queue, label)` with --all, --queue or --label. Raises BadInput unless one is given.
 
-    Not all commands have --all.
-
-    `what` names the jobs in messages, such as "dead jobs".
+    `what` names the jobs in messages, such as "dead jobs". Not all commands have --all.
     """
     if bool(args.ids) == (getattr(args, "all", False) or args.queue is not None or args.label is not None):
         bulk = "--all, --queue or --label" if hasattr(args, "all") else "--queue or --label"
@@ -44,7 +42,7 @@ def selected_ids(
 
 
 def named_ids(args: Namespace) -> Sequence[str]:
-    """The ids in `args`, with those on standard input, one per line, in place of "-"."""
+    """The ids in `args`, with "-" replaced by those on standard input, one per line."""
     if "-" not in args.ids:
         ids: Sequence[str] = args.ids
         return ids
@@ -69,14 +67,14 @@ def given_label(args: Namespace) -> str | None:
 
 def ids_argument(parser: ArgumentParser) -> None:
     """Add --ids."""
-    help = "print each job's id, even on a terminal, which otherwise shows only how many there are"
+    help = "print each job's id, even on a terminal, which otherwise shows only their number"
     parser.add_argument("--ids", action="store_true", dest="shows_ids", help=help)
 
 
 class Acknowledgements:
     """Prints the id of each job that was changed, and how many there were if the user didn't name them.
 
-    On a terminal, those that the user didn't name are only counted, unless --ids was given.
+    On a terminal, ids that the user didn't name are only counted, unless --ids was given.
     """
 
     def __init__(self, verb: str, is_bulk: bool, shows_ids: bool = False) -> None:

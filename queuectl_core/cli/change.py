@@ -49,7 +49,7 @@ def edit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--command", metavar="LINE", help="the shell line to run")
     for field in EDITABLE:
         names, metavar, help = FIELDS[field]
-        help = help.partition(" (default")[0]  # An omitted option leaves the value alone.
+        help = help.partition(" (default")[0]  # An omitted option keeps the value.
         parser.add_argument(*names.split(), dest=field, metavar=metavar, help=help)
     help = "set an environment variable; without =V, copy it from here"
     parser.add_argument("-e", "--env", action="append", default=[], metavar="K[=V]", help=help)
@@ -81,7 +81,7 @@ def edit(args: Namespace) -> int:
 
 
 def _waiting(args: Namespace, store: Client) -> Sequence[str]:
-    """The ids of the waiting jobs that the arguments name. --queue is where they are to go."""
+    """The ids of the waiting jobs that the arguments name. (--queue is the queue to move them to.)"""
     if bool(args.ids) == (args.all or args.origin is not None or args.label is not None):
         raise BadInput("give either the ids of waiting jobs, or --all, --from or --label")
     if args.ids:

@@ -49,7 +49,7 @@ def config_set(args: Namespace) -> int:
 
 
 def _check_syntax(key: str, line: str, runner: str) -> None:
-    """Raise BadInput if this isn't a shell line. What runs it may be no shell; then anything goes."""
+    """Raise BadInput if this isn't a valid shell line. If a runner isn't a shell, anything goes."""
     if runner != settings.SETTINGS["runner"].default:
         return
     import subprocess

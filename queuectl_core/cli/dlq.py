@@ -31,7 +31,7 @@ def dlq_retry_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all dead jobs")
     parser.add_argument("-q", "--queue", metavar="QUEUE", help="all dead jobs in this queue")
     label_argument(parser, "all dead jobs")
-    parser.add_argument("--like", metavar="GROUP", help="all dead jobs of a group of 'queuectl failures'")
+    parser.add_argument("--like", metavar="GROUP", help="all dead jobs in this group from 'queuectl failures'")
     ids_argument(parser)
 
 

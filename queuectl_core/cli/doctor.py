@@ -202,7 +202,7 @@ def _jobs(store: Reader) -> list[Finding]:
 
 
 def _hooks(store: Reader) -> list[Finding]:
-    """Whether hooks fail, about which no hook tells anybody."""
+    """Whether hooks fail; no hook reports that."""
     failing = {
         "dead": ("wrong", "died", f"queuectl dlq list -q {HOOKS}; then queuectl dlq retry -q {HOOKS}"),
         "failed": ("note", "failed and will be retried", f"queuectl list -q {HOOKS} -s failed"),

@@ -1,4 +1,4 @@
-"""`hold`, `release`, `suspend` and `continue`: keep single jobs from starting, or from running."""
+"""`hold`, `release`, `suspend` and `continue`: keep individual jobs from starting or running."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _change(
     act: Callable[[str], str],
     verb: str,
 ) -> int:
-    """Do `act` to the jobs that the user named or selected, which are `what` and then `verb`."""
+    """Apply `act` to the jobs that the user named or selected, which are `what` before and `verb` after."""
     ids = selected_ids(args, what, ids_of)
     with Acknowledgements(verb, not args.ids, args.shows_ids) as done:
         return each(store, ids, act, done, is_bulk=not args.ids)

@@ -34,7 +34,7 @@ def bundle(args: Namespace) -> int:
 def service_arguments(parser: ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--system", action="store_true", help="print a system unit instead of a user unit")
-    kind.add_argument("--cron", action="store_true", help="print a crontab line: workers while there are jobs")
+    kind.add_argument("--cron", action="store_true", help="print a crontab line that runs workers while there are jobs")
     parser.add_argument("--run-as", metavar="USER", help="with --system: the user to run jobs as (default: you)")
     parser.add_argument(
         "--stop-timeout",

@@ -51,7 +51,7 @@ def is_lasting(why: str | None) -> bool:
 
 
 def _first_needed(store: Reader, job: Job) -> Job | None:
-    """A job that this one waits for, directly or through others, and that waits for none, or is held itself."""
+    """A job that this one waits for, directly or indirectly, and that waits for no other or is held itself."""
     seen = {job.seq}
     while job.waits_for and (len(seen) == 1 or not job.held):
         unmet = (store.find(id) for id, _, is_met, _ in store.needs(job) if not is_met)
@@ -64,7 +64,7 @@ def _first_needed(store: Reader, job: Job) -> Job | None:
 
 
 def on_job_line(command: str, id: str) -> str:
-    """The line that runs a command on a job."""
+    """The shell line that runs a command on a job."""
     from ..views.commands import on_job, shell_line  # Deferred: few jobs are suspended or held.
 
     return shell_line(["queuectl", *on_job(command, id)])

@@ -43,7 +43,7 @@ def prune_arguments(parser: ArgumentParser) -> None:
         "--compact",
         action="store_true",
         help="return all unused space by rewriting the file; nothing else can write meanwhile. By itself, this deletes"
-        " no job",
+        " no jobs",
     )
 
 

@@ -60,7 +60,7 @@ def resume(args: Namespace) -> int:
 
 
 def _refuse_job(store: Reader, queue: str | None, verb: str) -> None:
-    """Raise Refused if what is to be a queue was never used as one, but is the id of a job."""
+    """Raise Refused if this was never used as a queue's name, but is a job's id."""
     job = None if queue is None or queue in store.counts() else store.find(queue)
     if job is not None:
         from shlex import quote

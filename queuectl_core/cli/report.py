@@ -14,7 +14,7 @@ LONGEST_TEXT = 200  # Characters that are kept.
 
 def progress_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("percent", metavar="PERCENT", help="how much is done: 40, 40%% or 3/8")
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="more about it, such as the current step")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="a note, such as the current step")
 
 
 def progress(args: Namespace) -> int:

@@ -36,12 +36,12 @@ def schedule_add_arguments(parser: ArgumentParser) -> None:
 
 def schedule_edit_arguments(parser: ArgumentParser) -> None:
     parser.usage = "queuectl schedule edit NAME [options] [-- WORD ...]"
-    _arguments(parser, "a schedule; what isn't given stays as it is", is_edit=True)
+    _arguments(parser, "a schedule; options that aren't given keep their values", is_edit=True)
 
 
 def _arguments(parser: ArgumentParser, name_help: str, is_edit: bool = False) -> None:
     def default(value: str) -> str:
-        return "" if is_edit else f" (default: {value})"  # An edit leaves alone what it isn't given.
+        return "" if is_edit else f" (default: {value})"  # An edit keeps the values of omitted options.
 
     parser.add_argument("name", metavar="NAME", help=name_help)
     schedule_arguments(parser)
@@ -49,7 +49,7 @@ def _arguments(parser: ArgumentParser, name_help: str, is_edit: bool = False) ->
     runs.add_argument(
         "--missed",
         choices=plans.MISSED,
-        help="times that passed while no worker was free: one run for all, none or one each" + default("once"),
+        help="for times missed while no worker was free: one run for all, none, or one each" + default("once"),
     )
     runs.add_argument(
         "--overlap",
@@ -206,7 +206,7 @@ def _job(args: Namespace) -> dict[str, object]:
 
 
 def _print_runs(row: Row, verb: str) -> None:
-    """Tell when a schedule runs next, and around the next clock change. These are messages: the data is in `next`."""
+    """Print when a schedule runs next, and around the next clock change, to stderr: the data is in `next`."""
     plan = row.plan()
     schedule, zone, now = plan.schedule, plan.zone, int(time.time())
     if plans.is_at_boot(schedule):

@@ -1,4 +1,4 @@
-"""What to type instead of a wrong `schedule add` or `schedule next`. Imported only for errors."""
+"""Corrections for wrong `schedule add` and `schedule next` command lines. Imported only for errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def surplus(prog: str, found: str, words: Sequence[str]) -> str | None:
 
 
 def instead_of_name(text: str, verb: str) -> str | None:
-    """What to say if a schedule's name is an expression or a line of a crontab; None if it isn't."""
+    """The message for an expression or a crontab line given as a schedule's name; None if it is neither."""
     parts = split(text)
     if parts is None:
         return None
@@ -54,7 +54,7 @@ def instead_of_name(text: str, verb: str) -> str | None:
 
 
 def split(text: str) -> tuple[list[str], list[str]] | None:
-    """The option for a time that begins `text`, and the command that follows, if any; None if no time does."""
+    """The option for the time at the start of `text`, and the command after it, if any; None if there is no time."""
     words = text.split()
     if words[:1] == ["every"]:
         words = words[1:]
@@ -87,7 +87,7 @@ def _rest(text: str, word: str) -> list[str]:
 
 
 def _line(before: Sequence[str], name: Sequence[str], options: Sequence[str], command: list[str], verb: str) -> str:
-    """The right command line: with what was given, and else with placeholders."""
+    """The correct command line, with placeholders for what is missing."""
     if verb == "next":
         return command_line([*before, *options])
     if verb == "add":

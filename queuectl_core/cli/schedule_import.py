@@ -111,7 +111,7 @@ def _read(args: Namespace) -> tuple[list[Entry], list[Rejected]]:
 def _named(
     args: Namespace, store: Reader, entries: list[Entry], rejected: list[Rejected], job: dict[str, object]
 ) -> tuple[list[Named], int, list[Replaced]]:
-    """What to add, under which name; how many are there already; and what seems to be replaced.
+    """What to add, under which name; how many exist already; and what seems to be replaced.
 
     Adds to `rejected` what can't be added.
     """
@@ -148,7 +148,7 @@ def _key(expression: str, tz: str | None, template: str) -> tuple[str, str | Non
 
 
 def _replaced(missing: list[Row], found: list[Named]) -> list[Replaced]:
-    """Of schedules that aren't in the crontab, those that a new line is like in its command or its time."""
+    """The schedules missing from the crontab that a new line resembles in its command or its time."""
     replaced = []
     for row in missing:
         for line, _, wish in found:

@@ -129,7 +129,7 @@ def _cells(schedule: Schedule, now: float) -> list[object]:
 
 
 def _result(schedule: Schedule) -> Alternatives | str | None:
-    """What became of the last run, and shorter: "dead: exit 1 (no such file)", "dead: exit 1", "exit 1"."""
+    """The result of the last run, ever shorter: "dead: exit 1 (no such file)", "dead: exit 1", "exit 1"."""
     text = result(schedule)
     if text is None or schedule.row.fault or ": " not in text:
         return text

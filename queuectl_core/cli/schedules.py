@@ -41,7 +41,7 @@ def schedule_arguments(parser: ArgumentParser) -> None:
 
 
 def schedule_next_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a schedule; or else, give --cron, --every or --at")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a schedule; or give --cron, --every or --at instead")
     schedule_arguments(parser)
     parser.add_argument("--from", dest="start", metavar="TIME", help="print times after this one (default: now)")
     parser.add_argument("-n", "--count", metavar="N", default="5", help="how many times to print (default: 5)")

@@ -1,4 +1,4 @@
-"""`stats`: what happened over a time, in figures."""
+"""`stats`: statistics over a period."""
 
 from __future__ import annotations
 

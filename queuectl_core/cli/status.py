@@ -124,7 +124,7 @@ def _live_workers(store: Reader) -> list[Worker]:
 def _timetable(store: Reader) -> Timetable | None:
     if not store.has_schedules():
         return None
-    from ..views import schedules  # Deferred: it takes 5 ms to load what reads schedules.
+    from ..views import schedules  # Deferred: loading the code for schedules takes 5 ms.
 
     return schedules.timetable(store)
 
@@ -300,7 +300,7 @@ def _print_counts(counts: Counts, totals: dict[str, int], notes: Mapping[str, Se
         rows.append(["(all)", *_figures(totals), ("",)])
     headers = [Column("QUEUE", least=8)]
     for place, state in enumerate(lifecycle.STATES, 1):
-        least = max(4, *(len(str(row[place])) for row in rows))  # A figure is never cut.
+        least = max(4, *(len(str(row[place])) for row in rows))  # Never truncate a number.
         title = state.upper()
         headers.append(Column(title, right=True, least=least, drop=int(not totals[state]), short=title[:4]))
     headers.append(Column("LIMITS", least=6, drop=2))
@@ -310,7 +310,7 @@ def _print_counts(counts: Counts, totals: dict[str, int], notes: Mapping[str, Se
 
 
 def _limits(notes: Sequence[str]) -> Alternatives:
-    """The notes of a queue, and without their reasons."""
+    """The notes of a queue, with and without their reasons."""
     return ", ".join(notes), ", ".join(note.partition(":")[0] for note in notes)
 
 

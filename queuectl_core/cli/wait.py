@@ -82,7 +82,7 @@ class _Waiting:
         self._checked_at = self._recheck_at = self._earliest_recheck = 0.0
         self._stuck: set[int] = set()  # Known only after a check of all jobs.
         self._obstacle: str | None = None
-        self._told = False  # What only a user ends.
+        self._told = False  # Whether a lasting obstacle was reported.
         self.progress = Progress(patience=0)
         self._own = own = own_job(store)
         self._dependents = store.dependents(own) if own else set()
@@ -205,7 +205,7 @@ class _Waiting:
         return jobs
 
     def _find_obstacle(self, jobs: Sequence[Job]) -> None:
-        """Find out why none of these jobs is running, for the bar; without one, say once what only a user ends."""
+        """Find out why none of these jobs is running, for the bar; without one, say once what only a user can fix."""
         running = [job for job in jobs if job.state == "processing"]
         awake = [job for job in running if job.suspend != 1]
         self._obstacle = obstacle(self._store, min(awake or running or jobs))

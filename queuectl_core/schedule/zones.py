@@ -87,7 +87,7 @@ class Zone:
         return f"{wall}{fraction}{sign}{minutes // 60:02d}:{minutes % 60:02d}{odd}"
 
 
-# What people call zones, and a place whose clocks they mean.
+# Common names of time zones, and a place whose clocks they mean.
 ABBREVIATIONS = {
     **dict.fromkeys("Z ZULU UTC+0 UTC-0 GMT+0".split(), "UTC"),
     **dict.fromkeys("PST PDT PT".split(), "America/Los_Angeles"),
@@ -108,7 +108,7 @@ ABBREVIATIONS = {
 }
 
 
-FIXED = {"EST": "-05:00", "MST": "-07:00"}  # Names of zones that don't change their clocks, though many expect it.
+FIXED = {"EST": "-05:00", "MST": "-07:00"}  # Zones without daylight saving time, although many expect it.
 UTC = Zone("UTC", lambda epoch: 0)
 LOCAL = Zone(None, lambda epoch: localtime(epoch).tm_gmtoff)
 
@@ -139,10 +139,10 @@ def zone(name: str | None, place: str) -> Zone:
 
 
 def remark(name: str | None) -> str | None:
-    """What to say about a zone whose clocks aren't what its name suggests; None if there is nothing."""
+    """A warning about a zone whose clocks aren't what its name suggests; None for other zones."""
     name = name or ""
     if name in FIXED:
-        # Few people mean Panama's time or Arizona's.
+        # EST and MST are the times of Panama and Arizona, which few people mean.
         return f"{name} is {FIXED[name]} all year; for clocks with daylight saving time, write {ABBREVIATIONS[name]}"
     sign, hours = name[7:8], name[8:]
     if name.startswith("Etc/GMT") and sign in ("+", "-") and hours.isdigit() and int(hours):
@@ -187,7 +187,7 @@ def _no_such_zone(zoneinfo: Any, name: str) -> str:
 
 
 def _zone_meant(known: Iterable[str], name: str) -> str | None:
-    """The zone that an abbreviation, a city, or a misspelled name means; None if that is anyone's guess."""
+    """The zone that an abbreviation, a city, or a misspelled name means; None if that is unclear."""
     place = ABBREVIATIONS.get(name.upper())
     if place is not None:
         return place

@@ -1,7 +1,7 @@
-"""The statements that add a batch of jobs. They do as sql.ENQUEUE_PLAIN, but at half the cost per job.
+"""The statements that add a batch of jobs. They do what sql.ENQUEUE_PLAIN does, at half the cost per job.
 
-- One statement inserts many rows. A statement with triggers copies each page that it changes, so that it could be
-  undone; one statement per row would copy the same pages for each row.
+- One statement inserts many rows. A statement with triggers first copies each page that it changes, to be able
+  to undo it; one statement per row would copy the same pages for each row.
 - What all rows share is bound once per statement.
 - Triggers don't count each row. The batch is counted once, in the same transaction.
 """
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MOST_PARAMETERS = 800  # Of all rows of a statement. Before SQLite 3.32 it takes 999.
+MOST_PARAMETERS = 800  # For all rows of a statement. SQLite before 3.32 allows 999.
 FEW_ROWS = 20
 
 # While this row exists, queuectl_count_insert counts nothing. It never outlives its transaction, so no other program
@@ -53,7 +53,7 @@ def inserts(columns: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[obj
     row = f"({', '.join('?' * width)})"
     into = f"INSERT INTO queuectl_jobs ({', '.join(PLAIN_COLUMNS)}, ready) SELECT {', '.join(places)}, 1 FROM (VALUES "
     done = 0
-    for rows in (MOST_PARAMETERS // width, FEW_ROWS, 1):  # Not any number: SQLite keeps these statements compiled.
+    for rows in (MOST_PARAMETERS // width, FEW_ROWS, 1):  # Few sizes, so the compiled statements stay in the cache.
         text = f"{into}{', '.join([row] * rows)})"
         while done + rows <= count:
             yield text, shared + bound[done * width : (done + rows) * width]

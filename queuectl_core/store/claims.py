@@ -35,7 +35,7 @@ ENDINGS = {
     "defer": "deferred",
     "release": "released",
 }
-GATE_RECHECK = 1.0  # Seconds between looks at a machine that is too busy.
+GATE_RECHECK = 1.0  # Seconds between checks of a machine that is too busy.
 MINUTES_KEPT, HOURS_KEPT = 2 * 86400, 90 * 86400  # Seconds that the record keeps minutes and hours.
 
 
@@ -143,7 +143,7 @@ class Claims(Firing):
         return min((time for time in times if time), default=None)
 
     def _busy(self, config: Config, now: float) -> Busy:
-        """How busy the machine is, if any setting depends on it."""
+        """The machine's load and free memory, if any setting depends on them."""
         if not config or not machine.is_gated(config):
             return machine.UNKNOWN
         busy = machine.busy()
@@ -188,7 +188,7 @@ class Claims(Firing):
             self._write_output(job, output)
 
     def note(self, job: Job, error: str | None) -> None:
-        """Record why an attempt isn't over or suspended that should be. Until it is settled, that is its error."""
+        """Record why an attempt that should be over or suspended isn't. Until it is settled, that is its error."""
         with self._transaction():
             self._execute(sql.NOTE, {**_owner(job), "error": error, "now": self._clock()})
 
@@ -290,7 +290,7 @@ class Claims(Firing):
     def _count_deaths(self, job: Job, verdict: Verdict, config: Config) -> None:
         """Pause a queue in which as many jobs died in a row as its `halt-on-dead` says."""
         most = settings.of_queue(config, job.queue, "halt-on-dead")
-        if job.queue == HOOK_QUEUE:  # One broken hook must not silence the others, unless a user asks for just that.
+        if job.queue == HOOK_QUEUE:  # One broken hook must not silence the others, unless a user wants that.
             most = config.get(HOOK_QUEUE + ".halt-on-dead", "none")
         if not isinstance(most, int):
             return

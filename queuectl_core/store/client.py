@@ -60,7 +60,7 @@ class Client(Schedules):
         return job.id
 
     def suspend(self, id: str) -> str:
-        """Let the worker of a running job stop all of its processes until it may continue; returns the job's id.
+        """Ask a running job's worker to stop all of its processes until `continue_`; returns the job's id.
 
         Raises Refused for a job that isn't running, is being cancelled, or may have parts on other machines.
         """
@@ -93,7 +93,7 @@ class Client(Schedules):
         """Ask the worker of a running job to suspend it, or not to; returns it, for `_ring`."""
         parameters = {"job": job.seq, "attempt": job.last_attempt, "suspend": suspend, "now": self._clock()}
         if not self._execute(sql.WANT_SUSPEND, parameters).rowcount:
-            return []  # It is what it is to be.
+            return []  # It is already as wanted.
         self._execute(sql.COUNT_SUSPENDED, parameters)
         return [] if job.worker is None else [(job.worker, job.queue)]
 
@@ -185,7 +185,7 @@ class Client(Schedules):
         return pruned
 
     def kept(self, state: str, before: float, queue: str | None, label: str | None) -> tuple[int, str | None]:
-        """How many jobs `prune` leaves because others wait for them, and the id of one."""
+        """How many jobs `prune` keeps because others wait for them, and the id of one of them."""
         ((count, id),) = self._rows(upkeep.KEPT, {"state": state, "before": before, "queue": queue, "label": label})
         return count, id
 
@@ -202,7 +202,7 @@ class Client(Schedules):
             self.trim()
 
     def repair(self) -> list[str]:
-        """Derive counts and dependencies anew from the rows; returns what was wrong, as `miscounts` does."""
+        """Recompute counts and dependencies from the rows; returns what was wrong, as `miscounts` does."""
         with self._transaction():
             found = self.miscounts()
             for _, repair in upkeep.REPAIRS.values():
@@ -261,7 +261,7 @@ class Client(Schedules):
 
 
 def _command(name: str, job: Job) -> str:
-    """The command line of a command about a job."""
+    """The command line that runs a command on a job."""
     from shlex import quote  # Deferred: most commands quote nothing.
 
     return f"queuectl {name} {quote(job.id)}"

@@ -53,7 +53,7 @@ def default_path(environ: dict[str, str]) -> str:
 class Database:
     """One open queue file. Not for use by several threads or across a fork."""
 
-    # Whether it must be possible to write. A reader of a read-only file does without.
+    # Whether it must be possible to write. A reader of a read-only file doesn't need that.
     _writes = False
 
     def __init__(
@@ -255,7 +255,7 @@ class Database:
             self.fold()
 
     def compact(self) -> None:
-        """Write the file anew, without unused space, and prepare it for `give_back`.
+        """Rewrite the file without unused space, and prepare it for `give_back`.
 
         Holds the write lock meanwhile, and needs as much free disk space as the file takes, twice.
         """

@@ -1,12 +1,12 @@
-"""Fires schedules: gives the times that are due their jobs.
+"""Fires schedules: adds a job for each time that is due.
 
-Any worker does it, inside the transaction of its claim. One transaction deals with a time, adds its job and stores
-when the next one is due, so each time gets its job exactly once, with any number of workers and whoever is killed.
-What to do is decided by `schedule/plan.py`; this module reads and writes.
+Any worker does it, inside the transaction of its claim. One transaction marks a time as handled, adds its job and
+stores when the next one is due, so each time gets exactly one job, with any number of workers, whichever is killed.
+`schedule/plan.py` decides what to do; this module reads and writes.
 
     claim: WANTED_AND_DUE says that a schedule is due → DUE → decide → add jobs, ADVANCE → take a job → commit
 
-A row that can't be understood, since another program stored it, is paused and says why. It never ends a worker.
+An invalid row, stored by another program, is paused and says why. It never ends a worker.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Row(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What came of one schedule at one moment: the jobs added, by id, and what was skipped and why."""
+    """What one schedule did at one moment: the jobs added, by id, and what was skipped and why."""
 
     jobs: tuple[str, ...]
     skipped: int
@@ -123,7 +123,7 @@ class Firing(Hooks):
         self._ring(chosen)
 
     def realign(self) -> None:
-        """If the clock was set back by hours, plan all schedules anew. Called when a worker starts, or notices it."""
+        """If the clock was set back by hours, plan all schedules again. Called when a worker starts, or notices it."""
         from ..schedule.plan import CORRECTION
 
         limit = {"limit": self._clock() + CORRECTION}
@@ -140,14 +140,14 @@ class Firing(Hooks):
     # --- inside a transaction -------------------------------------------------------------------
 
     def _note_end(self, job: Job, is_success: bool, now: float) -> None:
-        """Store that a job completed or died now, if it is a schedule's. A job of no schedule costs nothing."""
+        """Store that a job completed or died now, if a schedule added it. Other jobs cost nothing."""
         found = schedule_of(job.env)
         if found is None:
             return
         try:
             name = storable(found[0])
         except BadInput:
-            return  # Another program stored it. The job must be settled nevertheless.
+            return  # Another program stored it. The job must still be settled.
         self._execute(schedule_sql.SUCCEED if is_success else schedule_sql.DIE, {"name": name, "now": now})
 
     def _fire_due(self, now: float) -> dict[str, int]:
@@ -174,7 +174,7 @@ class Firing(Hooks):
         fired[queue] = fired.get(queue, 0) + count
 
     def _fire(self, row: Row, times: Sequence[float] | None, now: float) -> tuple[str, int]:
-        """Deal with a schedule's times; returns the queue of its jobs, and how many there are."""
+        """Handle a schedule's times; returns the queue of its jobs, and how many there are."""
         from ..schedule import plan as plans
 
         plan = row.plan()

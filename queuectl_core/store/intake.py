@@ -40,7 +40,7 @@ _NO_EXTRAS = (None,) * len(_FIELDS[_EXTRAS])
 
 # With a million jobs, one generated id in a million is taken. Ten in a row mean something else is wrong.
 MOST_TRIES = 10
-SMALLEST_BATCH = 20  # Jobs. The statements around a batch take as long as counting so many.
+SMALLEST_BATCH = 20  # Jobs. The statements around a batch cost as much as counting this many.
 ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Without i, l, o and u.
 
 

@@ -1,8 +1,8 @@
 """How busy this machine is, for the settings `max-load` and `min-free-memory`.
 
-The load average lags by a minute, so eight idle workers would find it low and all start a job. So the load is what is
-higher: that average, or the number of processes that run or want to right now (GNU make's -l looks at that). A job that
-has just started counts as one, until it shows up there.
+The load average lags by a minute, so eight idle workers would all find it low and start a job. So the load is that
+average or the number of processes that are runnable right now, whichever is higher (GNU make's -l uses that number,
+too). A job that has just started counts as one until it shows up there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ YOUNG = 1.0  # Seconds after which a job shows up in the load.
 
 
 class Busy(NamedTuple):
-    """The load and the free memory in bytes; None if no setting asks, or if the system doesn't tell."""
+    """The load and the free memory in bytes; None if no setting needs it, or the system doesn't report it."""
 
     load: float | None = None
     memory: int | None = None
@@ -48,7 +48,7 @@ def _load() -> float | None:
         return None
     try:
         with open("/proc/loadavg") as file:
-            running = int(file.read().split()[3].partition("/")[0]) - 1  # This process runs.
+            running = int(file.read().split()[3].partition("/")[0]) - 1  # Don't count this process.
     except (OSError, ValueError, IndexError):
         running = 0
     return max(average, running)
@@ -66,7 +66,7 @@ def _free_memory() -> int | None:
 
 
 def require(key: str) -> None:
-    """Raise BadInput if this system doesn't tell what `key` is compared with."""
+    """Raise BadInput if this system doesn't report what `key` is compared with."""
     name = key.rpartition(".")[2]
     if name in GATES and busy()[GATES.index(name)] is None:
         what = "its load average" if name == "max-load" else "how much memory is available"
@@ -74,9 +74,9 @@ def require(key: str) -> None:
 
 
 def explained(reason: str) -> str:
-    """A reason such as "max-load 4" with the present figure: "load 8.2 (max-load 4)".
+    """A reason such as "max-load 4" with the current value: "load 8.2 (max-load 4)".
 
-    Of several settings, those that keep jobs from starting right now.
+    If there are several settings, names those that keep jobs from starting right now.
     """
     load, memory = busy()
     closed = []

@@ -16,8 +16,8 @@ _IS_GATED = "coalesce(%s, %s) IS NOT NULL" % (_LOAD, _MEMORY)
 _GATES = "coalesce(%s || ', ' || %s, %s, %s)" % (_LOAD, _MEMORY, _LOAD, _MEMORY)
 
 # Why a waiting job isn't running, or that a running one is suspended. It names three of the jobs that it waits for:
-# those that must succeed first, so that "after a, failure of b" has one meaning. It looks at a hundred, since a job may
-# wait for thousands, in each row of a list. `job` and `queue` are the tables' aliases.
+# those that must succeed first, so "after a, failure of b" is unambiguous. It looks at a hundred, since each job in a
+# list may wait for thousands. `job` and `queue` are the tables' aliases.
 REASON = """
     CASE WHEN job.suspend = 1 THEN 'suspended'
     WHEN job.state NOT IN %s THEN NULL

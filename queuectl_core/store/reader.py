@@ -68,7 +68,7 @@ class Reader(Database):
         return job
 
     def _other_hint(self, id: str) -> str:
-        """What to add to a message about an unknown job, if a schedule has this name."""
+        """A hint for the message about an unknown job, if a schedule has this name."""
         if self._one(queries.IS_SCHEDULE, {"name": values.storable(id)}) is None:
             return ""
         from shlex import quote  # Deferred: needed only for errors.
@@ -342,7 +342,7 @@ class Reader(Database):
         return dict(self._rows(sql.PAUSED))
 
     def gates(self) -> dict[str, list[str]]:
-        """By queue ("": all): its max-load and min-free-memory, with the present figure if the machine is too busy."""
+        """By queue ("": all): its max-load and min-free-memory, with the current value if the machine is too busy."""
         found: dict[str, list[str]] = {}
         for key, value in self.config().items():
             queue, _, name = key.rpartition(".")
@@ -366,10 +366,10 @@ class Reader(Database):
 
 
 def _with_figures(reason: str | None, known: dict[str, str]) -> str | None:
-    """A reason with the present load or memory if it is about these; `known` are those of other rows."""
+    """A reason, with the current load or memory if it is about these; `known` has those of other rows."""
     if not reason or not reason.startswith(sql.GATES):
         return reason
-    from . import machine  # Deferred: few jobs wait for that.
+    from . import machine  # Deferred: few jobs wait for the machine.
 
     return known.get(reason) or known.setdefault(reason, machine.explained(reason))
 

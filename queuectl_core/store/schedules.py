@@ -78,7 +78,7 @@ class Schedules(Firing):
         return row
 
     def pause_schedule(self, name: str) -> bool:
-        """Pause a schedule: none of its times get a job until it is resumed. False if it was already paused."""
+        """Pause a schedule: it adds no jobs until it is resumed. False if it was already paused."""
         with self._transaction():
             row = self.schedule(name)
             self._execute(schedule_sql.EDIT, row._replace(paused=1, next_at=None)._asdict())

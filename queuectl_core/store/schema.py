@@ -202,7 +202,7 @@ SCHEMA = (
         PRIMARY KEY (tier, start, queue, kind, bucket)
     ) WITHOUT ROWID
     """,
-    # Jobs that run on a schedule. All times until `since` are dealt with. A worker that finds `next_at`
+    # Jobs that run on a schedule. All times until `since` are handled. A worker that finds `next_at`
     # in the past computes the next time; so a row that says only when and what is complete. `template` is the job as
     # JSON. `fault` is why a worker paused it. `boot` is the boot for which @reboot was last due. `last_success_at`
     # outlives the job that completed then. `failing_since` is when the first job died after that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..lifecycle import STATES
 
-# CHECKs run for each row of a batch. A call of typeof() costs as much as three comparisons, so these do without. NULL
+# CHECKs run for each row of a batch. Calling typeof() costs as much as three comparisons, so these don't use it. NULL
 # passes them.
 
 

@@ -192,7 +192,7 @@ _INTERVAL = """(SELECT CASE substr(value, instr(value, '/') + 1)
             WHEN 'min' THEN 60.0 WHEN 'h' THEN 3600.0 ELSE 1.0 END / CAST(value AS REAL)
         FROM queuectl_config WHERE key = queue.name || '.rate')"""
 # Settings that keep jobs from starting while the machine is busy (see machine.py), of a queue or of all but the hooks,
-# which may be what tells users about it.
+# which may report it.
 GATES = ("max-load", "min-free-memory")
 _MAX_LOAD, _MIN_MEMORY = (
     f"""(SELECT value FROM queuectl_config WHERE key = queue.name || '.{key}'),
@@ -211,7 +211,7 @@ _OPEN = """
       AND (:load IS NULL OR :load < coalesce(%s, 9e99))
       AND (:memory IS NULL OR :memory >= CAST(coalesce(%s, 0) AS REAL))
 """ % (takes(":queues", "queue.name"), _INTERVAL, _MAX_LOAD, _MIN_MEMORY)
-# When running jobs started that aren't suspended.
+# The start times of running jobs that aren't suspended.
 STARTS = "SELECT started_at FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending' AND suspend = 0"
 # The best among the first jobs of all open queues.
 CLAIMABLE = """
@@ -368,12 +368,12 @@ CANCEL_WAITING = """
 WANT_CANCEL = """
     UPDATE queuectl_jobs SET cancel = 1, suspend = 0, updated_at = :now WHERE seq = :job AND state = 'processing'
 """
-# Only asks, too.
+# Only a request, too.
 WANT_SUSPEND = """
     UPDATE queuectl_jobs SET suspend = :suspend, updated_at = :now
     WHERE seq = :job AND state = 'processing' AND suspend <> :suspend AND cancel = 0
 """
-# How long an attempt has been suspended: `suspended` is less by the moment at which that began, and more by its end.
+# How long an attempt has been suspended: subtract the time when a suspension begins, and add the time when it ends.
 COUNT_SUSPENDED = """
     UPDATE queuectl_attempts SET suspended = suspended + CASE :suspend WHEN 1 THEN -:now ELSE :now END
     WHERE job = :job AND attempt = :attempt AND outcome IS NULL

@@ -43,7 +43,7 @@ DELETE = """
 
 # --- repair -------------------------------------------------------------------------------------
 
-# What triggers keep, counted anew. An INSERT OR REPLACE by another program deletes a job without firing them.
+# What triggers maintain, recounted. An INSERT OR REPLACE by another program deletes a job without firing them.
 _SUMS = ", ".join("sum(state = '%s')" % state for state in STATES)
 _COUNTED = "SELECT queue, %s FROM queuectl_jobs GROUP BY queue" % _SUMS
 _STORED = "SELECT name, %s FROM queuectl_queues WHERE %s" % (

@@ -119,7 +119,7 @@ def _of_queues(found: Meters) -> list[Family]:
             ages,
         ),
         Family("queuectl_queue_paused", "gauge", "", "Whether the queue is paused.", paused),
-        Family("queuectl_queue_limit", "gauge", "", "How many jobs of the queue may run at once; absent without a limit.", limits),
+        Family("queuectl_queue_limit", "gauge", "", "How many jobs of the queue may run at once, if limited.", limits),
     ]
 
 

@@ -163,7 +163,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def run_state(pid: int) -> bytes:
-    """The state of a process as proc(5) has it, such as b"S"; empty if there is none, or not on Linux."""
+    """The state of a process as in proc(5), such as b"S"; empty if there is none, or not on Linux."""
     return b"".join(stat_fields(pid)[:1])
 
 

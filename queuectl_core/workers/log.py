@@ -37,7 +37,7 @@ def stderr_logger(name: str) -> Log:
 
 
 def halt_text(job: Job, because: str, waiting: int) -> str:
-    """What the log says when the death of this job has paused its queue, in which so many jobs wait."""
+    """The log line for a queue that the death of this job has paused, and where this many jobs wait."""
     left = f"{waiting:,} job{'' if waiting == 1 else 's'} waiting"
     return f"queue {job.queue} is paused after {because}, with {left}; run: queuectl resume {job.queue}"
 

@@ -4,7 +4,7 @@ On Linux, a worker adopts the orphans among its descendants (PR_SET_CHILD_SUBREA
 twice, starts a session and clears its environment loses every mark of its attempt, but becomes the worker's child. So a
 worker without children knows, without looking through /proc, that nothing is left.
 
-Children that were there before an attempt started are no part of it: they are daemons that earlier jobs started on
+Children that existed before an attempt started aren't part of it: they are daemons that earlier jobs started on
 purpose. What such a daemon starts later has its token, so it isn't taken for a part of a later attempt either. The
 worker notes them on its page, since its supervisor adopts all of its children if it is killed (see strays.py).
 
@@ -45,7 +45,7 @@ def adopt() -> bool:
 class Orphans:
     """The children of a worker, but for its command and its runner-kills.
 
-    Those in `spared`, as (PID, birth), are no part of its current attempt. None: orphans aren't adopted. They are noted
+    Those in `spared`, as (PID, birth), aren't part of its current attempt. None: orphans aren't adopted. They are noted
     on `page` too, for the supervisor.
     """
 
@@ -109,7 +109,7 @@ class Orphans:
                     os.kill(pid, signal.SIGKILL)
                     found = True
                 except OSError:
-                    pass  # It is another user's. It can't have been reused, since nobody else reaps it.
+                    pass  # It is another user's. Its PID can't have been reused, since only we reap it.
         return found
 
     def _note(self, token: str, before: Known) -> Known:

@@ -1,4 +1,4 @@
-"""What an attempt prints, bounded."""
+"""An attempt's output, bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK = 65536
 
 
 class Output:
-    """What an attempt printed, bounded: keeps the first `limit` / 2 bytes and the last `limit` / 2.
+    """An attempt's output, bounded: keeps the first and the last `limit` / 2 bytes.
 
     A chunk's position is an offset into both streams combined.
     """

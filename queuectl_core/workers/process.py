@@ -149,14 +149,14 @@ class Command:
         return self._ending is not None or self._status is not None
 
     def suspend(self) -> None:
-        """Stop its process group and its timeout. Again, it just stops the group."""
+        """Stop its process group and its timeout. If called again, it only stops the group."""
         if self._time_left is None:
             self._time_left = self._times_out_at - time.monotonic()
             self._times_out_at = math.inf
         self._signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Undo `suspend`. Once its first process has ended, the group is left to others."""
+        """Undo `suspend`. Once its first process has ended, its group is left alone."""
         if self._time_left is not None:
             self._times_out_at = time.monotonic() + self._time_left
             self._time_left = None

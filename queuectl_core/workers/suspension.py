@@ -1,11 +1,11 @@
 """Suspension: stop all processes of a running attempt, and let them continue.
 
-That is what SIGKILL would end if the attempt's worker died (see leftovers.py): its process group, what left that group
-with setsid, and the orphans that its worker adopted. A process may fork before its SIGSTOP arrives, so passes repeat
-until two find nothing that could still run.
+These are the processes that a rescue would kill if the attempt's worker died (see leftovers.py): its process group,
+processes that left the group with setsid, and the orphans that its worker adopted. A process may fork before its
+SIGSTOP arrives, so passes repeat until two in a row find nothing that could still run.
 
-Parents stop before their children, and continue after them: a shell with job control would take note of a stopped
-child, and run its next command.
+Parents stop before their children, and continue after them: a shell with job control would notice a stopped child and
+run its next command.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from .orphans import Orphans
     from .process import Command
 
-PATIENCE = 0.5  # Seconds until the rest is left to the next call.
+PATIENCE = 0.5  # Seconds after which the rest is left to the next call.
 PASS = 0.005  # Seconds between passes.
 QUIET = 2  # Passes in a row that find nothing: a process may fork after the first listed it, and stop before it looks.
-# After SIGSTOP. In uninterruptible sleep (D), a process can't return to its program before it stops; and a vfork(2)
-# sleeps like that while the child is stopped.
+# States after SIGSTOP. A process in uninterruptible sleep (D) stops before it returns to its program; a parent in
+# vfork(2) sleeps like that while its child is stopped.
 STOPPED = (b"T", b"t", b"D")
 
 
@@ -40,16 +40,16 @@ class Suspension:
         self._command = command
         self._orphans = orphans
         self._first: Identity | None = None  # Its first process.
-        self._stopped: dict[Process, None] = {}  # In this order.
-        self._denied: list[Process] = []  # Those that we have no right to signal.
+        self._stopped: dict[Process, None] = {}  # In the order in which they stopped.
+        self._denied: list[Process] = []  # Processes that we may not signal.
         self._obstacle: str | None = None  # What the job's error says about them.
         self._is_on = False
-        self._is_sure = False  # A later call has found nothing else.
+        self._is_sure = False  # A later call found nothing more to stop.
 
     def follow(self, store: Store, job: Job, is_wanted: bool) -> None:
         """Stop it or let it continue; its error names other users' processes, which we can't stop.
 
-        If the queue's file is gone, nobody could ask for it to continue, so it does.
+        If the queue's file is gone, no command could continue it, so it continues now.
         """
         if is_wanted and store.is_in_place():
             self.hold()
@@ -61,9 +61,9 @@ class Suspension:
             self._obstacle = obstacle
 
     def hold(self) -> None:
-        """Stop all of it, unless it has been told to end.
+        """Stop all of its processes, unless it has been told to end.
 
-        If we are out of descriptors or memory, it is just the process group that stops, until the next call.
+        If we are out of descriptors or memory, only the process group stops, until the next call.
         """
         if self._command.is_ending:
             return
@@ -72,7 +72,7 @@ class Suspension:
         found_any = False
         try:
             if self._is_sure and run_state(self._command.pid) in STOPPED:
-                return  # Unless another program has woken it, which the first process tells.
+                return  # Nothing has woken it since: its first process is still stopped.
             self._command.suspend()
             self._first = identity_of(self._command.pid)
             quiet = 0
@@ -86,13 +86,13 @@ class Suspension:
             pass
 
     def lift(self) -> None:
-        """Let all that is stopped continue, even what another program stopped."""
+        """Let all of its stopped processes continue, even those that another program stopped."""
         if not self._is_on:
             return
         self._is_on = self._is_sure = False
         try:
             found = {**self._stopped, **dict.fromkeys(self._find())}
-        except OSError:  # We can't look, but know what we stopped.
+        except OSError:  # We can't search, but we know what we stopped.
             found = self._stopped
         for process in reversed(found):
             _send(process, SIGCONT)
@@ -105,7 +105,7 @@ class Suspension:
         return sorted((each for each in found if each.birth), key=lambda each: (len(each.birth), each.birth, each.pid))
 
     def _stop_more(self) -> bool:
-        """Stop what isn't; returns whether there was any."""
+        """Stop what isn't stopped yet; returns whether there was anything."""
         awake = [process for process in self._find() if self._may_run(process)]
         for process in awake:
             if _send(process, SIGSTOP):
@@ -123,7 +123,7 @@ class Suspension:
 
 
 def _send(process: Process, number: int) -> bool:
-    """Signal a process; returns whether we may."""
+    """Signal a process; returns whether that is permitted."""
     try:
         send(Identity(process.pid, boot(), process.birth), number)
     except PermissionError:

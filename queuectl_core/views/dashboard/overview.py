@@ -82,7 +82,7 @@ def _notices(view: View, now: Overview) -> Markup:
 
 
 def _schedule_notices(view: View) -> list[tuple[Child, str]]:
-    """What is said of schedules that fail, or are invalid."""
+    """Notices about schedules that fail or are invalid."""
     table, shell = timetable(view.store), view.frame.shell
     notices: list[tuple[Child, str]] = []
     for troubled, one, many in (
