@@ -61,7 +61,7 @@ def excessive(error: ValueError | RecursionError) -> BadInput:
 
 
 def object_from(given: object) -> dict[str, object]:
-    """Decoded JSON that is to be a job. Raises BadInput if it isn't an object."""
+    """Decoded JSON for a job. Raises BadInput if it isn't an object."""
     if not isinstance(given, dict):
         raise BadInput(f"a job is a JSON object, not {values.quote(given)}")
     return given

@@ -59,7 +59,7 @@ class JsonText:
             except json.JSONDecodeError as error:
                 if error.pos >= len(self._text.rstrip()):
                     self._text += "\n"
-                    break  # It goes on in the next line.
+                    break  # It continues in the next line.
                 fault = error.msg.replace(" starting at", "").lower()
                 raise BadInput(f"not valid JSON: {fault}, at {values.quote(self._text[error.pos :], 30)}") from None
             except (ValueError, RecursionError) as error:

@@ -139,7 +139,7 @@ class TypingTest(ShellTestCase):
             ours, theirs = pty.openpty()
             process = self.start_cli(*words, stdin=theirs, stdout=theirs, stderr=theirs)
             os.close(theirs)
-            shown_until(ours, b"from this terminal; to end, type Ctrl-D")
+            shown_until(ours, b"from this terminal; press Ctrl-D to finish")
             os.write(ours, typed + b"\x04")
             shown_on(ours)
             self.assertEqual(process.wait(20), 0, words)

@@ -194,7 +194,7 @@ class QueueTest(ShellTestCase):
             ("pause", "paused all queues, with 1,200 waiting jobs; to resume, run: queuectl resume"),
             ("pause", "all queues are already paused"),
             ("resume none", "resumed queue none, but all queues are paused; to resume them, run: queuectl resume"),
-            ("resume x", "queue x was not paused by itself, but all queues are paused; to resume them, run: queuectl"
+            ("resume x", "queue x was not paused individually, but all queues are paused; to resume them, run: queuectl"
              " resume"),
             ("resume", "resumed all queues, with 1,200 waiting jobs; no worker is running; run: queuectl worker start"),
             ("resume", "no queue is paused"),

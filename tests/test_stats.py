@@ -75,7 +75,7 @@ class StatsTest(QueueTestCase):
         self.assertRegex(text, r"oldest      \d+m?s ready, in default")
         self.assertEqual(self.run_cli("stats", "--json").json["remaining_unknown_because"], "no worker")
         nothing = self.run_cli("stats", "--until", "1h", "--by", "hour")
-        self.assertEqual((nothing.stdout, nothing.stderr), ("", "nothing happened in this time\n"))
+        self.assertEqual((nothing.stdout, nothing.stderr), ("", "nothing happened in this period\n"))
 
     def test_bad_options_are_explained(self):
         self.enqueue("--", "true")

@@ -323,7 +323,7 @@ class KeysTest(ScreensTestCase):
         self.assertEqual(self.job("job2")["priority"], -1)
         self.assertIn("queuectl edit --priority -1 job2", shown)
         self.run_cli("cancel", "job2")
-        self.assertIn("only waiting jobs", self.press(self.app, "+"))
+        self.assertIn("only for waiting jobs", self.press(self.app, "+"))
 
     def test_C_cancels_only_after_y(self):
         for answer in ("n", "enter", "esc", "q", "C", " "):

@@ -103,7 +103,7 @@ def _examine(path: str) -> tuple[int, bool]:
 
 
 def _confirm(text: str) -> None:
-    """Ask on the terminal whether to go on. Raises Refused if not, or without a terminal."""
+    """Ask on the terminal whether to continue. Raises Refused if not, or without a terminal."""
     if not (os.isatty(0) and os.isatty(2)):
         raise Refused(f"{text}; --force does that without asking")
     sys.stderr.write(f"{text}. Continue? [y/N] ")

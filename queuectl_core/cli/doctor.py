@@ -118,7 +118,7 @@ def _disk(store: Reader) -> Finding:
     left = store.disk_free()
     text = f"the file takes {size(used)}, of which {size(unused)} are unused; {size(left)} are free on its disk"
     if left < LOW_DISK:
-        return Finding("disk", "wrong", text, "free some: without space, nothing can be enqueued or settled")
+        return Finding("disk", "wrong", text, "free some space: without it, nothing can be enqueued or settled")
     if unused > max(MUCH_UNUSED, used // 2):
         advice = "new jobs will use it; to return it now, run: queuectl prune --compact"
         return Finding("disk", "note", text, advice)

@@ -221,7 +221,7 @@ def _objects(text: str) -> list[dict[str, object]] | None:
     reading = JsonText()
     objects = reading.objects(text)
     if reading.is_open:
-        raise BadInput(f"not valid JSON: it has no end: {values.quote(text)}")
+        raise BadInput(f"not valid JSON: incomplete: {values.quote(text)}")
     return objects
 
 

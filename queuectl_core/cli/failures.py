@@ -43,7 +43,7 @@ def failures(args: Namespace) -> int:
     else:
         tell(f"nothing failed since {_local(since)}")
     if is_partial:
-        tell(f"looked only at the newest {MOST:,} failed attempts; to see fewer, use --since or --queue")
+        tell(f"looked only at the newest {MOST:,} failed attempts; to narrow the search, use --since or --queue")
     return 0
 
 

@@ -109,10 +109,10 @@ STATE_WORDS = {
 }
 NOT_NEEDED = {
     "poll": "idle workers are woken when a job is enqueued",
-    "lease": "a job belongs to its worker until that ends, so no lease expires",
-    "visibility": "a job belongs to its worker until that ends, so no lease expires",
-    "heartbeat": "the system tells at once that a worker died",
-    "stale": "the system tells at once that a worker died",
+    "lease": "a job belongs to its worker as long as that lives, so no lease expires",
+    "visibility": "a job belongs to its worker as long as that lives, so no lease expires",
+    "heartbeat": "the kernel reports the death of a worker at once",
+    "stale": "the kernel reports the death of a worker at once",
 }
 TAKES_ARGUMENTS = ("cancel", "suspend", "continue", "hold", "release", "retry", "show", "logs", "logs -f", "edit")
 NEGATIONS = ("un", "de", "dis", "no-", "not-", "non")

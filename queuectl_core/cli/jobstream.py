@@ -50,7 +50,7 @@ def records(fd: int, separator: bytes) -> Iterator[list[tuple[int, str]] | None]
 
 
 class JobParser:
-    """Makes jobs of records. JSON can go on in the next record, so it remembers what is not complete."""
+    """Makes jobs from records. JSON can continue in the next record, so it remembers what is incomplete."""
 
     def __init__(self, fields: dict[str, object], places: dict[str, str], template: Template | None) -> None:
         """`fields` are defaults for each job, which messages call by their `places`. `template` is that of --each."""
@@ -65,7 +65,7 @@ class JobParser:
     ) -> tuple[list[NewJob] | Alike, list[int], QueueError | None]:
         """The jobs before the first bad record, the line of each, and what is wrong with that record, or None.
 
-        None in place of the records is the end of the stream.
+        None instead of records marks the end of the stream.
         """
         if records is None:
             return [], [], self._end()
@@ -121,7 +121,7 @@ class JobParser:
     def _end(self) -> BadInput | None:
         if not self._began:
             return None
-        return BadInput(f"line {self._began}: not valid JSON: what begins here has no end")
+        return BadInput(f"line {self._began}: not valid JSON: what begins here is incomplete")
 
 
 def _are_plain(texts: list[str]) -> bool:

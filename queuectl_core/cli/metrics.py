@@ -49,7 +49,7 @@ def metrics(args: Namespace) -> int:
 
 
 def _replace(path: str, content: bytes) -> None:
-    """Write a file so that whoever reads it sees the old content or the new one. Raises Refused if that is impossible.
+    """Write a file so that readers see either the old content or the new. Raises Refused if that is impossible.
 
     Without fsync: the next run replaces what a power cut damages.
     """

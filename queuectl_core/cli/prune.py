@@ -102,7 +102,7 @@ def _tell_kept(count: int, id: str | None) -> None:
 def _batches(
     store: Client, which: tuple[str, float, str | None, str | None], number: int, is_dry: bool
 ) -> Iterator[list[str]]:
-    """Delete so many jobs of a state that finished before a time, in a queue, with a label.
+    """Delete up to this many jobs of a state that finished before a time, in a queue, with a label.
 
     Yields the ids in each transaction.
     """

@@ -49,7 +49,7 @@ def resume(args: Namespace) -> int:
         all_paused = None in store.paused()
         lacks_worker = not fleet.live_workers(store) and not store.is_drained(queue)
     if all_paused:
-        problem = f"resumed queue {queue}" if was_paused else f"queue {queue} was not paused by itself"
+        problem = f"resumed queue {queue}" if was_paused else f"queue {queue} was not paused individually"
         tell(f"{problem}, but all queues are paused; to resume them, run: queuectl resume")
     elif not was_paused:
         tell("no queue is paused" if queue is None else f"queue {queue} is not paused")

@@ -87,7 +87,7 @@ def schedule_import(args: Namespace) -> int:
     for remark in sorted({zones.remark(entry.zone) or "" for entry in entries} - {""}):
         tell(remark)
     if any(entry.mailto for entry in entries):
-        tell("MAILTO: queuectl mails nothing by itself, and keeps the output (queuectl logs ID); see docs/schedules.md")
+        tell("MAILTO: queuectl sends no mail; it keeps the output (queuectl logs ID); see docs/schedules.md")
     return 1 if rejected else 0
 
 

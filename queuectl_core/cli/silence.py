@@ -83,7 +83,7 @@ def of_job(store: Reader, id: str) -> Reason:
 
 
 def of_all(store: Reader, running: int) -> Reason:
-    """Why no job prints anything, if so many are running."""
+    """Why no job prints anything, if this many are running."""
     if running:
         return RUNNING, f"{counted(running, 'job')} running, without output yet"
     waiting = sum(states["pending"] + states["failed"] for states in store.counts().values())

@@ -246,7 +246,7 @@ def _sparkline(name: str, numbers: Sequence[int], unit: str) -> None:
 
 def _print_groups(by: str, groups: Sequence[tuple[str, Stats]], total: Stats) -> None:
     if not groups:
-        tell("nothing happened in this time")
+        tell("nothing happened in this period")
         return
     rows = [_row(name, stats) for name, stats in groups]
     if len(rows) > 1:

@@ -92,7 +92,7 @@ complain = terminal.complain
 def tell_if_typed(fd: int, what: str) -> None:
     """Say so if this input, such as "jobs, one per line", has to be typed: the command would seem to hang."""
     if os.isatty(fd):
-        tell(f"reading {what}, from this terminal; to end, type Ctrl-D")
+        tell(f"reading {what}, from this terminal; press Ctrl-D to finish")
 
 
 def counted(number: int, noun: str) -> str:

@@ -24,7 +24,7 @@ class Importer:
     """Finds and loads modules, as sys.meta_path and importlib ask for them."""
 
     def __init__(self, file: BinaryIO, index: int, hot: int) -> None:
-        """Read the index, of so many bytes, and the start of the archive with the modules that most commands need."""
+        """Read the index of this many bytes, and the start of the archive with the modules that most commands need."""
         self.version: str
         self._places: Places
         self.version, self._places = loads(file.read(index))

@@ -1,13 +1,13 @@
 """What a schedule must do now: a pure decision, made from its row each time.
 
-A schedule has dealt with all its times until `since`. When a later one is due, it gets a job, or is skipped:
+All of a schedule's times until `since` have been handled. When a later one is due, it gets a job or is skipped:
 
     since ────── missed times ────── the latest one ── now ────── next
                  --missed all: a job for each        │
                  once, skip: skipped                 └ a job; with --missed skip, only if it is less than LATE ago
 
-Then `since` is now. So each time is dealt with once, whatever the clock does, as long as whoever stores the decision
-also stores the jobs. Times are epoch seconds.
+Then `since` is now. So each time is handled once, whatever the clock does, as long as the caller that stores the
+decision also stores the jobs. Times are epoch seconds.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Client(Schedules):
         return [] if job.worker is None else [(job.worker, job.queue)]
 
     def hold(self, id: str) -> str:
-        """Let a waiting job wait until it is released; returns its id. Raises Refused for a job that isn't waiting."""
+        """Hold a waiting job until it is released; returns its id. Raises Refused for a job that isn't waiting."""
         with self._transaction():
             job = self.exact(id)
             if not job.held and not self._execute(sql.HOLD, {"job": job.seq, "now": self._clock()}).rowcount:

@@ -112,7 +112,7 @@ def _remove_one(name: str) -> None:
 
 
 def restore(path: str, source: str, examine: Callable[[], int | None], report: Report) -> str | None:
-    """Put the copy `source` in place of the queue file `path`, which may be damaged or missing. On disk on return.
+    """Replace the queue file `path` with the copy `source`, which may be damaged or missing. On disk on return.
 
     `examine` looks at the present file and returns how many jobs may be replaced (None: any number). It raises to stop
     the restore; with DatabaseDamaged, the damaged file is moved aside. Returns its new path, or None. `report` as in

@@ -265,7 +265,7 @@ class Database:
     # --- health and copies ----------------------------------------------------------------------
 
     def has_other_tables(self) -> bool:
-        """Whether an application keeps tables of its own in the file."""
+        """Whether an application keeps its own tables in the file."""
         return self._one(sql.OTHER_TABLES) is not None
 
     def copy_to(self, target: sqlite3.Connection, report: Report) -> None:

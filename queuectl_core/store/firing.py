@@ -244,5 +244,5 @@ class Firing(Hooks):
         raise BadInput("every generated id is taken")
 
     def _choose_numbers(self, numbers: dict[str, int]) -> list[tuple[int, str]]:
-        """Choose idle workers for so many new jobs of each queue."""
+        """Choose idle workers for this many new jobs of each queue."""
         return [pair for queue, count in numbers.items() if count > 0 for pair in self._choose(queue, count)]

@@ -1,7 +1,7 @@
 """Bringing a file to the current schema: an empty one, or one of any older version.
 
 There is one definition of the schema, and nothing per version. Tables whose definition differs are rebuilt, and the
-columns that both have are copied by name; indexes, triggers and views are created anew. So a new column needs a DEFAULT
+columns that both have are copied by name; indexes, triggers and views are recreated. So a new column needs a DEFAULT
 or allows NULL. This follows https://www.sqlite.org/lang_altertable.html#otheralter, since SQLite before 3.35 can't drop
 a column, and none can change a CHECK.
 

@@ -94,13 +94,13 @@ class Reader(Database):
         return ((job_from(row[:-1]), _with_figures(row[-1], known)) for row in rows)
 
     def nth_newest(self, count: int, before: int | None = None) -> int | None:
-        """The `seq` of the count-th newest job, or of those below the seq `before`; None if there aren't so many."""
+        """The `seq` of the count-th newest job, or of those below the seq `before`; None if there are fewer."""
         limits = {"count": count, "before": LAST_SEQ if before is None else before}
         seq: int | None = self._one(queries.NTH_NEWEST, limits)
         return seq
 
     def nth_finished(self, state: str, count: int, until: float | None) -> float | None:
-        """When the latest job in a finished state ended that `count` others ended after; None if there aren't so many.
+        """When the latest job in a finished state ended that `count` others ended after; None if there are fewer.
 
         Only jobs that ended at `until` (epoch seconds) or before count.
         """

@@ -85,7 +85,7 @@ class Schedules(Firing):
         return not row.paused
 
     def resume_schedule(self, name: str) -> bool:
-        """Undo `pause_schedule`; times that passed meanwhile are not made up for. False if it wasn't paused."""
+        """Undo `pause_schedule`; runs missed in the meantime are not made up for. False if it wasn't paused."""
         with self._transaction():
             row = self.schedule(name)
             if not row.paused:

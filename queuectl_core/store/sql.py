@@ -416,7 +416,7 @@ PAUSE = """
     UPDATE queuectl_queues SET paused = :paused, paused_because = NULL, deaths = 0
     WHERE (name = :queue OR :queue IS NULL) AND paused <> :paused
 """
-# Deaths in a row, and the pause that follows from so many of them.
+# Deaths in a row, and the pause that follows when there are too many.
 COUNT_DEATH = "UPDATE queuectl_queues SET deaths = deaths + 1 WHERE name = :queue"
 FORGET_DEATHS = "UPDATE queuectl_queues SET deaths = 0 WHERE name = :queue AND deaths > 0"
 HALT = """

@@ -42,7 +42,7 @@ class Span(NamedTuple):
         return self.until - self.since
 
     def step(self, points: int = MOST_POINTS) -> int:
-        """The shortest of STEPS that divides it into at most so many points."""
+        """The shortest of STEPS that divides it into at most this many points."""
         return next((step for step in STEPS if self.seconds <= points * step), STEPS[-1])
 
 

@@ -58,7 +58,7 @@ def _lower(job: Job) -> Action:
 
 def _prioritized(job: Job, step: int) -> Action:
     if job.state not in WAITING:
-        raise Refused(f"job {job.id} is {job.state}: only waiting jobs have a priority that matters")
+        raise Refused(f"job {job.id} is {job.state}: priority matters only for waiting jobs")
 
     def priority_of(seen: Job) -> int:
         if malformed(seen):
@@ -166,7 +166,7 @@ def on_schedule(action: str, schedule: Schedule) -> Action:
     def perform(client: Client) -> str:
         current = client.schedule(name)
         if (current.seq, current.created_at) != (schedule.row.seq, schedule.row.created_at):
-            raise Refused(f"schedule {name} was removed, and there is another of this name now; nothing was done")
+            raise Refused(f"schedule {name} was removed, and another one has its name now; nothing was done")
         if action == "run":
             return f"schedule {name}: added job {client.run_schedule(name)}"
         is_changed = client.pause_schedule(name) if action == "pause" else client.resume_schedule(name)

@@ -135,7 +135,7 @@ class Worker:
         poll = POLL if is_lookout or self._orders.drain or not is_marked else HEALTH_CHECK
         due_in = poll if claim.next_due is None else claim.next_due - self._clock()
         _, rang = self._inbox.wait(max(0.0, min(poll, due_in)))
-        self._orphans.end("")  # Note on the page what has been adopted meanwhile.
+        self._orphans.end("")  # Note on the page what has been adopted since.
         is_due = claim.next_due is not None and claim.next_due <= self._clock()
         is_called = rang or not is_marked
         if is_called or is_due or self._persist(self._store.data_version) != self._seen_version:

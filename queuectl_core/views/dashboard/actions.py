@@ -160,7 +160,7 @@ def _question(view: View, name: str) -> Question | None:
 
 def _retry(view: View, job: Job) -> Question:
     is_due = job.state == "failed"
-    about = "Its retry doesn't wait any longer." if is_due else "It starts over, with all of its retries."
+    about = "It is retried now, without waiting any longer." if is_due else "It starts over, with all of its retries."
     return Question(f"Run {_short(job.id)} again?", about, [on_job("retry", job.id)], "Run again", _page_of(job))
 
 
@@ -189,19 +189,19 @@ def _release(view: View, job: Job) -> Question | None:
 def _suspend(view: View, job: Job) -> Question | None:
     if job.state != "processing" or job.suspend:
         return None
-    about = "Its processes stop until it is continued. It keeps its worker, and its timeout doesn't run."
+    about = "Its processes stop until it is continued. It keeps its worker, and its timeout is paused."
     return Question(f"Suspend {_short(job.id)}?", about, [on_job("suspend", job.id)], "Suspend", _page_of(job))
 
 
 def _continue(view: View, job: Job) -> Question | None:
     if not job.suspend:
         return None
-    title, about = f"Continue {_short(job.id)}?", "Its processes go on where they were."
+    title, about = f"Continue {_short(job.id)}?", "Its processes continue where they left off."
     return Question(title, about, [on_job("continue", job.id)], "Continue", _page_of(job))
 
 
 def _purge(view: View, job: Job) -> Question:
-    about = f"The job, its history and its output are gone then. {SURE}"
+    about = f"This deletes the job, its history and its output. {SURE}"
     commands = [on_job("dlq purge", job.id)]
     return Question(f"Delete {_short(job.id)}?", about, commands, "Delete", "/dlq", "No, keep it")
 
@@ -232,7 +232,7 @@ def _edit(view: View, job: Job) -> Question | None:
 
 def _pause(view: View, queue: str | None) -> Question:
     what = f"queue {queue}" if queue else "all queues"
-    about = "Running jobs finish; no other job starts."
+    about = "Running jobs finish; no others start."
     return Question(f"Pause {what}?", about, [["pause", *_name(queue)]], "Pause", "/")
 
 
@@ -266,7 +266,7 @@ def _retry_dead(view: View, queue: str | None) -> Question:
 
 
 def _purge_dead(view: View, queue: str | None) -> Question:
-    about = f"The jobs, their history and their output are gone then. {SURE}"
+    about = f"This deletes the jobs, their history and their output. {SURE}"
     commands = [["dlq", "purge", *_all(view, queue)]]
     return Question(f"Delete {_dead(view, queue)}?", about, commands, "Delete them", _dlq(view, queue), "No, keep them")
 
@@ -282,17 +282,17 @@ def _retry_like(view: View, _: str | None) -> Question | None:
 
 
 def _run_schedule(schedule: str) -> Question:
-    about = "Its job is added now, whatever its times are, unless the last one is unfinished and must not overlap."
+    about = "Its job is added now, unless the previous one is unfinished and must not overlap."
     return _of_schedule("run", f"Run schedule {_short(schedule)} now?", about, schedule)
 
 
 def _pause_schedule(schedule: str) -> Question:
-    about = "It adds no job until it is resumed. Times that pass meanwhile are not made up for."
+    about = "It adds no jobs until it is resumed. Missed runs are not made up for."
     return _of_schedule("pause", f"Pause schedule {_short(schedule)}?", about, schedule)
 
 
 def _resume_schedule(schedule: str) -> Question:
-    about = "It adds its job at its next time from now on."
+    about = "It adds jobs again, from its next time on."
     return _of_schedule("resume", f"Resume schedule {_short(schedule)}?", about, schedule)
 
 

@@ -110,7 +110,7 @@ def _tools() -> Markup:
 
 
 def sign_in(theme: str | None, wrong: bool = False) -> str:
-    """The page for whoever hasn't given the key."""
+    """The page for users who haven't given the key."""
     form = h(
         "form",
         h("label", "Key", for_="key"),
@@ -133,14 +133,14 @@ def sign_in(theme: str | None, wrong: bool = False) -> str:
 
 
 def unusable(frame: Frame, error: DatabaseUnusable) -> tuple[str, Markup]:
-    """The page for a file that can't be read now: its title and content. app.js tries again by itself."""
-    advice: Markup | str = "This page looks again by itself."
+    """The page for a file that can't be read now: its title and content. app.js retries automatically."""
+    advice: Markup | str = "This page retries automatically."
     if isinstance(error, DatabaseBusy):
-        advice = "Another program has locked it. This page looks again by itself."
+        advice = "Another program has locked it. This page retries automatically."
     elif isinstance(error, DatabaseGone) and "newer" in str(error):
         advice = "A newer queuectl has changed the file. End this dashboard, and start that version's."
     elif isinstance(error, DatabaseGone):
-        advice = join("Put it back, or start anew with ", command(frame.shell.line("enqueue", "true")), ".")
+        advice = join("Put it back, or start over with ", command(frame.shell.line("enqueue", "true")), ".")
     elif isinstance(error, DatabaseDamaged):
         advice = join("To find out more, run ", command(frame.shell.line("doctor")), ".")
     content = join(

@@ -219,7 +219,7 @@ def _queues(view: View, now: Overview, period: Span, name: str) -> Markup:
 
 
 def _is_used(queue: Queue, now: Overview) -> bool:
-    """Whether a queue has jobs, or something of its own that keeps them from running."""
+    """Whether a queue has jobs, or settings that keep them from running."""
     is_paused = queue.is_paused and not now.is_paused
     return any(queue.counts.values()) or is_paused or (queue.limit, queue.rate) != (None, None)
 

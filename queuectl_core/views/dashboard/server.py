@@ -104,7 +104,7 @@ class Dashboard(ThreadingHTTPServer):
         return store
 
     def start(self) -> None:
-        """Serve in threads of its own."""
+        """Serve in separate threads."""
         self.live.start()
         for work in (self.serve_forever, self.deadlines.run):
             threading.Thread(target=work, daemon=True).start()
