@@ -57,8 +57,8 @@ class VersionTest(WorkersTestCase):
     def test_a_fleet_whose_schema_is_migrated_finishes_its_jobs_and_exits(self):
         self.start_workers("-c", "2")
         id = self.start_job("until [ -e go ]; do sleep 0.02; done; echo done")
-        later = self.enqueue("--delay", "0.5", "true")
         self.run_next_version("status")
+        later = self.run_next_version("enqueue", "true").stdout.decode().strip()
         self.run_cli("enqueue", "true", code=3)
         wait_until(lambda: len(self.registered_workers()) == 1, message="the idle worker did not exit")
         self.write("go", "")
