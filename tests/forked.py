@@ -16,14 +16,16 @@ for module in pkgutil.walk_packages(queuectl_core.__path__, "queuectl_core."):
     importlib.import_module(module.name)
 
 
-def run_forked(words: list[str], environment: Mapping[str, str], input: bytes = b"") -> tuple[int, bytes]:
-    """The exit code of a command line and everything that it printed. `environment` replaces ours."""
+def run_forked(
+    words: list[str], environment: Mapping[str, str], input: bytes = b"", terminal: int | None = None
+) -> tuple[int, bytes]:
+    """The exit code of a command line and what it printed, unless to `terminal`. `environment` replaces ours."""
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
         stdin.write(input)
         stdin.seek(0)
         pid = os.fork()
         if pid == 0:
-            _become(words, environment, stdin.fileno(), output.fileno())
+            _become(words, environment, stdin.fileno(), output.fileno() if terminal is None else terminal)
         _, status = os.waitpid(pid, 0)
         output.seek(0)
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)

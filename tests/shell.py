@@ -14,6 +14,13 @@ from typing import Any
 from tests.harness import LONGEST_RUN, PROGRAM, PYTHON, CommandResult, QueueTestCase, shown_on
 
 
+def terminal(columns: int) -> tuple[int, int]:
+    """Open a pseudo-terminal; return our end and that of a program."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    return ours, theirs
+
+
 class ShellTestCase(QueueTestCase):
     """A test that runs scripts in /bin/sh."""
 
@@ -49,8 +56,7 @@ class ShellTestCase(QueueTestCase):
 
     def on_terminal(self, script: str, code: int = 0, columns: int = 80) -> str:
         """Run a script on a terminal; return what it printed there."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        ours, theirs = terminal(columns)
         process = self.start_sh("export TERM=xterm; " + script, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         shown = shown_on(ours)

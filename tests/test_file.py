@@ -15,7 +15,7 @@ from queuectl_core.errors import DatabaseGone, Refused
 from queuectl_core.jobspec import new_job
 from queuectl_core.library import Queue
 from queuectl_core.store import Store, copies
-from tests.harness import PROGRAM, wait_until
+from tests.harness import PROGRAM, PYTHON, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
 
@@ -320,7 +320,7 @@ class RestoreTest(FileTestCase):
             result = subprocess.run(
                 ["strace", "-f", "-o", "/dev/null", "-e", "trace=pwrite64,write",
                  "-e", f"inject=pwrite64,write:signal=KILL:when={number}",
-                 sys.executable, PROGRAM, "restore", "--force", self.copy],
+                 *PYTHON, PROGRAM, "restore", "--force", self.copy],
                 env=self.environment, cwd=self.folder, capture_output=True, timeout=60, check=False,
             )  # fmt: skip
             if b"ptrace" in result.stderr.lower():

@@ -98,11 +98,7 @@ class RulesTest(QueueTestCase):
         self.write("queries.yml", json.dumps({"groups": [{"name": "panels", "rules": rules}]}))  # JSON is YAML.
         self.promtool("check", "rules", os.path.join(ROOT, ALERTS), "queries.yml")
 
-    @unittest.skipUnless(PROMTOOL, "promtool is not installed")
-    def test_each_alert_is_raised_when_it_should_be(self):
-        for path in (ALERTS, "tests/alerts_test.yml"):
-            shutil.copy(os.path.join(ROOT, path), self.folder)
-        self.promtool("test", "rules", "alerts_test.yml")
+    def test_each_alert_has_a_test_that_ci_runs(self):
         names = set(re.findall(r"- alert: (\w+)", text_of(ALERTS)))
         raised = set(re.findall(r"alertname: (\w+)\n +exp_alerts:", text_of("tests/alerts_test.yml")))
         self.assertEqual(names, raised)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 
-from tests.harness import PROGRAM, QueueTestCase, process_is_gone, wait_until
+from tests.harness import PROGRAM, PYTHON, QueueTestCase, process_is_gone, wait_until
 
-Q = f"{sys.executable} {PROGRAM}"
+Q = shlex.join([*PYTHON, PROGRAM])
 
 
 class OwnJobTest(QueueTestCase):

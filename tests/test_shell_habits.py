@@ -1,10 +1,14 @@
 """What shell users expect: aliases, id prefixes, help, colors, tables that fit the terminal."""
 
+import os
 import re
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 
 from queuectl_core.cli import COMMANDS
-from tests.shell import ShellTestCase
+from tests.forked import run_forked
+from tests.harness import shown_on
+from tests.shell import ShellTestCase, terminal
 
 
 def display_width(line: str) -> int:
@@ -79,13 +83,21 @@ class DisplayTest(ShellTestCase):
 
     def test_tables_and_help_fit_80_columns(self):
         self.enqueue_samples()
-        for command in (
-            "list", "status", "dlq list", "worker list", "config list", "wait --timeout 0",
-            *(name + " --help" for name in COMMANDS), "--help",
-        ):  # fmt: skip
-            shown = self.on_terminal(f"queuectl {command}; true")
-            for line in re.sub(r"\x1b\[[0-9;]*[mK]", "", shown).replace("\r", "\n").split("\n"):
-                self.assertLessEqual(display_width(line), 80, command)
+        for command in "list", "status", "dlq list", "worker list", "config list", "wait --timeout 0":
+            self.assert_fits(self.on_terminal(f"queuectl {command}; true"), command)
+        for name in (*COMMANDS, ""):
+            ours, theirs = terminal(80)
+            with ThreadPoolExecutor() as pool:  # It may be more than the terminal holds unread.
+                reading = pool.submit(shown_on, ours)
+                run_forked([*name.split(), "--help"], {**self.environment, "TERM": "xterm"}, terminal=theirs)
+                os.close(theirs)
+                shown = reading.result().decode()
+            self.assertIn(f"usage: queuectl {name}", shown)
+            self.assert_fits(shown, name)
+
+    def assert_fits(self, shown: str, command: str) -> None:
+        for line in re.sub(r"\x1b\[[0-9;]*[mK]", "", shown).replace("\r", "\n").split("\n"):
+            self.assertLessEqual(display_width(line), 80, command)
 
     def test_the_widest_columns_are_truncated_first(self):
         self.enqueue_samples()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 
 from queuectl_core.histogram import bucket
 from queuectl_core.store import sql
-from tests.harness import PROGRAM, QueueTestCase, wait_until
+from tests.harness import PROGRAM, PYTHON, QueueTestCase, wait_until
 
-QUEUECTL = shlex.join([sys.executable, PROGRAM])
+QUEUECTL = shlex.join([*PYTHON, PROGRAM])
 DAY = 86400
 
 
