@@ -45,7 +45,7 @@ def widths_of(columns: Sequence[Column], lines: Sequence[Sequence[Alternatives]]
     widths = fit(columns, natural, room)
     if widths == natural:
         return widths
-    # Where a shorter text was chosen, others get the room that it leaves.
+    # The room that shorter texts leave goes to other columns.
     shown = [max(width(_chosen(texts, wide)) for texts in cells) for cells, wide in zip(zip(*lines), widths)]
     return fit(columns, [min(pair) if wide else 0 for *pair, wide in zip(natural, shown, widths)], room)
 

@@ -151,7 +151,7 @@ class Queue:
         bury_on: str | int | None = None,
         retry_only_on: str | int | None = None,
     ) -> float | None:
-        """Run a job on a schedule; returns when it is due next (epoch seconds; None if it has ended).
+        """Run a job on a schedule; returns when it is next due (epoch seconds; None if it has ended).
 
         Give one of `cron` (an expression such as "30 2 * * *"), `every` (a duration) and `at` (a time; without a time
         zone, in that of `tz`). If there is a schedule of this name, it becomes what the arguments say; if it is due as
@@ -253,7 +253,7 @@ def _fields(command: Command, cwd: Path | None, **given: object) -> dict[str, ob
 
 
 def _plain(value: Any) -> Any:
-    """A duration, a time, or a collection, as the command line's types: a number, text, a list or a dict."""
+    """A duration, a time, or a collection, as one of the command line's types: a number, text, a list or a dict."""
     if hasattr(value, "total_seconds"):
         return value.total_seconds()
     if hasattr(value, "isoformat"):

@@ -11,7 +11,7 @@ from typing import Mapping
 import queuectl_core
 from queuectl_core.cli import main
 
-# Here, or each fork would import what its command needs.
+# Imported here, or each fork would import what its command needs.
 for module in pkgutil.walk_packages(queuectl_core.__path__, "queuectl_core."):
     importlib.import_module(module.name)
 

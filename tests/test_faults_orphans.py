@@ -280,7 +280,7 @@ class KilledWorkerTest(WorkersTestCase):
         self.assertLess(time.monotonic() - began, SILENCE)  # After which they give up waiting for a supervisor.
 
     def as_nobody(self) -> tuple[str, Callable[..., subprocess.Popen]]:
-        """A program that becomes root, and a function that starts the bundle as another user, in a folder of theirs."""
+        """A program that becomes root, and a function that starts the bundle as another user, in that user's folder."""
         folder = tempfile.mkdtemp(prefix="q-", dir="/tmp")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         os.chown(folder, NOBODY, NOBODY)

@@ -11,7 +11,7 @@ from queuectl_core.cli.parser import leaf
 from queuectl_core.lifecycle import STATES
 from tests.harness import QueueTestCase
 
-# A wrong command line, and the right one that its error names.
+# A wrong command line, and the correct one that its error names.
 CORRECTED = {
     "enqueue ls -l": "enqueue -- ls -l",
     "enqueue echo hi": "enqueue -- echo hi",

@@ -1,4 +1,4 @@
-"""`max-load` and `min-free-memory`: jobs start only while the machine is calm, and users see why they don't."""
+"""`max-load` and `min-free-memory`: jobs start only while the machine isn't busy, and users see why they don't."""
 
 from __future__ import annotations
 

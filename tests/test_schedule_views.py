@@ -1,4 +1,4 @@
-"""Schedules where users look: status, stats, doctor and top say the same about them."""
+"""Views of schedules: status, stats, doctor and top agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.test_top_screens import SIZES, ScreensTestCase
 
 
 class SchedulesTestCase(QueueTestCase):
-    """Schedules, and what became of their jobs, made in this process."""
+    """Schedules and the results of their jobs, created in this process."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -42,7 +42,7 @@ class SchedulesTestCase(QueueTestCase):
         self.queue.fire()
 
     def fill(self) -> None:
-        """Schedules that are fine, that fail, are paused, were never run, and are invalid."""
+        """Schedules that work, fail, are paused, never ran, and are invalid."""
         for name in ("bad", "fails", "fine", "off"):
             self.add(name)
         self.run_one("fine")

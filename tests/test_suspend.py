@@ -21,7 +21,7 @@ from tests.test_top_screens import ScreensTestCase
 
 STOPPED = (b"T", b"t", b"D")  # D: its child, which is stopped, is in a vfork.
 WAITS = "until [ -e go ]; do sleep 0.02; done"
-# Writes a number every few milliseconds, from processes of its own.
+# Writes a number every few milliseconds, from child processes.
 COUNTS = "while :; do n=$((n+1)); echo $n > count; sleep 0.02; done"
 
 

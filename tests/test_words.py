@@ -1,4 +1,4 @@
-"""Wrong words of schedules, settings and values: each error names what works. All in this process."""
+"""Mistakes in schedules, settings and values: each error names what works. All in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from queuectl_core.schedule import zones
 from tests.harness import QueueTestCase
 from tests.test_schedule import needs_zones
 
-# A wrong command line, and the right one that its error names.
+# A wrong command line, and the correct one that its error names.
 SCHEDULES = {
     "schedule add nightly '0 3 * * *' 'echo hi'": "schedule add nightly --cron '0 3 * * *' -- 'echo hi'",
     "schedule add nightly '0 3 * * *' echo hi": "schedule add nightly --cron '0 3 * * *' -- echo hi",
@@ -51,7 +51,7 @@ SCHEDULES = {
     "edit j -p 1 -- echo other": "edit j -p 1 --command 'echo other'",
     "edit j k -- 'a; b'": "edit j k --command 'a; b'",
 }
-# A wrong command line, and a part of its error.
+# A wrong command line, and part of its error message.
 EXPLAINED = {
     "schedule add n --cron 0 3 1 2 3 ls": "quote the expression, as in: queuectl schedule add n --cron '30 2 * * *' --",
     "schedule add n --every 5m -- ls | cat": None,

@@ -47,7 +47,7 @@ def columns_table(
     names: Sequence[str],
     now: float,
 ) -> None:
-    """Print these columns of the jobs, and drop none. By the job's seq, `last` has its last attempt, and `labels`."""
+    """Print exactly these columns of the jobs. `last` and `labels` hold last attempts and labels, by the jobs' seq."""
     known = {column.title: column._replace(drop=0) for column in JOB_COLUMNS}
     columns = [known.get(name.upper(), Column(name.upper(), name in NUMBERS, least=8)) for name in names]
     rows = []

@@ -112,7 +112,7 @@ def list_jobs(args: Namespace) -> int:
 
 
 def _unknown_schedule(store: Reader, name: str) -> str | None:
-    """What to say if there is no schedule of this name; None if there is."""
+    """The message if there is no schedule with this name; None if there is one."""
     from ..store.schedules import schedule_named
 
     try:

@@ -106,7 +106,7 @@ def _print_times(args: Namespace, schedule: Schedule, zone: Zone, start: float, 
 
 
 def name_of(text: str, verb: str) -> str:
-    """A schedule's name. Raises BadInput, with the command that works for an expression or a crontab's line."""
+    """A schedule's name. Raises BadInput, with the correct command for an expression or a crontab line."""
     try:
         return values.name(text, "NAME")
     except BadInput as error:

@@ -202,7 +202,7 @@ def parse_cron(text: str, place: str) -> Cron:
     """Parse an expression. Raises BadInput if it is invalid or matches no date at all."""
 
     def fail(problem: str) -> NoReturn:
-        if place == "cron":  # It comes from a program.
+        if place == "cron":  # Called by a program.
             before, option, interval = problem.partition("--every ")
             problem = f'{before}every="{interval}"' if option else problem
         raise BadInput(f"{place}: {problem}")

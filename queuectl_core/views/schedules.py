@@ -1,4 +1,4 @@
-"""Schedules: when each is due, what became of its last run, and which are in trouble.
+"""Schedules: when each is due, the result of its last run, and which are in trouble.
 
 Part of the one layer of figures (see facts.py), with the words for them that the command line, top and the dashboard
 share. Times are UTC epoch seconds. Another program may have stored anything; what makes no sense is left out.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Schedule(NamedTuple):
-    """A schedule, and what became of its last job; None if that was deleted, or there was none."""
+    """A schedule, and its last job; None if that was deleted, or there was none."""
 
     row: Row
     last: LastRun | None
@@ -57,21 +57,21 @@ class Schedule(NamedTuple):
 
     @property
     def last_success_at(self) -> float | None:
-        """When a job of it last completed."""
+        """When one of its jobs last completed."""
         return moment(self.row.last_success_at)
 
     @property
     def skipped(self) -> int:
-        """How many of its times got no job."""
+        """How many of its runs were skipped."""
         return max(0, self.row.skipped) if isinstance(self.row.skipped, int) else 0
 
     @property
     def failing_since(self) -> float | None:
-        """When the first job died after the last one that completed; None if none has."""
+        """When the first job died since one last completed; None if none has."""
         return moment(self.row.failing_since)
 
     def job(self) -> dict[str, object]:
-        """The fields of its jobs; none if they make no sense."""
+        """The fields of its jobs; none if they are invalid."""
         try:
             found = json.loads(self.row.template)
         except (ValueError, TypeError, RecursionError):
@@ -114,7 +114,7 @@ class Timetable(NamedTuple):
 
     @property
     def failing(self) -> list[Schedule]:
-        """Others whose jobs die: no later job has completed."""
+        """Other schedules whose jobs died, with none completed since."""
         return [each for each in self.schedules if each.failing_since is not None and not each.row.fault]
 
 
@@ -129,7 +129,7 @@ def by_urgency(schedules: Sequence[Schedule]) -> list[Schedule]:
 
 
 def timetable(store: Reader) -> Timetable:
-    """All schedules. Takes a time that depends on their number, not on that of jobs."""
+    """All schedules. Takes time proportional to their number, not to the number of jobs."""
     rows = schedules(store)
     last = last_runs(store) if rows else {}
     return Timetable([Schedule(row, last.get(row.name)) for row in rows])
@@ -140,7 +140,7 @@ def moment(value: object) -> float | None:
     return value if isinstance(value, (int, float)) and 0 <= value <= LAST_TIME else None
 
 
-# --- for people ----------------------------------------------------------------------------------
+# --- for display ---------------------------------------------------------------------------------
 
 
 def when(row: Row) -> str:
@@ -166,7 +166,7 @@ def _interval(seconds: float) -> str:
 
 
 def summary(table: Timetable, now: float) -> str:
-    """How many schedules there are, and which is due next: "3, 1 failing, 1 paused; next: backup in 3h12m"."""
+    """How many schedules there are, and which is next due: "3, 1 failing, 1 paused; next: backup in 3h12m"."""
     numbers = {"failing": len(table.failing), "paused": table.paused}
     parts = [f"{len(table.schedules):,}", *[f"{number:,} {word}" for word, number in numbers.items() if number]]
     following = "" if table.next is None else f"; next: {table.next.name} {due(table.next, now)}"
@@ -174,7 +174,7 @@ def summary(table: Timetable, now: float) -> str:
 
 
 def due(schedule: Schedule, now: float) -> str:
-    """When a schedule is due next: "in 3h12m", "due", "paused", "at boot" or "ended"."""
+    """When a schedule is next due: "in 3h12m", "due", "paused", "at boot" or "ended"."""
     if schedule.is_paused:
         return "paused"
     if schedule.is_at_boot:
@@ -185,7 +185,7 @@ def due(schedule: Schedule, now: float) -> str:
 
 
 def result(schedule: Schedule) -> str | None:
-    """What became of the last run, and whether the schedule fails, if that doesn't say so; None if there was none."""
+    """The result of the last run, and whether the schedule fails, if that isn't clear; None without a run."""
     row, last = schedule
     if row.fault:
         return f"fault: {row.fault}"
@@ -196,6 +196,6 @@ def result(schedule: Schedule) -> str | None:
 
 
 def skipped(schedule: Schedule) -> str:
-    """How many times got no job, and why the latest one didn't: "3: job 4k7rm2xp is still running"."""
+    """How many runs were skipped, and why the latest one was: "3: job 4k7rm2xp is still running"."""
     number, reason = schedule.skipped, schedule.row.skip_reason
     return f"{number}: {reason}" if number and reason else str(number)

@@ -158,7 +158,7 @@ def on_queue(name: str, is_paused: bool, all_paused: bool) -> Action:
 
 
 def on_schedule(action: str, schedule: Schedule) -> Action:
-    """The action of a key (pause or run) on a schedule; pause resumes one that is paused."""
+    """The action of a key (pause or run) on a schedule; pause resumes a paused one."""
     name = schedule.name
     if action == "pause":
         action = "resume" if schedule.is_paused else "pause"

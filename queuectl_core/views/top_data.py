@@ -78,7 +78,7 @@ class Picture(NamedTuple):
 
 
 class History:
-    """What the record says, and schedules, read every few seconds only: that takes a while, and they change slowly."""
+    """Figures of the record, and schedules: read only every few seconds, as that is slow and they change slowly."""
 
     def __init__(self) -> None:
         self.day: dict[str, Stats] = {}

@@ -120,7 +120,7 @@ def workers_table(picture: Picture, now: float) -> Table:
 
 
 def progress(busy: Busy | None) -> str:
-    """How far a running job is, and how long it will take: "40% 2m", "~5m", "suspended", or ""."""
+    """A running job's progress, and how long it will still take: "40% 2m", "~5m", "suspended", or ""."""
     if busy is None:
         return ""
     percent = "" if busy.percent is None else f"{busy.percent:.0f}% "
@@ -198,7 +198,7 @@ def totals_line(picture: Picture, room: int, charset: Charset) -> Line:
 
 
 def schedules_note(picture: Picture) -> Line:
-    """How many schedules fail or make no sense, and the key that shows them; nothing if none does."""
+    """How many schedules fail or are invalid, and the key that shows them; empty if none are."""
     number = len(picture.timetable.failing) + len(picture.timetable.faulty)
     if not number:
         return []

@@ -1,4 +1,4 @@
-"""The screen of schedules in `top`: when each is due and what became of it, as lines. No terminal, clock or file."""
+"""The screen of schedules in `top`, as lines: when each is due, and its result. Uses no terminal, clock or file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ScheduleScreen:
         return shown[:lines] + [[] for _ in range(lines - len(shown))]
 
     def _details(self, room: int, now: float) -> list[Line]:
-        """Everything about the schedule under the cursor, on a line for each fact."""
+        """Everything about the schedule under the cursor, one fact per line."""
         schedule = self.schedule()
         if schedule is None:
             return []

@@ -107,7 +107,7 @@ def stopping() -> list[Row]:
 
 
 def against(name: str) -> list[Row]:
-    """Compared with another revision in turn: dispatch, and the CPU of what is timed elsewhere."""
+    """Alternates with another revision: dispatch, and the CPU time of what other benchmarks time."""
     rows = []
     with revision(name) as program:
 

@@ -55,7 +55,7 @@ class Rate(NamedTuple):
 
 
 def rate(kind: str, files: int, workers: int, seconds: float, window: float) -> Rate:
-    """Measure for `window` seconds. `workers` in all, on jobs of so many `seconds`."""
+    """Measure for `window` seconds. `workers` in total, on jobs that take `seconds`."""
     with ExitStack() as stack:
         queues = [stack.enter_context(queue()) for _ in range(files)]
         pids: list[int] = []
@@ -95,7 +95,7 @@ def _completed(stores: list) -> int:
 
 
 def main() -> None:
-    """Measure all of it and print tables."""
+    """Run all measurements and print tables."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.bench.scaling", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=2.0, metavar="N", help="for each rate (default: 2)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

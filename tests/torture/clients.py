@@ -102,7 +102,7 @@ class Client:
             world.run(*self.choose.choice(LOOKS))
 
     def suspend(self, verb: str) -> None:
-        """Suspend the running jobs of a queue, or let all suspended ones continue."""
+        """Suspend a queue's running jobs, or continue all suspended ones."""
         which = ["-q", self.choose.choice(QUEUES)] if verb == "suspend" else ["--all"]
         ids = self.world.run(verb, *which).decode().split("\n")[:-1]
         self.world.count("jobs suspended", len(ids) if verb == "suspend" else 0)

@@ -56,7 +56,7 @@ def check(world: World) -> None:
 
 
 def check_ticks(store: Store, world: World) -> None:
-    """Whether a schedule whose missed times are made up for has a job for each of its times, and only one."""
+    """Whether a schedule that makes up for missed times has exactly one job for each time."""
     jobs = [job for job in store.oldest_first() if job.queue == TICKS]
     times = [moment(variables(job.env)["QUEUECTL_SCHEDULED_AT"], "time", 0) for job in jobs]
     world.count("times of a schedule", len(times))

@@ -144,7 +144,7 @@ def _run(program: Sequence[str], file: str, words: Sequence[str]) -> tuple[int, 
 
 
 def _question(view: View, name: str) -> Question | None:
-    """What an action asks, given the parameters of the request; None if there is no such action, job or schedule."""
+    """The question for an action, from the request's parameters; None if there is no such action, job or schedule."""
     if name in OF_JOBS:
         job = view.store.find(view.frame.query.get("id", ""))
         if job is None:

@@ -1,4 +1,4 @@
-"""Schedules: when each is due, what became of its last run, and what was skipped."""
+"""Schedules: when each is due, the result of its last run, and what was skipped."""
 
 from __future__ import annotations
 
