@@ -173,7 +173,7 @@ class TopTest(SchedulesTestCase, ScreensTestCase):
         self.now += 1
         self.add("s")
         app.press("p")
-        self.assertIn("another of this name", self.text(app))
+        self.assertIn("another one has its name", self.text(app))
         self.assertFalse(self.table().schedules[0].is_paused)
 
     def test_a_schedule_that_has_just_come_under_the_cursor_is_not_changed(self):
