@@ -32,8 +32,10 @@ from .store.database import default_path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime, timedelta, tzinfo
     from typing import Any, Union
+
+    from .schedule.zones import Zone
 
     Path = Union[str, os.PathLike[str]]
     Command = Union[str, Sequence[Path]]
@@ -132,7 +134,7 @@ class Queue:
         cron: str | None = None,
         every: Duration | None = None,
         at: Moment | None = None,
-        tz: str | None = None,
+        tz: str | tzinfo | None = None,
         missed: str = "once",
         overlap: str = "skip",
         jitter: Duration = 0,
@@ -164,11 +166,12 @@ class Queue:
         from .workers.identity import machine_boot
 
         job = locals()
-        now, zone = time.time(), zones.zone(tz, "tz")
+        now, tz = time.time(), None if tz is None else str(tz)  # A ZoneInfo's text is its name.
+        zone = zones.zone(tz, "tz")
         for argument, value, known in (("missed", missed, plan.MISSED), ("overlap", overlap, plan.OVERLAPS)):
             if value not in known:
                 raise BadInput(f"{argument}: must be one of {', '.join(known)}, not {values.quote(value)}")
-        every, at, until = _plain(every), _plain(at), _plain(until)
+        every, at, until = _plain(every), _plain(at, zone), _plain(until, zone)
         wish = Wish(
             plan.wanted(cron, every, at, now, zone),
             tz,
@@ -252,11 +255,16 @@ def _fields(command: Command, cwd: Path | None, **given: object) -> dict[str, ob
     return {field: value for field, value in fields.items() if value is not None and value != []}
 
 
-def _plain(value: Any) -> Any:
-    """A duration, a time, or a collection, as one of the command line's types: a number, text, a list or a dict."""
+def _plain(value: Any, zone: Zone | None = None) -> Any:
+    """A duration, a time, or a collection, as one of the command line's types: a number, text, a list or a dict.
+
+    A time without a zone is in `zone`, or local.
+    """
     if hasattr(value, "total_seconds"):
         return value.total_seconds()
     if hasattr(value, "isoformat"):
+        if getattr(value, "fold", 0) and value.tzinfo is None:  # The later of two, which its text doesn't say.
+            return value.timestamp() if zone is None else zone.later(value)
         return value.isoformat()
     if isinstance(value, Mapping):
         return dict(value)

@@ -684,6 +684,22 @@ class ElsewhereTest(QueueTestCase):
             self.assertEqual(row.until, day.timestamp())
         self.assertRegex(self.run_cli("schedule", "show", "s").stdout, r"(?m)^labels +x, y$")
 
+    @needs_zones
+    def test_the_library_takes_zone_objects_and_the_second_of_two_equal_times(self):
+        from zoneinfo import ZoneInfo
+
+        first, second = (datetime(2027, 10, 31, 2, 30, fold=fold) for fold in (0, 1))
+        with Queue(self.db) as queue:
+            for tz in ("Europe/Berlin", ZoneInfo("Europe/Berlin")):
+                for at in first, second:
+                    expected = at.replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+                    self.assertEqual(queue.schedule("s", "true", at=at, tz=tz), expected, (at.fold, tz))
+            day = datetime(2030, 1, 2, 3, 4, fold=1)  # Not in a fold.
+            self.assertEqual(queue.schedule("s", "true", at=day, tz=timezone.utc), 1893553440)
+            for tz in (5, timezone(timedelta(hours=1))):
+                with self.assertRaisesRegex(BadInput, "^tz: "):
+                    queue.schedule("s", "true", at=day, tz=tz)
+
     def test_a_schedule_on_an_applications_connection_exists_if_its_transaction_commits(self):
         self.create_queue()
         connection = sqlite3.connect(self.db)

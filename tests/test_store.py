@@ -288,7 +288,8 @@ class EnqueueTest(StoreTestCase):
         store = self.store()
         store.enqueue([new_job("echo first", id="a")])
         before = store.get("a")
-        for batch in ([new_job(id="b"), new_job(id="a"), new_job(id="c")], [new_job(id="d"), new_job(id="d")]):
+        same = [new_job(id="d")] * 30  # A batch.
+        for batch in ([new_job(id="b"), new_job(id="a"), new_job(id="c")], same[:2], same):
             with self.assertRaises(DuplicateId):
                 store.enqueue(batch)
         self.assertEqual(store.get("a"), before)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 WINDOW = 2 * 86400
+EPOCH = datetime(1970, 1, 1)
 FIRST, LAST = -2145916800, 253370764800  # The years 1902 and 9999.
 
 
@@ -64,6 +65,12 @@ class Zone:
         if wall - old < change:
             return wall - old
         return max(wall - new, change)
+
+    def later(self, given: datetime) -> float:
+        """When clocks show for the second time what they show twice, in epoch seconds."""
+        wall = (given - EPOCH).total_seconds()
+        epoch = int(wall) - self.offset(int(wall) + WINDOW // 2)
+        return (epoch if self.wall(epoch) == int(wall) else self.epoch(int(wall))) + wall % 1
 
     def latest_wall(self, epoch: int) -> int:
         """The latest wall time that clocks have shown or skipped, until this time."""
@@ -160,7 +167,7 @@ def moment(text: str, place: str, now: float, zone: Zone) -> float:
         return found  # It ends in Z, or starts with "+".
     if given.tzinfo is not None or text.strip().replace(".", "", 1).isdigit():
         return found
-    wall = (given - datetime(1970, 1, 1)).total_seconds()
+    wall = (given - EPOCH).total_seconds()
     return zone.epoch(int(wall)) + wall % 1
 
 

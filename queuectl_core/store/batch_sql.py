@@ -19,7 +19,7 @@ FEW_ROWS = 20
 
 # While this row exists, queuectl_count_insert counts nothing. It never outlives its transaction, so no other program
 # sees it: their jobs are always counted.
-BEGIN = "INSERT INTO queuectl_meta (key, value) VALUES ('batch', 1)"
+BEGIN = "INSERT OR REPLACE INTO queuectl_meta (key, value) VALUES ('batch', 1)"
 END = "DELETE FROM queuectl_meta WHERE key = 'batch'"
 COUNT = """
     INSERT INTO queuectl_queues (name, pending) VALUES (:queue, :count)
@@ -39,8 +39,8 @@ def inserts(columns: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[obj
     places: list[str] = []
     shared: list[object] = []
     varied: list[Sequence[object]] = []
-    for column in columns:
-        if column.count(column[0]) == count:
+    for name, column in zip(PLAIN_COLUMNS, columns):
+        if name != "id" and column.count(column[0]) == count:  # Ids that are the same are an error, and must be met.
             shared.append(column[0])
             places.append("?")
         else:
