@@ -38,6 +38,35 @@ class LabelsTest(QueueTestCase):
         self.assertEqual(self.run_cli("cancel", "--label", "nightly").lines, ["a"])
         self.assertEqual(self.state("c"), "completed")
 
+    def test_all_commands_that_take_labels_mean_jobs_with_all_of_them(self):
+        self.enqueue("--id", "e", "--label", "db", "--label", "third", "--label", "nightly", "--", "exit 3")
+        both = ("--label", "nightly", "--label", "db", "--label", "db")
+        self.assertEqual(sorted(self.run_cli("edit", *both, "-p", "3", "--max-retries", "0").lines), ["a", "e"])
+        self.assertEqual(self.run_cli("hold", *both, "--label", "third").lines, ["e"])
+        self.assertEqual(self.run_cli("release", *both).lines, ["e"])
+        self.assertEqual(self.run_cli("release", *both, "--label", "unknown").lines, [])
+        self.run_cli("worker", "start", "--drain", "--foreground", "-q", "default", code=None)
+        self.run_cli("wait", *both, "--timeout", "0")  # b, which has only one of them, still waits.
+        self.run_cli("cancel", "--label", "nightly", "--label", "third")
+        self.assertEqual(self.run_cli("dlq", "purge", *both, "--dry-run").lines, ["e"])
+        self.assertEqual(self.run_cli("dlq", "retry", *both).lines, ["e"])
+        self.assertEqual(self.run_cli("cancel", *both).lines, ["e"])
+        self.assertEqual(self.run_cli("retry", *both).lines, ["e"])
+        self.assertEqual(self.run_cli("prune", *both, "-s", "completed").lines, ["a"])
+        self.assertEqual(sorted(self.jobs()), ["b", "c", "d", "e"])
+
+    def test_a_second_queue_is_refused_where_a_command_takes_one(self):
+        for words in ("cancel", "retry", "hold", "release", "suspend", "continue", "wait", "prune", "dlq retry"):
+            refused = self.run_cli(*words.split(), "-q", "mail", "--queue=default", code=2).stderr
+            self.assertEqual(refused, "queuectl: --queue: takes only one queue, not both 'mail' and 'default'\n", words)
+        for words in (
+            "edit -p 3 --from mail --from default",
+            "list --schedule a --schedule b",
+            "dlq purge --like a --like b",
+        ):
+            self.assertIn("takes only one", self.run_cli(*words.split(), code=2).stderr)
+        self.assertEqual(self.run_cli("cancel", "-q", "mail", "-q", "mail").lines, ["b"])
+
     def test_retry_takes_a_label_or_a_queue_and_leaves_completed_and_waiting_jobs_alone(self):
         self.run_cli("config", "set", "max-retries", "0")
         self.enqueue("--id", "e", "--label", "nightly", "-q", "mail", "--max-retries", "0", "--", "exit 1")

@@ -23,19 +23,19 @@ BREATH = 0.02  # Seconds between batches, in which workers get it.
 
 
 def selected_ids(
-    args: Namespace, what: str, ids_of: Callable[[str | None, str | None], Sequence[str]]
+    args: Namespace, what: str, ids_of: Callable[[str | None, Sequence[str]], Sequence[str]]
 ) -> Sequence[str]:
-    """The ids in `args`, or `ids_of(queue, label)` with --all, --queue or --label. Raises BadInput unless one is given.
+    """The ids in `args`, or `ids_of(queue, labels)` with --all, --queue or --label. Raises BadInput unless given one.
 
     `what` names the jobs in messages, such as "dead jobs". Not all commands have --all.
     """
-    if bool(args.ids) == (getattr(args, "all", False) or args.queue is not None or args.label is not None):
+    if bool(args.ids) == (getattr(args, "all", False) or args.queue is not None or bool(args.labels)):
         bulk = "--all, --queue or --label" if hasattr(args, "all") else "--queue or --label"
         raise BadInput(f"give either the ids of {what}, or {bulk}")
     if args.ids:
         return named_ids(args)
     queue = None if args.queue is None else values.name(args.queue, "--queue")
-    selected = ids_of(queue, given_label(args))
+    selected = ids_of(queue, given_labels(args))
     if not selected:
         tell(f"no {what}")
     return selected
@@ -57,12 +57,13 @@ def named_ids(args: Namespace) -> Sequence[str]:
 
 def label_argument(parser: ArgumentParser, what: str) -> None:
     """Add --label, which selects `what`, such as "dead jobs"."""
-    parser.add_argument("--label", metavar="LABEL", help=f"{what} with this label")
+    help = f"{what} with this label (all, if repeated)"
+    parser.add_argument("--label", dest="labels", action="append", default=[], metavar="LABEL", help=help)
 
 
-def given_label(args: Namespace) -> str | None:
-    """The label that --label names; None without."""
-    return None if args.label is None else values.name(args.label, "--label")
+def given_labels(args: Namespace) -> tuple[str, ...]:
+    """The labels that --label names, each once."""
+    return tuple(dict.fromkeys(values.name(label, "--label") for label in args.labels))
 
 
 def ids_argument(parser: ArgumentParser) -> None:

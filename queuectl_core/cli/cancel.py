@@ -25,7 +25,7 @@ RESCUE_POLL = 0.2  # Seconds, after the first second.
 def cancel_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="an unfinished job" + STDIN)
     parser.add_argument("--all", action="store_true", help="all unfinished jobs")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all unfinished jobs in this queue")
+    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help="all unfinished jobs in this queue")
     label_argument(parser, "all unfinished jobs")
     ids_argument(parser)
 

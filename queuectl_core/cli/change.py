@@ -7,7 +7,7 @@ import time
 
 from .. import jobspec, values
 from ..errors import BadInput
-from .bulk import STDIN, Acknowledgements, each, given_label, ids_argument, label_argument, named_ids, selected_ids
+from .bulk import STDIN, Acknowledgements, each, given_labels, ids_argument, label_argument, named_ids, selected_ids
 from .enqueue import FIELDS, OPTIONS, directory, variable
 from .queue_file import open_client
 from .terminal import tell
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def retry_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="a dead, cancelled, completed or failed job" + STDIN)
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all failed, dead and cancelled jobs in this queue")
+    help = "all failed, dead and cancelled jobs in this queue"
+    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help=help)
     label_argument(parser, "all failed, dead and cancelled jobs")
     ids_argument(parser)
 
@@ -43,7 +44,8 @@ EDITABLE = (
 def edit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="a pending or failed job" + STDIN)
     parser.add_argument("--all", action="store_true", help="all pending and failed jobs")
-    parser.add_argument("--from", dest="origin", metavar="QUEUE", help="all pending and failed jobs in this queue")
+    help = "all pending and failed jobs in this queue"
+    parser.add_argument("--from", action="one", dest="origin", metavar="QUEUE", help=help)
     label_argument(parser, "all pending and failed jobs")
     ids_argument(parser)
     parser.add_argument("--command", metavar="LINE", help="the shell line to run")
@@ -82,13 +84,13 @@ def edit(args: Namespace) -> int:
 
 def _waiting(args: Namespace, store: Client) -> Sequence[str]:
     """The ids of the waiting jobs that the arguments name. (--queue is the queue to move them to.)"""
-    if bool(args.ids) == (args.all or args.origin is not None or args.label is not None):
+    if bool(args.ids) == (args.all or args.origin is not None or bool(args.labels)):
         raise BadInput("give either the ids of waiting jobs, or --all, --from or --label")
     if args.ids:
         return named_ids(args)
     queue = None if args.origin is None else values.name(args.origin, "--from")
-    label = given_label(args)
-    found = [*store.waiting_ids(queue, label), *store.waiting_ids(queue, label, held=True)]
+    labels = given_labels(args)
+    found = [*store.waiting_ids(queue, labels), *store.waiting_ids(queue, labels, held=True)]
     if not found:
         tell("no waiting jobs")
     return found

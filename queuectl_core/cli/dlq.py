@@ -29,9 +29,10 @@ def dlq_list(args: Namespace) -> int:
 def dlq_retry_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="a dead job" + STDIN)
     parser.add_argument("--all", action="store_true", help="all dead jobs")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all dead jobs in this queue")
+    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help="all dead jobs in this queue")
     label_argument(parser, "all dead jobs")
-    parser.add_argument("--like", metavar="GROUP", help="all dead jobs in this group from 'queuectl failures'")
+    help = "all dead jobs in this group from 'queuectl failures'"
+    parser.add_argument("--like", action="one", metavar="GROUP", help=help)
     ids_argument(parser)
 
 
@@ -46,7 +47,7 @@ def _selected(args: Namespace, store: Client) -> Sequence[str]:
     """The ids of the dead jobs that the arguments name."""
     if args.like is None:
         return selected_ids(args, "dead jobs", store.dead_ids)
-    if args.ids or args.all or args.queue is not None or args.label is not None:
+    if args.ids or args.all or args.queue is not None or args.labels:
         raise BadInput("give ids, --all, --queue, --label or --like, not several")
     from ..views.failures import dead_like  # Deferred: it compiles regular expressions.
 

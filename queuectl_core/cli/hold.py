@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _arguments(parser: ArgumentParser, a_job: str, all_jobs: str) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help=a_job + STDIN)
     parser.add_argument("--all", action="store_true", help=all_jobs)
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help=f"{all_jobs} in this queue")
+    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help=f"{all_jobs} in this queue")
     label_argument(parser, all_jobs)
     ids_argument(parser)
 
@@ -27,7 +27,7 @@ def _change(
     args: Namespace,
     store: Client,
     what: str,
-    ids_of: Callable[[str | None, str | None], Sequence[str]],
+    ids_of: Callable[[str | None, Sequence[str]], Sequence[str]],
     act: Callable[[str], str],
     verb: str,
 ) -> int:

@@ -59,7 +59,7 @@ def search_arguments(parser: ArgumentParser) -> None:
     add("--exit", metavar="CODES", help="only jobs whose last attempt exited with one of these, such as 2,64-78")
     add("--attempted", action="store_true", help="only jobs that have failed at least once")
     add("--label", action="append", default=[], metavar="LABEL", help="only jobs with this label (all, if repeated)")
-    add("--schedule", metavar="NAME", help="only jobs that this schedule added")
+    add("--schedule", action="one", metavar="NAME", help="only jobs that this schedule added")
     add("--sort", metavar="FIELD", help=f"sort by this, smallest first: {', '.join(SORTS)}")
     add("--reverse", action="store_true", help="reverse the order")
     add("--columns", metavar="NAMES", help=f"show these columns, such as id,took,command: {', '.join(COLUMNS)}")

@@ -16,8 +16,9 @@ if "gettext" not in sys.modules:
 
     del sys.modules["gettext"], words
 
-from argparse import SUPPRESS, ArgumentParser, HelpFormatter, Namespace, _AppendAction, _SubParsersAction
+from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, Namespace, _AppendAction, _SubParsersAction
 
+from .. import values
 from ..errors import BadInput
 from ..typed import NamedTuple
 from ..version import __version__
@@ -57,12 +58,23 @@ class Misuse(BadInput):
         self.prog = prog
 
 
+class _One(Action):
+    """Stores the value of an option that selects what a command acts on, and refuses a second one."""
+
+    def __call__(self, parser: ArgumentParser, args: Namespace, value: Any, option: str | None = None) -> None:
+        if getattr(args, self.dest) not in (None, value):
+            both = f"{values.quote(getattr(args, self.dest))} and {values.quote(value)}"
+            raise BadInput(f"{self.option_strings[-1]}: takes only one {str(self.metavar).lower()}, not both {both}")
+        setattr(args, self.dest, value)
+
+
 class Parser(ArgumentParser):
-    """An ArgumentParser that raises Misuse instead of exiting."""
+    """An ArgumentParser that raises Misuse instead of exiting. For action="one", see _One."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(formatter_class=_formatter, **options)
+        self.register("action", "one", _One)
 
     def format_help(self) -> str:
         if self.epilog is None:

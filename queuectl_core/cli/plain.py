@@ -43,7 +43,7 @@ class Declared:
         metavar: str | None = None,
         help: str | None = None,
     ) -> None:
-        if action not in ("store", "store_true", "append") or nargs not in (None, "?", "*", "+"):
+        if action not in ("store", "store_true", "append", "one") or nargs not in (None, "?", "*", "+"):
             raise Unusual(names)
         self.option_strings = list(names)
         self.action = action
@@ -130,6 +130,8 @@ class Plain:
         name, equals, value = words[0].partition("=")
         declared = self._options.get(name)
         if declared is None:
+            raise Unusual(name)
+        if declared.action == "one" and declared in given:
             raise Unusual(name)
         given.append(declared)
         if declared.action == "store_true":

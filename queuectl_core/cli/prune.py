@@ -7,7 +7,7 @@ import time
 from .. import values
 from ..errors import BadInput
 from ..lifecycle import FINISHED
-from .bulk import BREATH, HOLD, Acknowledgements, given_label, ids_argument, label_argument
+from .bulk import BREATH, HOLD, Acknowledgements, given_labels, ids_argument, label_argument
 from .progress import Progress
 from .queue_file import open_client
 from .terminal import counted, size, tell
@@ -15,7 +15,7 @@ from .terminal import counted, size, tell
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..store.client import Client
 
@@ -35,7 +35,7 @@ def prune_arguments(parser: ArgumentParser) -> None:
         help="completed, dead or cancelled; may be repeated (default: completed)",
     )
     parser.add_argument("--keep", metavar="N", help="keep the N most recently finished jobs in each state")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="only jobs in this queue")
+    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help="only jobs in this queue")
     label_argument(parser, "only jobs")
     ids_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; print the ids that would be deleted")
@@ -61,28 +61,28 @@ def _state(word: str) -> str:
 def prune(args: Namespace) -> int:
     if args.compact and args.dry_run:
         raise BadInput("--compact: cannot be used together with --dry-run")
-    chosen = args.older_than, args.state, args.keep, args.queue, args.label
+    chosen = args.older_than, args.state, args.keep, args.queue, args.labels
     deletes = not args.compact or any(chosen)
     age = 0.0 if args.older_than is None else values.duration(args.older_than, "--older-than")
     keep = 0 if args.keep is None else values.whole(args.keep, "--keep", 0)
     queue = None if args.queue is None else values.name(args.queue, "--queue")
-    label = given_label(args)
+    labels = given_labels(args)
     states = dict.fromkeys(map(_state, args.state or ["completed"]))
     before = time.time() - age
     done = Acknowledgements("would delete" if args.dry_run else "deleted", True, args.shows_ids or args.dry_run)
     with open_client(args) as store, done:
         taken = space(store)
         if deletes:
-            found = {state: len(store.prune(state, before, queue, dry_run=True, label=label)) for state in states}
+            found = {state: len(store.prune(state, before, queue, dry_run=True, labels=labels)) for state in states}
             numbers = {state: max(0, number - keep) for state, number in found.items()}
             with done.progress() as progress:
                 for state, number in numbers.items():
-                    for ids in _batches(store, (state, before, queue, label), number, args.dry_run):
+                    for ids in _batches(store, (state, before, queue, labels), number, args.dry_run):
                         for id in ids:
                             done.add(id)
                         progress.count(done.count, sum(numbers.values()), "jobs deleted")
             for state in states:
-                _tell_kept(*store.kept(state, before, queue, label))
+                _tell_kept(*store.kept(state, before, queue, labels))
         returned = "" if args.dry_run else shrink(store, taken, args.compact)
         done.note = returned and f"; {returned}"
         if deletes and not done.count:
@@ -100,15 +100,15 @@ def _tell_kept(count: int, id: str | None) -> None:
 
 
 def _batches(
-    store: Client, which: tuple[str, float, str | None, str | None], number: int, is_dry: bool
+    store: Client, which: tuple[str, float, str | None, Sequence[str]], number: int, is_dry: bool
 ) -> Iterator[list[str]]:
-    """Delete up to this many jobs of a state that finished before a time, in a queue, with a label.
+    """Delete up to this many jobs of a state that finished before a time, in a queue, with all of these labels.
 
     Yields the ids in each transaction.
     """
-    state, before, queue, label = which
+    state, before, queue, labels = which
     while number > 0:
-        ids = store.prune(state, before, queue, number if is_dry else min(number, BATCH), is_dry, label)
+        ids = store.prune(state, before, queue, number if is_dry else min(number, BATCH), is_dry, labels)
         if not ids:
             return
         yield ids

@@ -11,7 +11,7 @@ from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
 from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
-from .bulk import given_label, label_argument
+from .bulk import given_labels, label_argument
 from .obstacle import is_lasting, obstacle
 from .progress import Progress, seconds
 from .queue_file import open_reader, own_job
@@ -33,7 +33,8 @@ def wait_arguments(parser: ArgumentParser) -> None:
         "ids", nargs="*", metavar="ID", help="a job; - reads ids from standard input as they arrive"
     )
     parser.add_argument("--all", action="store_true", help="all jobs that are unfinished now (default)")
-    parser.add_argument("-q", "--queue", metavar="QUEUE", help="all jobs in this queue that are unfinished now")
+    help = "all jobs in this queue that are unfinished now"
+    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help=help)
     label_argument(parser, "all jobs that are unfinished now,")
     parser.add_argument("--timeout", metavar="DURATION", help="give up after this long, with exit code 124")
     parser.add_argument(
@@ -44,7 +45,7 @@ def wait_arguments(parser: ArgumentParser) -> None:
 def wait(args: Namespace) -> int:
     timeout = None if args.timeout is None else values.duration(args.timeout, "--timeout")
     queue = None if args.queue is None else values.name(args.queue, "--queue")
-    if args.ids and (args.all or queue or args.label):
+    if args.ids and (args.all or queue or args.labels):
         raise BadInput("give ids, or --all, --queue or --label, not both")
     deadline = None if timeout is None else time.monotonic() + timeout
     stream = _IdStream(0) if "-" in args.ids else None
@@ -56,7 +57,7 @@ def wait(args: Namespace) -> int:
         raise WaitTimedOut(_timeout_message(0, 0))
     with open_reader(args, may_be_unused=not given) as store:
         waiting = _Waiting(store, args.json)
-        waiting.add(given if args.ids else waiting.others(store.unfinished_ids(queue, given_label(args))))
+        waiting.add(given if args.ids else waiting.others(store.unfinished_ids(queue, given_labels(args))))
         with waiting.progress:
             try:
                 code = waiting.wait(stream, deadline)

@@ -7,12 +7,14 @@ import time
 from ..errors import Refused
 from ..lifecycle import FINISHED, WAITING
 from ..settings import of_queue
-from . import sql, upkeep
+from . import queries, sql, upkeep
 from .hooks import QUEUE as HOOK_QUEUE
 from .schedules import Schedules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..lifecycle import Job
     from ..settings import Config
 
@@ -163,14 +165,14 @@ class Client(Schedules):
         queue: str | None = None,
         limit: int = -1,
         dry_run: bool = False,
-        label: str | None = None,
+        labels: Sequence[str] = (),
     ) -> list[str]:
         """Delete jobs that finished in `state` before `before` (epoch seconds), oldest first; returns their ids.
 
         Deletes at most `limit` jobs (-1: all), none that others wait for, and no more than fit into PRUNE_HOLD: call
         it again until it returns none.
         """
-        criteria = {"state": state, "before": before, "queue": queue, "limit": limit, "label": label}
+        criteria = {"state": state, "before": before, "limit": limit, **queries.selection(queue, labels)}
         if dry_run:
             return [id for id, _ in self._rows(upkeep.PRUNABLE, criteria)]
         pruned = []
@@ -184,9 +186,10 @@ class Client(Schedules):
             self._execute(upkeep.FORGET_PRUNED)
         return pruned
 
-    def kept(self, state: str, before: float, queue: str | None, label: str | None) -> tuple[int, str | None]:
+    def kept(self, state: str, before: float, queue: str | None, labels: Sequence[str]) -> tuple[int, str | None]:
         """How many jobs `prune` keeps because others wait for them, and the id of one of them."""
-        ((count, id),) = self._rows(upkeep.KEPT, {"state": state, "before": before, "queue": queue, "label": label})
+        criteria = {"state": state, "before": before, **queries.selection(queue, labels)}
+        ((count, id),) = self._rows(upkeep.KEPT, criteria)
         return count, id
 
     def retain(self) -> None:

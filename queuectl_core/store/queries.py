@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, UNFINISHED, WAITING, Job
-from .sql import DAY, GATES, HAS_LABEL, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
+from .sql import DAY, GATES, HOUR, JOB_COLUMNS, MINUTE, NOW, listed, takes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # The settings of a queue that make jobs wait while the machine is busy, such as "max-load 4, min-free-memory 1024".
 _GATE = """nullif(coalesce((SELECT '%s ' || value FROM queuectl_config WHERE key = queue.name || '.%s'),
@@ -123,21 +127,41 @@ NTH_FINISHED = """
 LIST_SEQ = "job.seq = :seq"
 LIST_BY_SEQ = "ORDER BY job.seq DESC"
 LIST_BY_END = "ORDER BY job.finished_at DESC, job.seq DESC"
+
+# Whether a job has all of `:labels`, from selection(); true if that is NULL.
+# (json_each is missing from some builds of SQLite before 3.38. CROSS JOIN: look up each label, not each job.)
+HAS_LABELS = """(:labels IS NULL OR seq IN (
+        WITH RECURSIVE wanted (label, rest) AS (
+            SELECT NULL, :labels || ','
+            UNION ALL
+            SELECT substr(rest, 1, instr(rest, ',') - 1), substr(rest, instr(rest, ',') + 1)
+            FROM wanted WHERE rest <> ''
+        )
+        SELECT job FROM wanted CROSS JOIN queuectl_labels USING (label)
+        GROUP BY job HAVING count(*) = (SELECT count(label) FROM wanted)
+    ))"""
+
+
+def selection(queue: str | None, labels: Sequence[str]) -> dict[str, object]:
+    """The parameters that select jobs of a queue, or of all (None), with all of these labels, each given once."""
+    return {"queue": queue, "labels": ",".join(labels) or None}  # No label contains a comma.
+
+
 UNFINISHED_IDS = """
     SELECT id FROM queuectl_jobs WHERE state IN %s AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
-""" % (listed(UNFINISHED), HAS_LABEL)
+""" % (listed(UNFINISHED), HAS_LABELS)
 RUNNING_IDS = """
     SELECT id FROM queuectl_jobs WHERE state = 'processing' AND state <> 'pending' AND suspend = :suspend
       AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
-""" % HAS_LABEL
+""" % HAS_LABELS
 WAITING_IDS = """
     SELECT id FROM queuectl_jobs WHERE state IN %s AND held = :held
       AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
-""" % (listed(WAITING), HAS_LABEL)
+""" % (listed(WAITING), HAS_LABELS)
 UNSUCCESSFUL_IDS = """
     SELECT id FROM queuectl_jobs WHERE state IN ('failed', 'dead', 'cancelled') AND state <> 'pending'
       AND (:queue IS NULL OR queue = :queue) AND %s ORDER BY seq
-""" % HAS_LABEL
+""" % HAS_LABELS
 # Jobs that finished since a moment, in that order.
 FINISHED_SINCE = """
     SELECT %s FROM queuectl_jobs
@@ -241,7 +265,7 @@ STUCK = """
 """
 DEAD = """
     SELECT id, queue FROM queuectl_jobs WHERE state = 'dead' AND state <> 'pending' AND %s ORDER BY finished_at, seq
-""" % HAS_LABEL
+""" % HAS_LABELS
 LABELS = "SELECT CAST(label AS TEXT) FROM queuectl_labels WHERE job = :job ORDER BY label"
 ANY_SCHEDULE = "SELECT 1 FROM queuectl_schedules LIMIT 1"
 ANY_LABEL = "SELECT 1 FROM queuectl_labels LIMIT 1"

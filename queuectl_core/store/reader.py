@@ -124,27 +124,30 @@ class Reader(Database):
         """All jobs, in the order they were enqueued."""
         return map(job_from, self._connection.each(queries.OLDEST_FIRST))
 
-    def unfinished_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
-        """The ids of all unfinished jobs, or those of a queue or with a label, oldest first."""
-        return [row[0] for row in self._rows(queries.UNFINISHED_IDS, {"queue": queue, "label": label})]
+    def unfinished_ids(self, queue: str | None = None, labels: Sequence[str] = ()) -> Sequence[str]:
+        """The ids of all unfinished jobs, or those of a queue or with all these labels, oldest first."""
+        return [row[0] for row in self._rows(queries.UNFINISHED_IDS, queries.selection(queue, labels))]
 
-    def running_ids(self, queue: str | None = None, label: str | None = None, suspended: bool = False) -> Sequence[str]:
-        """The ids of the running jobs that are suspended, or aren't; of a queue or with a label, oldest first."""
-        selected = {"queue": queue, "label": label, "suspend": int(suspended)}
+    def running_ids(
+        self, queue: str | None = None, labels: Sequence[str] = (), suspended: bool = False
+    ) -> Sequence[str]:
+        """The ids of running jobs that are suspended, or aren't; of a queue or with all these labels, oldest first."""
+        selected = {**queries.selection(queue, labels), "suspend": int(suspended)}
         return [row[0] for row in self._rows(queries.RUNNING_IDS, selected)]
 
-    def waiting_ids(self, queue: str | None = None, label: str | None = None, held: bool = False) -> Sequence[str]:
-        """The ids of the waiting jobs that are held, or aren't; of a queue or with a label, oldest first."""
-        selected = {"queue": queue, "label": label, "held": int(held)}
+    def waiting_ids(self, queue: str | None = None, labels: Sequence[str] = (), held: bool = False) -> Sequence[str]:
+        """The ids of the waiting jobs that are held, or aren't; of a queue or with all these labels, oldest first."""
+        selected = {**queries.selection(queue, labels), "held": int(held)}
         return [row[0] for row in self._rows(queries.WAITING_IDS, selected)]
 
-    def unsuccessful_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
-        """The ids of the jobs that failed, died or were cancelled; of a queue or with a label, oldest first."""
-        return [row[0] for row in self._rows(queries.UNSUCCESSFUL_IDS, {"queue": queue, "label": label})]
+    def unsuccessful_ids(self, queue: str | None = None, labels: Sequence[str] = ()) -> Sequence[str]:
+        """The ids of jobs that failed, died or were cancelled; of a queue or with all these labels, oldest first."""
+        return [row[0] for row in self._rows(queries.UNSUCCESSFUL_IDS, queries.selection(queue, labels))]
 
-    def dead_ids(self, queue: str | None = None, label: str | None = None) -> Sequence[str]:
-        """The ids of the jobs in the DLQ, or those of a queue or with a label, oldest first."""
-        return [id for id, job_queue in self._rows(queries.DEAD, {"label": label}) if queue in (None, job_queue)]
+    def dead_ids(self, queue: str | None = None, labels: Sequence[str] = ()) -> Sequence[str]:
+        """The ids of the jobs in the DLQ, or those of a queue or with all these labels, oldest first."""
+        rows = self._rows(queries.DEAD, queries.selection(queue, labels))
+        return [id for id, job_queue in rows if queue in (None, job_queue)]
 
     def labels_of(self, job: Job) -> list[str]:
         """The labels of a job."""

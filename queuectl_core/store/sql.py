@@ -55,9 +55,6 @@ def is_met(condition: str, state: str) -> str:
     )
 
 
-# Whether a job has the label `:label`; true if that is NULL.
-HAS_LABEL = "(:label IS NULL OR seq IN (SELECT job FROM queuectl_labels WHERE label = :label))"
-
 # UTC epoch seconds with a fraction. (unixepoch('subsec') needs SQLite 3.42.)
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..lifecycle import FINISHED, STATES, WAITING, Job
-from .sql import ADD_UP, HAS_LABEL, NOW, WORKER_COLUMNS, is_any, is_met, listed
+from .queries import HAS_LABELS
+from .sql import ADD_UP, NOW, WORKER_COLUMNS, is_any, is_met, listed
 
 # --- the record ---------------------------------------------------------------------------------
 
@@ -32,7 +33,7 @@ _FINISHED = """
     FROM queuectl_jobs AS job
     WHERE state = :state AND state <> 'pending' AND finished_at < :before
       AND (:queue IS NULL OR queue = :queue) AND %s
-""" % HAS_LABEL
+""" % HAS_LABELS
 PRUNABLE = f"SELECT id, seq {_FINISHED} AND NOT {_WAITED_FOR} ORDER BY finished_at LIMIT :limit"
 KEPT = f"SELECT count(*), min(id) {_FINISHED} AND {_WAITED_FOR}"
 # The newest deleted jobs are remembered.
