@@ -17,6 +17,10 @@ class Refused(QueueError):
     exit_code = 1
 
 
+class CannotSuspend(Refused):
+    """A job runs, but can't be suspended. Users hear of that even if they didn't name the job."""
+
+
 class JobRefused(Refused):
     """A job can't be enqueued; `index` is its position in the batch."""
 

@@ -259,7 +259,7 @@ def job_json(job: Job, reason: str | None) -> dict[str, object]:
     except BadInput:
         fields["env"] = None  # Another program stored garbage, so the job cannot start.
     fields["held"] = bool(job.held)
-    fields["suspended"] = job.suspend == 1
+    fields["suspended"] = job.is_suspended
     # What earlier implementations of this system called these.
     fields["next_retry_at"] = fields["run_at"] if job.state == "failed" else None
     fields["last_error"] = fields["error"]

@@ -100,6 +100,11 @@ class Job(NamedTuple):
     exit_code: int | None
     error: str | None
 
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it runs and its worker has been asked to stop it, until it is asked to continue."""
+        return self.suspend == 1 and self.state == "processing"
+
 
 class Outcome(NamedTuple):
     """How an attempt ended.

@@ -231,7 +231,7 @@ def running(job: Job, attempt: Attempt | None, now: float) -> str | Alternatives
     """A running job's progress, and whether it is suspended; None if there is nothing to report."""
     if job.state != "processing":
         return None
-    if job.suspend != 1:
+    if not job.is_suspended:
         return progress(attempt, now)
     if attempt is None or attempt.progress is None:
         return reasons(job.error, "suspended")

@@ -104,7 +104,7 @@ class Attempt(NamedTuple):
     @property
     def is_suspended(self) -> bool:
         """Whether it was suspended and hasn't been told to continue."""
-        return self.suspended < 0
+        return self.suspended < 0 and self.outcome is None
 
     def ran(self, now: float) -> float:
         """Seconds that it has been running, not counting the time it was suspended."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 import unittest
 
-from queuectl_core.lifecycle import Outcome
+from queuectl_core.lifecycle import Outcome, judge
 from queuectl_core.records import Attempt
 from queuectl_core.workers.identity import TOKEN_VARIABLE, processes, run_state
 from queuectl_core.workers.output import Output
@@ -198,9 +197,6 @@ class SuspendTest(SuspendTestCase):
         id = self.start_job(f"touch up; {COUNTS}")
         self.rows("UPDATE queuectl_jobs SET suspend = 1 WHERE id = ?", id)
         wait_until(self.are_stopped)
-        self.run_cli("cancel", id)
-        with self.assertRaises(sqlite3.IntegrityError):
-            self.rows("UPDATE queuectl_jobs SET suspend = 1")
 
     def test_a_job_whose_queue_is_removed_continues_since_nobody_could_ask_for_that(self):
         id = self.start_job(f"touch up; {WAITS}; touch done")
@@ -219,6 +215,17 @@ class SuspendTest(SuspendTestCase):
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_workers WHERE wanted = 'stop'"))
         self.run_cli("cancel", id)
         self.assertIn(f"waiting for job {id}, which is suspended".encode(), fleet.communicate(timeout=20)[1])
+
+    def test_a_job_that_is_being_ended_is_not_shown_as_suspended(self):
+        id = self.start_job(f"trap '{COUNTS}' TERM; touch up; while :; do sleep 0.02; done", "--timeout", "0.1")
+        wait_until(self.count)  # Its kill-grace is 10 seconds.
+        self.run_cli("suspend", id)
+        wait_until(lambda: self.rows("SELECT suspend FROM queuectl_jobs") == [(0,)])
+        self.assertGreaterEqual(self.rows("SELECT suspended FROM queuectl_attempts")[0][0], 0)
+        count = self.count()
+        wait_until(lambda: self.count() > count)
+        self.stop_workers("--now", "--no-wait")
+        self.assertIn("its worker is ending it, to stop now", self.run_cli("suspend", id, code=1).stderr)
 
     def test_a_suspended_job_counts_against_the_limit_of_its_queue(self):
         self.run_cli("config", "set", "gpu.limit", "1")
@@ -314,6 +321,56 @@ class RefusalTest(SuspendTestCase):
         self.assertEqual(len(self.run_cli("hold", "-q", "a").lines), 2)
         self.assertEqual(self.run_cli("hold", "--label", "x").lines, ["x"])
         self.assertEqual(len(self.run_cli("release", "--all").lines), 3)
+
+
+class EndTest(QueueTestCase):
+    """Without workers' processes."""
+
+    def test_an_attempt_that_ends_while_suspended_has_seconds_however_it_ends(self):
+        now = 1000.0
+        with self.store(clock=lambda: now) as store:
+            worker = self.register_worker(store)
+            for kind in ("exit", "lost", "released", "cancelled"):
+                for jump in (5.0, -5.0):  # The clock may be set back.
+                    with self.subTest(kind, jump=jump):
+                        id = self.enqueue("--", "true")
+                        now = time.time()
+                        job = store.claim(worker, None).job
+                        store.suspend(id)
+                        now += jump
+                        if kind == "cancelled":
+                            store.cancel(id)
+                            self.assertFalse(store.attempts(job)[0].is_suspended)
+                            store.cancel(id)
+                        outcome = Outcome(kind)
+                        store.settle(job, outcome, judge(job, outcome, now))
+                        self.assertEqual(store.attempts(job)[0].suspended, max(jump, 0.0))
+                        self.run_cli("cancel", id, code=None)
+
+    def test_what_a_worker_of_an_older_version_leaves_behind_suspends_nothing(self):
+        with self.store() as store:
+            worker = self.register_worker(store)
+            id = self.enqueue("--", "true")
+            job = store.claim(worker, None).job
+            store.suspend(id)
+            # What such a worker doesn't know of, it leaves as it is.
+            self.rows("UPDATE queuectl_jobs SET state = 'failed', ready = 1, worker = NULL")
+            self.rows("UPDATE queuectl_attempts SET outcome = 'exit', finished_at = started_at")
+            self.assertFalse(store.attempts(job)[0].is_suspended)
+            self.assertEqual((self.job(id)["suspended"], self.job(id)["reason"]), (False, "workers busy"))
+            self.assertIn("is not suspended; it is failed", self.run_cli("continue", id, code=1).stderr)
+            claimed = store.claim(worker, None).job
+            self.assertEqual((claimed.id, claimed.suspend, store.asked(claimed)), (id, 0, "run"))
+
+    def test_a_job_of_a_worker_of_an_older_version_is_refused_even_among_all(self):
+        with self.store() as store:
+            id = self.enqueue("--id", "a", "--", "true")
+            store.claim(self.register_worker(store), None)
+            self.rows("UPDATE queuectl_workers SET schema = 0")
+            for words in (id, "--all"):
+                refused = self.run_cli("suspend", words, code=1)
+                self.assertEqual((refused.stdout, refused.stderr.count("its worker is of an older version")), ("", 1))
+            self.assertEqual(self.rows("SELECT suspend FROM queuectl_jobs"), [(0,)])
 
 
 class ViewsTest(DashboardTestCase, ScreensTestCase):

@@ -6,7 +6,7 @@ import sys
 import time
 
 from .. import values
-from ..errors import BadInput, Refused
+from ..errors import BadInput, CannotSuspend, Refused
 from .progress import Progress, goes_to_file
 from .terminal import complain, counted, print_id, tell, tell_if_typed
 
@@ -124,7 +124,9 @@ def each(
             acted, refused, is_over = _batch(store, left, act)
             for id in acted:
                 done.add(id)
-            for refusal in () if is_bulk else refused:
+            for refusal in refused:
+                if is_bulk and not isinstance(refusal, CannotSuspend):
+                    continue
                 complain(f"queuectl: {refusal}")
                 code = refusal.exit_code
             progress.count(done.count, len(unique), f"jobs {done.verb}")

@@ -25,7 +25,7 @@ def obstacle(store: Reader, job: Job) -> str | None:
         is_lost = not any(fleet.is_running(store, row) for row in rows)
         if is_lost:
             return f"{DEAD_WORKER}; run: {START}"
-        return f"{SUSPENDED}; run: {on_job_line('continue', job.id)}" if job.suspend == 1 else None
+        return f"{SUSPENDED}; run: {on_job_line('continue', job.id)}" if job.is_suspended else None
     reason = store.reason(job)
     if reason is not None and reason.partition(",")[0] == "held":
         return f"{reason}; run: {on_job_line('release', job.id)}"

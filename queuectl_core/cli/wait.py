@@ -208,7 +208,7 @@ class _Waiting:
     def _find_obstacle(self, jobs: Sequence[Job]) -> None:
         """Find out why none of these jobs is running, for the bar; without one, say once what only a user can fix."""
         running = [job for job in jobs if job.state == "processing"]
-        awake = [job for job in running if job.suspend != 1]
+        awake = [job for job in running if not job.is_suspended]
         self._obstacle = obstacle(self._store, min(awake or running or jobs))
         has_waited = self.progress.elapsed() > RECHECK
         if is_lasting(self._obstacle) and has_waited and not (self.progress.is_shown or self._told):

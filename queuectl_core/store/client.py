@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..errors import Refused
+from ..errors import CannotSuspend, Refused
 from ..lifecycle import FINISHED, WAITING
 from ..settings import of_queue
 from . import queries, sql, upkeep
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..settings import Config
 
 RETENTION_BITE = 1000  # The most jobs that retain() deletes in one transaction.
+SUSPENDING_SCHEMA = 4  # Workers that know this schema version can suspend their jobs.
 PRUNE_HOLD = 0.05  # Seconds after which prune() ends its transaction, so that workers can write.
 
 
@@ -38,6 +39,8 @@ class Client(Schedules):
             if not self._execute(sql.CANCEL_WAITING, parameters).rowcount:
                 if not self._execute(sql.WANT_CANCEL, parameters).rowcount:
                     raise Refused(f"job {job.id} is already {job.state}")
+                if job.is_suspended:
+                    self._execute(sql.COUNT_SUSPENDED, {**parameters, "attempt": job.last_attempt, "suspend": 0})
             job = self.exact(job.id)
             chosen = [(job.worker, job.queue)] if job.worker is not None else []
             if job.state == "cancelled":
@@ -64,7 +67,8 @@ class Client(Schedules):
     def suspend(self, id: str) -> str:
         """Ask a running job's worker to stop all of its processes until `continue_`; returns the job's id.
 
-        Raises Refused for a job that isn't running, is being cancelled, or may have parts on other machines.
+        Raises Refused for a job that isn't running, is being ended, may have parts on other machines, or whose worker
+        is of an older version.
         """
         with self._transaction():
             job = self.exact(id)
@@ -74,17 +78,30 @@ class Client(Schedules):
             if job.state != "processing" or job.cancel:
                 state = "being cancelled" if job.cancel else job.state
                 raise Refused(f"job {job.id} is {state}; only running jobs can be suspended")
-            if of_queue(self.config(), job.queue, "runner-kill"):
-                raise Refused(f"job {job.id} cannot be suspended: its queue has a runner-kill, so it may run elsewhere")
+            obstacle = self._why_not_suspend(job)
+            if obstacle:
+                raise CannotSuspend(f"job {job.id} cannot be suspended: {obstacle}")
             chosen = self._want_suspend(job, 1)
         self._ring(chosen)
         return job.id
+
+    def _why_not_suspend(self, job: Job) -> str | None:
+        """Why a running job can't be suspended; None if it can be."""
+        if of_queue(self.config(), job.queue, "runner-kill"):
+            return "its queue has a runner-kill, so it may run elsewhere"
+        rows = self._rows(sql.WANTED_AND_SCHEMA, {"id": job.worker})
+        wanted, schema = rows[0] if rows else (None, SUSPENDING_SCHEMA)  # Without a row, its worker is dead.
+        if wanted == "stop-now":
+            return "its worker is ending it, to stop now"
+        if schema < SUSPENDING_SCHEMA:
+            return "its worker is of an older version, and exits when this job is done"
+        return None
 
     def continue_(self, id: str) -> str:
         """Undo `suspend`; returns the job's id. Raises Refused for a job that isn't suspended."""
         with self._transaction():
             job = self.exact(id)
-            if not job.suspend:
+            if not job.is_suspended:
                 hint = f"; to let it start, run: {_command('release', job)}" if job.held else ""
                 raise Refused(f"job {job.id} is not suspended; it is {'held' if job.held else job.state}{hint}")
             chosen = self._want_suspend(job, 0)
@@ -98,6 +115,16 @@ class Client(Schedules):
             return []  # It is already as wanted.
         self._execute(sql.COUNT_SUSPENDED, parameters)
         return [] if job.worker is None else [(job.worker, job.queue)]
+
+    def withdraw_suspension(self, job: Job) -> None:
+        """For a worker that is ending its attempt: the job isn't suspended, even if a user has just asked for that."""
+        owner = {"job": job.seq, "attempt": job.last_attempt, "worker": job.worker}
+        if not any(suspend for _, suspend in self._rows(sql.HOLDS, owner)):
+            return  # Look before taking the lock.
+        parameters = {**owner, "suspend": 0, "now": self._clock()}
+        with self._transaction():
+            if self._execute(sql.WITHDRAW_SUSPENSION, parameters).rowcount:
+                self._execute(sql.COUNT_SUSPENDED, parameters)
 
     def hold(self, id: str) -> str:
         """Hold a waiting job until it is released; returns its id. Raises Refused for a job that isn't waiting."""

@@ -23,7 +23,7 @@ _GATES = "coalesce(%s || ', ' || %s, %s, %s)" % (_LOAD, _MEMORY, _LOAD, _MEMORY)
 # those that must succeed first, so "after a, failure of b" is unambiguous. It looks at a hundred, since each job in a
 # list may wait for thousands. `job` and `queue` are the tables' aliases.
 REASON = """
-    CASE WHEN job.suspend = 1 THEN 'suspended'
+    CASE WHEN job.suspend = 1 AND job.state = 'processing' THEN 'suspended'
     WHEN job.state NOT IN %s THEN NULL
     WHEN job.held AND job.waits_for = 0 THEN 'held'
     WHEN job.waits_for > 0 THEN CASE WHEN job.held THEN 'held, ' ELSE '' END || 'after ' || (

@@ -25,7 +25,8 @@ class Roster(Reader):
         self, role: str, supervisor: int | None, identity: Identity, queues: str | None, version: str
     ) -> int:
         """Add the row of a worker or a supervisor; returns its id, which is never reused."""
-        row = {"role": role, "supervisor": supervisor, "queues": queues, "version": version}
+        code = {"version": version, "schema": sql.SCHEMA_VERSION}
+        row = {"role": role, "supervisor": supervisor, "queues": queues, **code}
         with self._transaction():
             if role == "supervisor":
                 self._execute(sql.COUNT_SUPERVISOR)
@@ -35,7 +36,8 @@ class Roster(Reader):
     def renew(self, worker: int, version: str) -> None:
         """Record that a process now runs the code of `version`."""
         with self._transaction():
-            self._execute(sql.RENEW, {"id": worker, "version": version, "now": self._clock()})
+            code = {"version": version, "schema": sql.SCHEMA_VERSION}
+            self._execute(sql.RENEW, {"id": worker, **code, "now": self._clock()})
 
     def unregister(self, worker: int) -> None:
         """Remove a worker's row, unless it holds a job."""

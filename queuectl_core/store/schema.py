@@ -65,6 +65,7 @@ SCHEMA = (
         slot          INTEGER CHECK (slot > 0),
         worker        INTEGER,
         cancel        INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
+        -- Means something only while it is processing: workers of versions before this column don't clear it.
         suspend       INTEGER NOT NULL DEFAULT 0 CHECK (suspend IN (0, 1)),
         -- Times before the year 10000.
         run_at        REAL NOT NULL DEFAULT %(now)s CHECK (run_at BETWEEN 0 AND 253402300800),
@@ -80,7 +81,6 @@ SCHEMA = (
         CHECK ((finished_at IS NOT NULL) = %(finished)s),
         CHECK (state <> 'processing' OR (attempts > 0 AND started_at IS NOT NULL)),
         CHECK (cancel = 0 OR state = 'processing'),
-        CHECK (suspend = 0 OR state = 'processing'),
         -- queuectl sets `ready`. A row without it is another program's, and hasn't run; one with it has its settings.
         CHECK (ready <> 2 OR (attempts + last_attempt + deferrals = 0
             AND coalesce(stdin, started_at, exit_code, error) IS NULL)),
@@ -255,6 +255,7 @@ SCHEMA = (
         wanted     TEXT NOT NULL DEFAULT 'run' CHECK (wanted IN ('run', 'stop', 'stop-now')),
         idle       INTEGER NOT NULL DEFAULT 0 CHECK (idle IN (0, 1)),
         version    TEXT NOT NULL,
+        schema     INTEGER NOT NULL DEFAULT 0,  -- The newest that its code knows; 0 is any before this column.
         started_at REAL NOT NULL
     )
     """,

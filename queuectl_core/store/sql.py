@@ -231,7 +231,7 @@ COUNT_START = """
 _CLAIM = """
     UPDATE queuectl_jobs SET state = %s, ready = NULL, worker = :worker, attempts = max(attempts, 0) + 1,
         last_attempt = max(last_attempt, attempts, 0) + 1, started_at = :now, updated_at = :now,
-        finished_at = NULL, exit_code = NULL, error = NULL
+        finished_at = NULL, exit_code = NULL, error = NULL, suspend = 0
     WHERE seq = %%s AND %s
 """ % (target("claim"), guard("claim"))
 CLAIM_RETURNING = _CLAIM % ("(%s)" % CLAIMABLE) + "RETURNING " + JOB_COLUMNS
@@ -260,7 +260,8 @@ SETTLE = f"""
 """
 END_ATTEMPT = """
     UPDATE queuectl_attempts SET finished_at = :now, outcome = :outcome, exit_code = :exit_code,
-        error = :error, dropped = :dropped
+        error = :error, dropped = :dropped,
+        suspended = CASE WHEN suspended < 0 THEN max(suspended + :now, 0) ELSE suspended END
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
 """
 # Why an attempt that ended isn't settled yet. Settling it overwrites this.
@@ -370,9 +371,15 @@ WANT_SUSPEND = """
     UPDATE queuectl_jobs SET suspend = :suspend, updated_at = :now
     WHERE seq = :job AND state = 'processing' AND suspend <> :suspend AND cancel = 0
 """
+# For the worker that is ending the attempt.
+WITHDRAW_SUSPENSION = """
+    UPDATE queuectl_jobs SET suspend = 0, updated_at = :now
+    WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt AND suspend = 1
+"""
 # How long an attempt has been suspended: subtract the time when a suspension begins, and add the time when it ends.
 COUNT_SUSPENDED = """
-    UPDATE queuectl_attempts SET suspended = suspended + CASE :suspend WHEN 1 THEN -:now ELSE :now END
+    UPDATE queuectl_attempts
+    SET suspended = CASE :suspend WHEN 1 THEN suspended - :now ELSE max(suspended + :now, 0) END
     WHERE job = :job AND attempt = :attempt AND outcome IS NULL
 """
 # Recounts waits_for: jobs that a cancelled job waited for may have been deleted.
@@ -435,13 +442,13 @@ COUNT_SUPERVISOR = """
 """
 REGISTER = """
     INSERT INTO queuectl_workers
-        (id, role, supervisor, pid, boot, birth, queues, version, started_at, wanted)
+        (id, role, supervisor, pid, boot, birth, queues, version, schema, started_at, wanted)
     VALUES (CASE :role WHEN 'supervisor' THEN (SELECT -value FROM queuectl_meta WHERE key = 'supervisors') END,
-        :role, :supervisor, :pid, :boot, :birth, :queues, :version, :now,
+        :role, :supervisor, :pid, :boot, :birth, :queues, :version, :schema, :now,
         coalesce((SELECT wanted FROM queuectl_workers WHERE id = :supervisor), 'run'))
 """
 # The same process, now running different code.
-RENEW = "UPDATE queuectl_workers SET version = :version, started_at = :now WHERE id = :id"
+RENEW = "UPDATE queuectl_workers SET version = :version, schema = :schema, started_at = :now WHERE id = :id"
 # Not while it holds a job: one that was taken for dead may have claimed again since its last job was settled as lost.
 UNREGISTER = """
     DELETE FROM queuectl_workers WHERE id = :id
@@ -458,6 +465,7 @@ ELDERS = """
     ORDER BY id LIMIT 10
 """ % WORKER_COLUMNS
 WANTED = "SELECT wanted FROM queuectl_workers WHERE id = :id"
+WANTED_AND_SCHEMA = "SELECT wanted, CAST(schema AS INTEGER) FROM queuectl_workers WHERE id = :id"
 # `wanted` only grows stronger: run, stop, stop-now.
 WANT = """
     UPDATE queuectl_workers SET wanted = :wanted

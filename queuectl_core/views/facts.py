@@ -274,7 +274,7 @@ def _busy(job: Job, attempt: Attempt | None, earlier: Sequence[float], now: floa
     """A running job, its attempt, and how long its command took earlier."""
     percent, text = (attempt.progress, attempt.progress_text) if attempt else (None, None)
     reported = attempt.remaining(now) if attempt else None
-    if job.suspend == 1:
+    if job.is_suspended:
         remaining = Remaining(None, "suspended")
     elif reported is not None:
         remaining = Remaining(reported, "reported")

@@ -82,7 +82,7 @@ def _suspend(job: Job) -> Action:
     def proceed(client: Client) -> str:
         return f"{client.continue_(_same(client, job, and_state=True).id)} continues"
 
-    if job.suspend == 1:
+    if job.is_suspended:
         return Action(commands.on_job("continue", job.id), proceed)
     return Action(commands.on_job("suspend", job.id), suspend)
 

@@ -106,7 +106,7 @@ class JobScreen:
             title.append((f"  about {left(busy.remaining).lstrip('~')} left, as earlier runs took", "dim"))
         if job.cancel and state == "processing":
             title.append(("  being cancelled", "warning"))
-        elif job.suspend == 1:
+        elif job.is_suspended:
             title.append(("  suspended", "warning"))
         return spread(title, notice, room, charset.ellipsis)
 

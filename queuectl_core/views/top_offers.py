@@ -41,7 +41,7 @@ def for_job(job: Job, reason: str | None, needs: Needs) -> list[Offer]:
             offers.append(Offer(key, meaning, on_job(action, job).words))
         except Refused:
             pass
-    if job.state == "processing" and job.suspend == 0 and not job.cancel:
+    if job.state == "processing" and not job.is_suspended and not job.cancel:
         offers.append(Offer("", "suspend it", commands.on_job("suspend", job.id)))  # Its key works on the job's screen.
     offers.append(Offer("p", "pause its queue", ["pause", job.queue]))
     known = [offer.words for offer in offers]

@@ -124,7 +124,7 @@ def progress(busy: Busy | None) -> str:
     if busy is None:
         return ""
     percent = "" if busy.percent is None else f"{busy.percent:.0f}% "
-    if busy.job.suspend == 1:
+    if busy.job.is_suspended:
         return f"{percent}suspended"
     return (percent + ("" if busy.remaining.seconds is None else left(busy.remaining))).rstrip()
 
@@ -154,7 +154,7 @@ def _job_row(job: Job, reason: str | None, last: Attempt | None, moment: tuple[f
         took = ""  # WHEN says it.
         troubled = "its worker is dead" if not is_alive else "being cancelled" if job.cancel else None
         why = troubled or why
-        why_style = "warning" if troubled or job.suspend == 1 else ""
+        why_style = "warning" if troubled or job.is_suspended else ""
     else:
         why_style = "dim" if state in FINISHED else "warning"
         try:

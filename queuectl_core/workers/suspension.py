@@ -49,8 +49,11 @@ class Suspension:
     def follow(self, store: Store, job: Job, is_wanted: bool) -> None:
         """Stop it or let it continue; its error names other users' processes, which we can't stop.
 
-        If the queue's file is gone, no command could continue it, so it continues now.
+        If the queue's file is gone, no command could continue it, so it continues now. Once it is being ended, it isn't
+        stopped any more, and the request is withdrawn.
         """
+        if self._command.is_ending:
+            store.withdraw_suspension(job)
         if is_wanted and store.is_in_place():
             self.hold()
         else:

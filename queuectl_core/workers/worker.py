@@ -231,6 +231,7 @@ class Worker:
             except OSError as error:  # We are out of descriptors or memory.
                 obstacle = f"may still run: cannot list processes: {error.strerror}"
             self._report_obstacle(job, obstacle)
+            self._persist(self._store.withdraw_suspension, job)
             self._inbox.wait(HEALTH_CHECK)
             self._check_health()
 

@@ -187,14 +187,14 @@ def _release(view: View, job: Job) -> Question | None:
 
 
 def _suspend(view: View, job: Job) -> Question | None:
-    if job.state != "processing" or job.suspend:
+    if job.state != "processing" or job.is_suspended:
         return None
     about = "Its processes stop until it is continued. It keeps its worker, and its timeout is paused."
     return Question(f"Suspend {_short(job.id)}?", about, [on_job("suspend", job.id)], "Suspend", _page_of(job))
 
 
 def _continue(view: View, job: Job) -> Question | None:
-    if not job.suspend:
+    if not job.is_suspended:
         return None
     title, about = f"Continue {_short(job.id)}?", "Its processes continue where they left off."
     return Question(title, about, [on_job("continue", job.id)], "Continue", _page_of(job))

@@ -77,7 +77,7 @@ def _heading(view: View, job: Job, attempts: Sequence[Attempt]) -> Markup:
         buttons.append(action(frame, verb, verb.capitalize(), id=job.id))
         buttons.append(action(frame, "edit", "Edit", id=job.id))
     if job.state == "processing" and not job.cancel:
-        verb = "continue" if job.suspend else "suspend"
+        verb = "continue" if job.is_suspended else "suspend"
         buttons.append(action(frame, verb, verb.capitalize(), id=job.id))
     if job.state not in FINISHED:
         buttons.append(action(frame, "cancel", "Cancel", "danger", id=job.id))
