@@ -14,6 +14,7 @@ import unittest
 from queuectl_core.jobspec import new_job
 from queuectl_core.lifecycle import Outcome, judge
 from queuectl_core.store.sql import SCHEMA_VERSION
+from queuectl_core.workers.identity import identity_of
 from tests.harness import PROGRAM, wait_until
 from tests.patched import patched
 from tests.test_workers import WorkersTestCase
@@ -57,8 +58,12 @@ class VersionTest(WorkersTestCase):
     def test_a_fleet_whose_schema_is_migrated_finishes_its_jobs_and_exits(self):
         self.start_workers("-c", "2")
         id = self.start_job("until [ -e go ]; do sleep 0.02; done; echo done")
-        self.run_next_version("status")
-        later = self.run_next_version("enqueue", "true").stdout.decode().strip()
+        told = self.run_next_version("status").stderr.decode()
+        self.assertEqual(told.count("2 workers of the older version finish their jobs and exit"), 1)
+        self.assertIn("; run: queuectl worker start -c 2\n", told)
+        enqueued = self.run_next_version("enqueue", "true")
+        later = enqueued.stdout.decode().strip()
+        self.assertEqual(enqueued.stderr, b"")
         self.run_cli("enqueue", "true", code=3)
         wait_until(lambda: len(self.registered_workers()) == 1, message="the idle worker did not exit")
         self.write("go", "")
@@ -68,6 +73,22 @@ class VersionTest(WorkersTestCase):
         self.run_next_version("worker", "start", "--drain", "--foreground")
         self.assertEqual(self.states(), {"completed": 2})
         self.audit([id, later])
+
+    def test_an_upgrade_under_workers_is_only_told_by_commands_that_leave_them_stopped(self):
+        process = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        told_by = {"--quiet status": 0, "worker stop --no-wait": 0, "list --json": 1, "enqueue true": 1}
+        for words, told in told_by.items():
+            with self.subTest(words):
+                self.create_queue()
+                with self.store() as store:
+                    store.register("worker", None, identity_of(process.pid), None, "old")
+                result = self.run_next_version(*words.split())
+                self.assertEqual(result.stderr.count(b"upgraded"), told)
+                self.assertEqual(result.stderr.count(b"1 worker of the older version finishes its job and exits"), told)
+                self.assertNotIn(b"upgraded", result.stdout)
+                os.unlink(self.db)
 
     def registered_workers(self) -> list[tuple]:
         # `worker list` would refuse the newer schema.

@@ -55,32 +55,49 @@ def open_intake(args: Namespace) -> Intake:
     """Open the queue for adding jobs, creating the file if need be."""
     from ..store.intake import Intake
 
-    return Intake(queue_path(args.db))
+    return _announced(Intake(queue_path(args.db)), args)
 
 
 def open_client(args: Namespace, creates: bool = False, patience: float | None = None) -> Client:
     """Open the queue for adding and changing jobs. Unless it `creates` the file if need be, raises NoQueue."""
     from ..store.client import Client
 
-    return Client(queue_path(args.db)) if creates else _existing(Client, args, patience)
+    return _announced(Client(queue_path(args.db)), args) if creates else _existing(Client, args, patience)
 
 
 def open_store(args: Namespace, creates: bool = False) -> Store:
     """Open the queue with all operations, including those of workers; `creates` as in open_client."""
     from ..store import Store
 
-    return Store(queue_path(args.db)) if creates else _existing(Store, args)
+    return _announced(Store(queue_path(args.db)), args) if creates else _existing(Store, args)
 
 
 def _existing(kind: Callable[..., Opened], args: Namespace, patience: float | None = None) -> Opened:
     """Open a queue that exists. Raises NoQueue, with the command that creates it."""
     path = queue_path(args.db)
     try:
-        if patience is None:
-            return kind(path, must_exist=True)
-        return kind(path, must_exist=True, patience=patience)
+        options = {} if patience is None else {"patience": patience}
+        return _announced(kind(path, must_exist=True, **options), args)
     except NoQueue:
         raise _no_queue(path, args.db) from None
+
+
+def _announced(store: Opened, args: Namespace) -> Opened:
+    """Say so if opening the queue upgraded its file under workers of the older version, which now exit.
+
+    The commands that start and stop workers are silent: they deal with these.
+    """
+    if store.was_upgraded and getattr(args, "verb", None) not in ("start", "stop", "restart"):
+        from ..workers import fleet  # Deferred: an upgrade is rare.
+        from .terminal import counted, tell
+
+        live = len(fleet.live_workers(store))
+        if live:
+            ends = "finishes its job and exits" if live == 1 else "finish their jobs and exit"
+            whose = f"{counted(live, 'worker')} of the older version {ends}"
+            line = "queuectl worker start" + ("" if live == 1 else f" -c {live}")
+            tell(f"upgraded {store.path} to this version's format; {whose}; run: {line}")
+    return store
 
 
 def _no_queue(path: str, option: str | None) -> QueueError:

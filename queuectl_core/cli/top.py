@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..errors import BadInput, Refused
+from ..errors import BadInput, QueueError, Refused
 from .queue_file import open_client, open_reader
 from .terminal import terminal
 
@@ -36,6 +36,10 @@ def top(args: Namespace) -> int:
         client=lambda: open_client(args, patience=CHANGE_PATIENCE),
         prefix=["queuectl", *([] if args.db is None else ["--db", args.db])],
     )
+    try:
+        open_reader(args, patience=PATIENCE).close()  # It may have something to say, and the screen isn't there yet.
+    except QueueError:
+        pass  # The screen shows it.
     has_color = terminal.color == "always" or (terminal.color == "auto" and not os.environ.get("NO_COLOR"))
     run(files, has_color, terminal.shows_unicode())
     return 0

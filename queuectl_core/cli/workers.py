@@ -239,7 +239,7 @@ def restart(args: Namespace) -> int:
         old = {row.id: row for row in before if row.supervisor in supervisors}
         orphans = [row for row in before if row.id not in supervisors and row.id not in old]
         if not before:
-            tell("no workers are running")
+            tell("no workers are running; run: queuectl worker start")
         launch.restart(list(supervisors.values()))
         for row in supervisors.values():
             _wait_for_renewal(store, row)

@@ -56,6 +56,9 @@ class Database:
     # Whether it must be possible to write. A reader of a read-only file doesn't need that.
     _writes = False
 
+    # Whether opening the file migrated it from an older version.
+    was_upgraded = False
+
     def __init__(
         self,
         path: str,
@@ -309,6 +312,7 @@ class Database:
                 migrate(self._connection)
                 self._execute(sql.SET_META, {"key": "schema", "value": sql.SCHEMA_VERSION})
         self._refuse_newer()
+        self.was_upgraded = 0 < version < sql.SCHEMA_VERSION
 
     def _refuse_newer(self) -> None:
         if self._version() > sql.SCHEMA_VERSION:
