@@ -117,6 +117,9 @@ class SuspendTest(SuspendTestCase):
         self.suspend(id)
         for (pid,) in self.rows("SELECT pid FROM queuectl_workers ORDER BY id"):
             os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: all(process_is_gone(pid) for (pid,) in self.rows("SELECT pid FROM queuectl_workers")))
+        for words in (("list",), ("show", id), ("continue", id), ("suspend", id), ("continue", "--all")):
+            self.assertIn("no workers are running; run: queuectl worker start\n", self.run_cli(*words).stderr)
         self.run_cli("worker", "start", "--drain", "--foreground")
         self.assertEqual(self.state(id), "completed")
         self.assertTrue(all(map(process_is_gone, pids)))

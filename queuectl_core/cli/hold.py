@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from .bulk import STDIN, Acknowledgements, each, ids_argument, label_argument, selected_ids
+from .obstacle import tell_if_no_workers
 from .queue_file import open_client
 
 TYPE_CHECKING = False
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..store.client import Client
+
+RUNNING, SUSPENDED = "running jobs", "suspended jobs"
 
 
 def _arguments(parser: ArgumentParser, a_job: str, all_jobs: str) -> None:
@@ -34,7 +37,10 @@ def _change(
     """Apply `act` to the jobs that the user named or selected, which are `what` before and `verb` after."""
     ids = selected_ids(args, what, ids_of)
     with Acknowledgements(verb, not args.ids, args.shows_ids) as done:
-        return each(store, ids, act, done, is_bulk=not args.ids)
+        code = each(store, ids, act, done, is_bulk=not args.ids)
+    if done.count and what in (RUNNING, SUSPENDED):
+        tell_if_no_workers(store)
+    return code
 
 
 def hold_arguments(parser: ArgumentParser) -> None:
@@ -62,7 +68,7 @@ def suspend_arguments(parser: ArgumentParser) -> None:
 
 def suspend(args: Namespace) -> int:
     with open_client(args) as store:
-        return _change(args, store, "running jobs", store.running_ids, store.suspend, "suspended")
+        return _change(args, store, RUNNING, store.running_ids, store.suspend, "suspended")
 
 
 def continue_jobs_arguments(parser: ArgumentParser) -> None:
@@ -72,4 +78,4 @@ def continue_jobs_arguments(parser: ArgumentParser) -> None:
 def continue_jobs(args: Namespace) -> int:
     with open_client(args) as store:
         ids_of = partial(store.running_ids, suspended=True)
-        return _change(args, store, "suspended jobs", ids_of, store.continue_, "continued")
+        return _change(args, store, SUSPENDED, ids_of, store.continue_, "continued")

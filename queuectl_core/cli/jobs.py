@@ -15,8 +15,9 @@ from .terminal import print_json, print_json_array, tell, terminal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from ..lifecycle import Job
     from ..store.reader import Reader
     from ..store.search import Listed
 
@@ -93,6 +94,7 @@ def list_jobs(args: Namespace) -> int:
         last = store.last_attempts([job for job, _ in shown])
         unknown = None if shown or search.schedule is None else _unknown_schedule(store, search.schedule)
         shown_labels = _labels_by_job(store, shown) if columns and "labels" in columns else {}
+        _warn(store, (job for job, _ in shown))
     left_out = limit is not None and len(shown) > limit
     shown = shown[:limit]
     if columns and shown:
@@ -109,6 +111,14 @@ def list_jobs(args: Namespace) -> int:
     elif searched:
         tell(f"only the newest {searched:,} jobs were searched; to search all, add --limit 0")
     return 0
+
+
+def _warn(store: Reader, jobs: Iterable[Job]) -> None:
+    """Say so if one of these jobs is suspended, but no worker runs that could let it continue."""
+    if any(job.is_suspended for job in jobs):
+        from .obstacle import tell_if_no_workers  # Deferred: few jobs are suspended.
+
+        tell_if_no_workers(store)
 
 
 def _unknown_schedule(store: Reader, name: str) -> str | None:
@@ -197,6 +207,8 @@ def show(args: Namespace) -> int:
         waiters, labels = store.waiters(job), store.labels_of(job)
         reader = OutputReader(store, job, job.last_attempt, (1, 2))
         output = b"" if args.json else last_lines(reader.read(), LAST_LINES)
+        if not args.json:
+            _warn(store, [job])
     if args.json:
         from ..jobjson import whole_json
 

@@ -6,6 +6,7 @@ import time
 
 from ..phrases import waits
 from ..workers import fleet
+from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def obstacle(store: Reader, job: Job) -> str | None:
 def is_lasting(why: str | None) -> bool:
     """Whether an obstacle ends only if a user does something. Supervisors replace dead workers."""
     return why is not None and "; run: " in why and not why.startswith(DEAD_WORKER)
+
+
+def tell_if_no_workers(store: Reader) -> None:
+    """Say so if nothing runs that could stop the processes of a running job, let them continue, or end them."""
+    if not any(fleet.is_running(store, row) for row in store.workers()):
+        tell(f"no workers are running; run: {START}")
 
 
 def _first_needed(store: Reader, job: Job) -> Job | None:
