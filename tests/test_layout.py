@@ -20,7 +20,7 @@ ORDER = {
     "": (
         "errors typed version cells histogram direct",
         "values lifecycle records template grid",
-        "settings jobspec nodejs",
+        "settings jobspec nodejs suggestion",
         "phrases",
         "jobjson",
         "jobtext",

@@ -36,9 +36,9 @@ def config_set(args: Namespace) -> int:
     except BadInput as error:
         if setting.default not in ("none", "forever") or args.value.lower() not in NOTHING:
             raise
-        from shlex import quote  # Deferred: needed only for errors.
+        from ..suggestion import suggestion  # Deferred: needed only for errors.
 
-        raise BadInput(f"{error}; to remove it, run: queuectl config unset {quote(key)}") from None
+        raise BadInput(f"{error}; to remove it, run: {suggestion('config unset', key)}") from None
     with open_client(args, creates=True) as store:
         if key.rpartition(".")[2] in settings.SHELL_LINES:
             _check_syntax(key, str(value), str(settings.of_queue(store.config(), settings.HOOK_QUEUE, "runner")))

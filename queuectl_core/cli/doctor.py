@@ -17,6 +17,7 @@ from ..store.reader import Reader
 from ..store.schedules import schedules
 from ..store.search import Search, find
 from ..store.sqlite import SQLITE_VERSION
+from ..suggestion import shell_line, suggestion
 from ..typed import NamedTuple
 from ..workers import fleet
 from .queue_file import open_client, queue_path
@@ -109,7 +110,8 @@ def _log(store: Reader) -> Finding:
     if is_free:
         return Finding("log", "ok", f"the write-ahead log took {size(before)} and is now empty", None)
     text = f"the write-ahead log takes {size(before)}: a program keeps reading the file, or writing to it"
-    return Finding("log", "wrong", text, f"end that program, such as list --json | less; fuser {store.path} names it")
+    advice = f"end that program, such as list --json | less; {shell_line(['fuser', store.path])} names it"
+    return Finding("log", "wrong", text, advice)
 
 
 def _disk(store: Reader) -> Finding:
@@ -136,7 +138,7 @@ def _config(store: Reader) -> list[Finding]:
         try:
             settings.parse(settings.canonical(key), str(value))
         except BadInput as error:
-            findings.append(Finding("config", "wrong", str(error), f"queuectl config unset {key}"))
+            findings.append(Finding("config", "wrong", str(error), suggestion("config unset", key)))
     return findings or [Finding("config", "ok", "all settings are valid", None)]
 
 
@@ -151,7 +153,7 @@ def _permissions(store: Reader) -> list[Finding]:
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
             text = f"{name} is accessible to other users (mode {mode:03o})"
-            findings.append(Finding("access", "wrong", text, "chmod go= " + name))
+            findings.append(Finding("access", "wrong", text, shell_line(["chmod", "go=", name])))
         if os.stat(path).st_uid != status.st_uid:
             text = f"{name} and the queue file have different owners"
             findings.append(Finding("access", "wrong", text, "chown it to the owner of the queue file"))
@@ -181,7 +183,7 @@ def _jobs(store: Reader) -> list[Finding]:
             continue
         text = f"queue {queue} has {counted(waiting, 'waiting job')}"
         if None in paused or queue in paused:
-            command = "queuectl resume" if None in paused else f"queuectl resume {queue}"
+            command = "queuectl resume" if None in paused else suggestion("resume", queue)
             because = f" after {pauses[queue]}" if pauses.get(queue) else ""
             findings.append(Finding("jobs", "note", f"{text} but is paused{because}", command))
         elif waiting <= held.get(queue, 0) or not could_run:
@@ -191,11 +193,11 @@ def _jobs(store: Reader) -> list[Finding]:
             findings.append(Finding("jobs", "wrong", text, "queuectl worker start"))
     for queue, count in held.items():
         text = f"queue {queue} has {counted(count, 'held job')}"
-        findings.append(Finding("jobs", "note", text, f"queuectl list --held -q {queue}"))
+        findings.append(Finding("jobs", "note", text, shell_line(["queuectl", "list", "--held", f"--queue={queue}"])))
     stuck = store.stuck()
     for id, needed, state in stuck[:5]:
         text = f"job {id} waits for job {needed}, which is {state}"
-        findings.append(Finding("jobs", "wrong", text, f"queuectl retry {needed}, or queuectl cancel {id}"))
+        findings.append(Finding("jobs", "wrong", text, f"{suggestion('retry', needed)}, or {suggestion('cancel', id)}"))
     if len(stuck) > 5:
         findings.append(Finding("jobs", "wrong", f"{counted(len(stuck) - 5, 'more job')} cannot run either", None))
     return findings or [Finding("jobs", "ok", "every waiting job can run", None)]
@@ -225,7 +227,7 @@ def _schedules(store: Reader) -> list[Finding]:
     rows = schedules(store)
     for row in rows:
         if row.fault:
-            advice = f"queuectl schedule remove {row.name}"
+            advice = suggestion("schedule remove", row.name)
             findings.append(Finding("runs", "wrong", f"schedule {row.name} is paused: {row.fault}", advice))
         elif not row.paused and row.next_at is not None:
             try:

@@ -225,8 +225,8 @@ def show(args: Namespace) -> int:
         for line in output.rstrip(b"\n").split(b"\n"):
             print(values.escape(values.decode(line)))
     if job.state == "dead" and terminal.width() is not None:
-        from shlex import quote  # Deferred: it takes as long as the rest.
+        from ..suggestion import suggestion  # Deferred: it takes as long as the rest.
 
         print()
-        tell(f"to run it again, run: queuectl retry {quote(job.id)}")
+        tell(f"to run it again, run: {suggestion('retry', job.id)}")
     return 0

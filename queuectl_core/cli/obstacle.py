@@ -26,10 +26,10 @@ def obstacle(store: Reader, job: Job) -> str | None:
         is_lost = not any(fleet.is_running(store, row) for row in rows)
         if is_lost:
             return f"{DEAD_WORKER}; run: {START}"
-        return f"{SUSPENDED}; run: {on_job_line('continue', job.id)}" if job.is_suspended else None
+        return f"{SUSPENDED}; run: {_suggestion('continue', job.id)}" if job.is_suspended else None
     reason = store.reason(job)
     if reason is not None and reason.partition(",")[0] == "held":
-        return f"{reason}; run: {on_job_line('release', job.id)}"
+        return f"{reason}; run: {_suggestion('release', job.id)}"
     if job.waits_for:
         needed = _first_needed(store, job)
         why = obstacle(store, needed) if needed else None
@@ -38,9 +38,7 @@ def obstacle(store: Reader, job: Job) -> str | None:
     if reason == NO_WORKER or (reason == "workers busy" and not fleet.live_workers(store)):
         return f"{NO_WORKER}; run: {START}"
     if reason is not None and reason.partition(",")[0] == "paused":
-        from shlex import quote
-
-        return f"queue {job.queue} is {reason}; run: queuectl resume {quote(job.queue)}"
+        return f"queue {job.queue} is {reason}; run: {_suggestion('resume', job.queue)}"
     if reason == "all paused":
         return "all queues are paused; run: queuectl resume"
     return waits(job, reason, time.time())
@@ -70,8 +68,7 @@ def _first_needed(store: Reader, job: Job) -> Job | None:
     return job
 
 
-def on_job_line(command: str, id: str) -> str:
-    """The shell line that runs a command on a job."""
-    from ..views.commands import on_job, shell_line  # Deferred: few jobs are suspended or held.
+def _suggestion(command: str, name: str) -> str:
+    from ..suggestion import suggestion  # Deferred: few jobs are suspended, held or in a paused queue.
 
-    return shell_line(["queuectl", *on_job(command, id)])
+    return suggestion(command, name)

@@ -29,10 +29,10 @@ def pause(args: Namespace) -> int:
     if was_paused:
         tell("all queues are already paused" if queue is None else f"queue {queue} is already paused")
         return 0
-    from shlex import quote  # Deferred: most commands quote nothing.
+    from ..suggestion import suggestion  # Deferred: most commands quote nothing.
 
     ending = f"; {counted(running, 'running job')} will finish" if running else ""
-    command = "queuectl resume" if queue is None else f"queuectl resume {quote(queue)}"
+    command = "queuectl resume" if queue is None else suggestion("resume", queue)
     tell(f"paused {_named(queue)}, {_with(waiting)}{ending}; to resume, run: {command}")
     return 0
 
@@ -63,11 +63,11 @@ def _refuse_job(store: Reader, queue: str | None, verb: str) -> None:
     """Raise Refused if this was never used as a queue's name, but is a job's id."""
     job = None if queue is None or queue in store.counts() else store.find(queue)
     if job is not None:
-        from shlex import quote
+        from ..suggestion import suggestion
 
         if job.state in WAITING:
             verb = {"suspend": "hold", "continue": "release"}[verb]
-        hint = "" if job.state in FINISHED else f"; run: queuectl {verb} {quote(job.id)}"
+        hint = "" if job.state in FINISHED else f"; run: {suggestion(verb, job.id)}"
         raise Refused(f"{job.id} is a {job.state} job, not a queue{hint}")
 
 

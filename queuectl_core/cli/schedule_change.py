@@ -78,13 +78,11 @@ def schedule_add(args: Namespace) -> int:
     name = name_of(args.name, "add")
     wish = _wish(args, time.time(), args.tz)
     if wish.schedule is None:
-        raise BadInput(
-            f"no time given: use --cron, --every or --at; for instance, run: queuectl schedule add {name} --every 10m"
-            " -- ./poll"
-        )
+        line = f"{_suggestion(name)} --every 10m -- ./poll"
+        raise BadInput(f"no time given: use --cron, --every or --at; for instance, run: {line}")
     assert wish.job is not None
     if "command" not in wish.job:
-        raise BadInput(f"no command: put it after --, as in: queuectl schedule add {name} --every 10m -- ./poll")
+        raise BadInput(f"no command: put it after --, as in: {_suggestion(name)} --every 10m -- ./poll")
     wish.job["cwd"] = directory(wish.job.get("cwd"))
     with open_client(args, creates=True) as store:
         row = store.add_schedule(name, wish, machine_boot())
@@ -92,6 +90,12 @@ def schedule_add(args: Namespace) -> int:
         if not any(worker.role == "worker" for worker in store.workers()):
             tell("no worker is running, so nothing will happen yet; run: queuectl worker start")
     return 0
+
+
+def _suggestion(name: str) -> str:
+    from ..suggestion import suggestion  # Deferred: needed only for errors.
+
+    return suggestion("schedule add", name)
 
 
 def schedule_edit(args: Namespace) -> int:

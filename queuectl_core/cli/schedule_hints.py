@@ -30,7 +30,8 @@ def surplus(prog: str, found: str, words: Sequence[str]) -> str | None:
         if verb == "next" or len(loose) < 2:
             return f"{problem}; quote the expression, as in: queuectl {name} --cron '30 2 * * *'"
         if not _is_whole(options):
-            return f"{problem}; quote the expression, as in: queuectl {name} {loose[0]} --cron '30 2 * * *' -- COMMAND"
+            line = f"{command_line([*name.split(), loose[0]])} --cron '30 2 * * *' -- COMMAND"
+            return f"{problem}; quote the expression, as in: {line}"
         right = [*words[:at], loose[0], *options, "--", *loose[1:]]
         return f"a command needs -- before it; run: {command_line(right)}"
     skipped = 0 if verb == "next" or split(" ".join(loose)) else 1

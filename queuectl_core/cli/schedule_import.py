@@ -13,6 +13,7 @@ from ..schedule import plan as plans, zones
 from ..schedule.crontab import Entry, Rejected, parse_crontab, seem_to_name_users, suggest_name
 from ..store.firing import REBOOT
 from ..store.schedules import Wish, schedules
+from ..suggestion import suggestion
 from .enqueue import joined
 from .queue_file import open_client, open_reader
 from .tables import table
@@ -80,7 +81,7 @@ def schedule_import(args: Namespace) -> int:
     for name, expression, number in replaced:
         tell(
             f"schedule {name} ({expression}) is no longer in the crontab, and line {number} seems to replace it;"
-            f" to remove it, run: queuectl schedule remove {name}"
+            f" to remove it, run: {suggestion('schedule remove', name)}"
         )
     if found and not args.dry_run:
         tell("cron still runs these lines, too; remove them from the crontab")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from shlex import quote
 
 from .. import values
 from ..errors import BadInput
 from ..grid import Column
 from ..schedule import plan as plans, zones
 from ..store.schedules import last_runs, schedule_named
+from ..suggestion import shell_line
 from ..values import iso
 from ..views.schedules import Schedule, due, moment, result, skipped, timetable, when
 from .queue_file import open_reader
@@ -72,7 +72,7 @@ def schedule_show(args: Namespace) -> int:
         if value is not None:
             print(f"{name:<13} {values.escape(value)}")
     if row.runs and terminal.width() is not None:
-        tell(f"to list its jobs, run: queuectl list --schedule {quote(row.name)}")
+        tell(f"to list its jobs, run: {shell_line(['queuectl', 'list', '--schedule', row.name])}")
     return 0
 
 

@@ -78,7 +78,9 @@ def _next_of_name(args: Namespace, now: float, most: int) -> int:
     start = max(now, row.since) if args.start is None else zones.moment(args.start, "--from", now, plan.zone)
     code = _print_times(args, plan.schedule, plan.zone, start, list(next_times(plan, start, most)))
     if row.paused:
-        tell(f"schedule {row.name} is paused; to resume it, run: queuectl schedule resume {row.name}")
+        from ..suggestion import suggestion  # Deferred: few are paused.
+
+        tell(f"schedule {row.name} is paused; to resume it, run: {suggestion('schedule resume', row.name)}")
     return code
 
 

@@ -6,7 +6,6 @@ import time
 
 from ..errors import WaitTimedOut
 from ..values import span
-from .obstacle import on_job_line
 from .progress import Progress
 from .terminal import counted, tell
 
@@ -66,7 +65,9 @@ def _announce(store: Reader, left: Collection[int], asked: float | None) -> None
     for id in busy[:MOST_LINES]:
         job, since = running[id]
         if job in suspended:
-            line = on_job_line("continue", job)
+            from ..suggestion import suggestion  # Deferred: few jobs are suspended.
+
+            line = suggestion("continue", job)
             tell(f"waiting for worker {id} to finish job {job}, which is suspended; run: {line}")
             continue
         verb = "finish" if asked is None else "end"

@@ -292,9 +292,9 @@ class Client(Schedules):
 
 def _command(name: str, job: Job) -> str:
     """The command line that runs a command on a job."""
-    from shlex import quote  # Deferred: most commands quote nothing.
+    from ..suggestion import suggestion  # Deferred: most commands suggest nothing.
 
-    return f"queuectl {name} {quote(job.id)}"
+    return suggestion(name, job.id)
 
 
 def _hook_lines(config: Config) -> set[str]:

@@ -67,7 +67,10 @@ def refuse_foreign(path: str) -> None:
             " start workers as the file's owner, or give another --db FILE"
         )
     if found.st_mode & stat.S_IWOTH:
-        raise DatabaseUnusable(f"{path}: every user can write commands to it; run: chmod o-w {path}")
+        from ..suggestion import shell_line  # Deferred: needed only for errors.
+
+        line = shell_line(["chmod", "o-w", os.path.abspath(path)])
+        raise DatabaseUnusable(f"{path}: every user can write commands to it; run: {line}")
     bells = folder(path)
     try:
         found = os.lstat(bells)

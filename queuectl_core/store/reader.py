@@ -71,9 +71,10 @@ class Reader(Database):
         """A hint for the message about an unknown job, if a schedule has this name."""
         if self._one(queries.IS_SCHEDULE, {"name": values.storable(id)}) is None:
             return ""
-        from shlex import quote  # Deferred: needed only for errors.
+        from ..suggestion import shell_line  # Deferred: needed only for errors.
 
-        return f"; it is a schedule; to list its jobs, run: queuectl list --schedule {quote(id)}"
+        line = shell_line(["queuectl", "list", "--schedule", id])
+        return f"; it is a schedule; to list its jobs, run: {line}"
 
     def get_many(self, ids: Sequence[str]) -> list[Job]:
         """The jobs with exactly these ids, in no particular order; unknown ids are skipped."""

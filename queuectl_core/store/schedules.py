@@ -58,7 +58,9 @@ class Schedules(Firing):
         """
         with self._transaction():
             if self._rows(schedule_sql.BY_NAME, {"name": name}):
-                raise Refused(f"schedule {name} exists; to change it, run: queuectl schedule edit {name} …")
+                from ..suggestion import suggestion  # Deferred: needed only for errors.
+
+                raise Refused(f"schedule {name} exists; to change it, run: {suggestion('schedule edit', name)} …")
             now = self._clock()
             empty = dict.fromkeys(schedule_sql.COLUMNS)
             new = {**empty, "name": name, "missed": "once", "overlap": "skip", "jitter": 0.0, "created_at": now}

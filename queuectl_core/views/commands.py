@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-
 from ..lifecycle import WAITING
+from ..suggestion import on_job, shell_line
 from ..typed import NamedTuple
-from ..values import encode
+
+__all__ = ("Remedy", "on_job", "remedy", "set_priority", "shell_line")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..lifecycle import Job
-
-
-def shell_line(words: Sequence[str]) -> str:
-    """A command line to copy, on one line of printable text. Other programs can store any id."""
-    return " ".join(map(_shell_word, words))
-
-
-def _shell_word(word: str) -> str:
-    if word.isprintable():
-        return shlex.quote(word)
-    # In octal: after \\x, bash and zsh would take a following letter for a hexadecimal digit.
-    letters = [
-        letter if letter.isprintable() and letter not in "\\'" else "".join(f"\\{byte:03o}" for byte in encode(letter))
-        for letter in word
-    ]
-    return f"$'{''.join(letters)}'"
-
-
-def on_job(command: str, id: str) -> list[str]:
-    """The words of a command (such as "dlq retry") on the job `id`."""
-    return [*command.split(), *(["--"] if id.startswith("-") else []), id]
 
 
 def set_priority(id: str, priority: int) -> list[str]:

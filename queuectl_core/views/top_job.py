@@ -181,7 +181,8 @@ class JobScreen:
         if attempt and attempt.dropped:
             left.append((f"  {counted(attempt.dropped, 'byte')} not kept: see output-limit", "warning"))
         if log.forgotten:
-            left.append((f"  earlier lines: queuectl logs {self.charset.clean(picture.job.id)}", "dim"))
+            line = commands.shell_line(["queuectl", *commands.on_job("logs", picture.job.id)])
+            left.append((f"  earlier lines: {self.charset.clean(line)}", "dim"))
         total = log.forgotten + len(log.lines)
         last = min(self._first + self._height, total)
         place = f"line {self._first + 1:,} to {last:,} of {total:,}" if total else ""

@@ -6,6 +6,7 @@ import os
 import select
 import time
 
+from ..suggestion import suggestion
 from ..values import escape
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ def stderr_logger(name: str) -> Log:
 def halt_text(job: Job, because: str, waiting: int) -> str:
     """The log line for a queue that the death of this job has paused, and where this many jobs wait."""
     left = f"{waiting:,} job{'' if waiting == 1 else 's'} waiting"
-    return f"queue {job.queue} is paused after {because}, with {left}; run: queuectl resume {job.queue}"
+    return f"queue {job.queue} is paused after {because}, with {left}; run: {suggestion('resume', job.queue)}"
 
 
 def no_log(line: str) -> None:

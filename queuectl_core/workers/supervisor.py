@@ -26,6 +26,7 @@ import time
 
 from ..errors import DatabaseGone, DatabaseUnusable
 from ..store import Store, bell, filesystem, migrations, wal
+from ..suggestion import suggestion
 from . import handover, lifeline
 from .handover import RESTART_SIGNAL
 from .leftovers import tokens_in_use
@@ -191,7 +192,7 @@ class Supervisor:
                 bell.ring(store.path, worker)
                 if worker in running and running[worker][0] in suspended:
                     job = running[worker][0]
-                    self._log(f"waiting for job {job}, which is suspended; run: queuectl continue {job}")
+                    self._log(f"waiting for job {job}, which is suspended; run: {suggestion('continue', job)}")
         self._passed_on = level
 
     # --- the workers -----------------------------------------------------------------------------
