@@ -220,10 +220,12 @@ class SuspendTest(SuspendTestCase):
         self.assertIn(f"waiting for job {id}, which is suspended".encode(), fleet.communicate(timeout=20)[1])
 
     def test_a_job_that_is_being_ended_is_not_shown_as_suspended(self):
+        self.run_cli("config", "set", "kill-grace", "1h")
         id = self.start_job(f"trap '{COUNTS}' TERM; touch up; while :; do sleep 0.02; done", "--timeout", "0.1")
-        wait_until(self.count)  # Its kill-grace is 10 seconds.
+        wait_until(self.count)  # It has timed out.
         self.run_cli("suspend", id)
         wait_until(lambda: self.rows("SELECT suspend FROM queuectl_jobs") == [(0,)])
+        self.assertEqual(self.state(id), "processing")
         self.assertGreaterEqual(self.rows("SELECT suspended FROM queuectl_attempts")[0][0], 0)
         count = self.count()
         wait_until(lambda: self.count() > count)
@@ -339,6 +341,7 @@ class EndTest(QueueTestCase):
                         id = self.enqueue("--", "true")
                         now = time.time()
                         job = store.claim(worker, None).job
+                        now += 10
                         store.suspend(id)
                         now += jump
                         if kind == "cancelled":
