@@ -56,6 +56,10 @@ class DatabaseDamaged(DatabaseUnusable):
 class DatabaseFull(DatabaseUnusable):
     """The database can't be written (disk full, read-only, I/O error). Retrying later may work."""
 
+    def but(self, done: str) -> "DatabaseFull":
+        """The same error after transactions that succeeded: `done` says what they did."""
+        return DatabaseFull(str(self).replace("nothing was changed", done))
+
 
 class DatabaseGone(DatabaseUnusable):
     """The file was removed, replaced, or migrated by a newer queuectl. Processes that have it open must exit."""

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import unittest
 
+from queuectl_core.cli.bulk import Acknowledgements
+from queuectl_core.errors import DatabaseFull
 from queuectl_core.workers.identity import run_state
 from tests.harness import IS_ROOT, PROGRAM, CommandResult, process_is_gone, wait_until
 from tests.test_workers import WorkersTestCase
@@ -68,6 +70,22 @@ class SmallDiskTest(DiskTestCase):
         self.free()
         id = self.enqueue("true")
         self.audit([id])
+
+    def test_a_batch_that_fills_the_disk_says_which_jobs_are_enqueued_or_changed(self):
+        lines = "".join(f"echo {number} {'x' * 500}\n" for number in range(10000))
+        result = self.run_cli("enqueue", "-", input=lines, code=3)
+        said = "the disk is full; the jobs whose ids were printed are enqueued, the others are not\n"
+        self.assertTrue(result.stderr.endswith(said) and result.lines, result.stderr)
+        self.assertEqual(set(result.lines), {id for (id,) in self.rows("SELECT id FROM queuectl_jobs")})
+        self.fill()
+        atomic = self.run_cli("enqueue", "--atomic", "-", input=lines, code=3)
+        self.assertIn("the disk is full; nothing was changed", atomic.stderr)
+
+    def test_a_disk_that_fills_up_while_jobs_are_changed_says_how_many_were(self):
+        with self.assertRaises(DatabaseFull) as caught, Acknowledgements("held", False) as done:
+            done.count = 1
+            raise DatabaseFull("q.db: the disk is full; nothing was changed")
+        self.assertEqual(str(caught.exception), "q.db: the disk is full; held only 1 job")
 
     def test_enqueue_never_acknowledges_a_job_that_did_not_fit(self):
         ids = [self.enqueue("true")]

@@ -6,7 +6,7 @@ import sys
 import time
 
 from .. import values
-from ..errors import BadInput, CannotSuspend, Refused
+from ..errors import BadInput, CannotSuspend, DatabaseFull, Refused
 from .progress import Progress, goes_to_file
 from .terminal import complain, counted, print_id, tell, tell_if_typed
 
@@ -99,9 +99,11 @@ class Acknowledgements:
     def __enter__(self) -> Acknowledgements:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._is_bulk and self.count:  # After Ctrl-C too.
             tell(f"{self.verb} {counted(self.count, 'job')}{self.note}")
+        if isinstance(error, DatabaseFull) and self.count:
+            raise error.but(f"{self.verb} only {counted(self.count, 'job')}") from None
 
 
 def each(

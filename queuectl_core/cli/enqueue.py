@@ -7,7 +7,7 @@ import sys
 import time
 
 from .. import jobspec, values
-from ..errors import BadInput, DuplicateId, JobRefused, Refused
+from ..errors import BadInput, DatabaseFull, DuplicateId, JobRefused, Refused
 from .queue_file import open_intake
 
 TYPE_CHECKING = False
@@ -349,6 +349,10 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
                     if args.atomic:
                         raise problem from None
                     jobs = jobs[: refusal.index]
+                except DatabaseFull as error:
+                    if not count:
+                        raise
+                    raise error.but("the jobs whose ids were printed are enqueued, the others are not") from None
                 except BrokenPipeError:
                     return OUTPUT_CLOSED
             count += len(jobs)
