@@ -316,7 +316,6 @@ class Worker:
         if command.is_ending:
             self._suspension.lift()
 
-
     def _record(self, job: Job, command: Command, identified: bool) -> bool:
         """Store new output and, once, the command's identity; obey requests. Returns whether the identity is stored."""
         output = command.output.pending()
