@@ -212,7 +212,7 @@ class HoldTest(QueueTestCase):
         self.assertIn("\nHeld: 1 job; run: queuectl list --held\n", status.stdout)
         self.assertEqual((status.stderr, self.run_cli("status", "--json").json["held"]), ("", 1))
         doctor = self.run_cli("doctor").stdout
-        self.assertIn("note   jobs     queue default has 1 held job → queuectl list --held -q default\n", doctor)
+        self.assertIn("note   jobs     queue default has 1 held job → queuectl list --held --queue=default\n", doctor)
         self.assertNotIn("no worker", doctor)
         self.assertEqual([job["id"] for job in self.run_cli("list", "--held", "--json").json], ["a"])
         self.enqueue("--id", "c", "--", "true")

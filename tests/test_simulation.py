@@ -58,7 +58,7 @@ class Simulation(QueueTestCase):
             explore(self.empty, ("cancel",), {})
 
     def test_the_simulation_finds_a_suspended_job_that_is_settled_as_suspended(self) -> None:
-        with self.without("SETTLE", "suspend = 0, "), self.assertRaisesRegex(Exception, "suspend"):
+        with self.without("SETTLE", "suspend = 0, "), self.assertRaisesRegex(Broken, "is suspended"):
             explore(self.empty, ("suspend", "cancel"), {})
 
     def test_the_simulation_finds_a_continue_that_is_not_recorded(self) -> None:

@@ -14,6 +14,7 @@ OPEN_ATTEMPTS = """
     SELECT 1 FROM queuectl_attempts AS attempt JOIN queuectl_jobs AS job ON job.seq = attempt.job
     WHERE outcome IS NULL AND NOT (state = 'processing' AND last_attempt = attempt)
 """
+STILL_SUSPENDED = "SELECT 1 FROM queuectl_jobs WHERE suspend = 1 AND state <> 'processing'"
 
 
 def require(kept: bool, broken: str) -> None:
@@ -46,6 +47,7 @@ def check(world: World, thoroughly: bool = True) -> None:
     live = {worker.id for worker in state.workers if worker.place in ("claimed", "running", "ended")}
     rowless = [id for id, row in world.store.holders() if row is None and id in live]
     require(not rowless, f"worker without a row holds a job: {rowless}")
+    require(not world.store._rows(STILL_SUSPENDED), "a job that doesn't run is suspended")
     require(not world.store._rows(OPEN_ATTEMPTS), "an attempt that its job is no longer in has no outcome")
     if thoroughly:
         audit(world)
