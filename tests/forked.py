@@ -10,6 +10,7 @@ from typing import Mapping
 
 import queuectl_core
 from queuectl_core.cli import main
+from tests.harness import shown_on
 
 # Imported here, or each fork would import what its command needs.
 for module in pkgutil.walk_packages(queuectl_core.__path__, "queuectl_core."):
@@ -17,15 +18,21 @@ for module in pkgutil.walk_packages(queuectl_core.__path__, "queuectl_core."):
 
 
 def run_forked(
-    words: list[str], environment: Mapping[str, str], input: bytes = b"", terminal: int | None = None
+    words: list[str], environment: Mapping[str, str], input: bytes = b"", terminal: tuple[int, int] | None = None
 ) -> tuple[int, bytes]:
-    """The exit code of a command line and what it printed, unless to `terminal`. `environment` replaces ours."""
+    """The exit code of a command line and what it printed, to our end of a `terminal` if there is one, which is closed.
+
+    `environment` replaces ours.
+    """
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
         stdin.write(input)
         stdin.seek(0)
         pid = os.fork()
         if pid == 0:
-            _become(words, environment, stdin.fileno(), output.fileno() if terminal is None else terminal)
+            _become(words, environment, stdin.fileno(), terminal[1] if terminal else output.fileno())
+        if terminal:
+            os.close(terminal[1])
+            output.write(shown_on(terminal[0]))
         _, status = os.waitpid(pid, 0)
         output.seek(0)
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)

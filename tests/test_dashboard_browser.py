@@ -173,8 +173,8 @@ class PagesTest(BrowserTestCase):
         self.rows("UPDATE queuectl_jobs SET max_retries = 0")
         self.rows(
             "INSERT INTO queuectl_schedules (name, kind, expression, template, fault, paused)"
-            " VALUES (?1, 'cron', ?1, json_object('command', ?1), ?1, 1)",
-            evil,
+            " VALUES (?, 'cron', ?, json_object('command', ?), ?, 1)",
+            *[evil] * 4,
         )
         self.run_cli("worker", "start", "--drain", "--foreground", code=None)
         self.sign_in()

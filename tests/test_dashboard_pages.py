@@ -232,9 +232,8 @@ class PagesTest(DashboardTestCase):
         schedule = json.dumps({"command": evil + BIDI, "queue": evil})
         self.rows(
             "INSERT INTO queuectl_schedules (name, kind, expression, template, fault, skipped, skip_reason, paused)"
-            " VALUES (?1, 'cron', ?1, ?2, ?1, 1, ?1, 1)",
-            id,
-            schedule,
+            " VALUES (?, 'cron', ?, ?, ?, 1, ?, 1)",
+            *(id, id, schedule, id, id),
         )
         paths = ["/", "/jobs", "/dlq", "/failures", "/schedules", "/workers", "/job?id=" + urllib.parse.quote(id),
                  "/do/schedule-run?schedule=" + urllib.parse.quote(id), "/job?id=%ff%3C",

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from unittest import mock
 
 from queuectl_core.records import NO_OUTPUT, Identity
 from queuectl_core.workers import rescue
-from queuectl_core.workers.identity import boot, identity_of, own_identity, send
+from queuectl_core.workers.identity import boot, identity_of, own_identity, run_state, send
 from queuectl_core.workers.log import no_log
 from queuectl_core.workers.rescue import Rescuer
 from queuectl_core.workers.runner import RunnerKills
@@ -94,8 +95,14 @@ class KillPointTest(WorkersTestCase):
     def test_a_stopped_worker_does_not_keep_others_from_rescuing_if_the_supervisor_is_dead(self):
         (_, oldest), *_ = self.start_workers("-c", "3")
         (supervisor,) = self.supervisors()
+        # Nobody could write while a process is stopped in the middle of a transaction.
+        lock = sqlite3.connect(self.db, timeout=20, isolation_level=None)
+        self.addCleanup(lock.close)
+        lock.execute("BEGIN IMMEDIATE")
         for pid, number in ((supervisor, signal.SIGKILL), (oldest, signal.SIGSTOP)):
             os.kill(pid, number)
+        wait_until(lambda: run_state(oldest) == b"T")
+        lock.execute("COMMIT")
         try:
             self.enqueue_lines(["true"] * 2)  # One of them rings the stopped worker.
             self.start_job("[ -e again ] || { touch again; sleep 60; }", "--backoff-base", "0.1")

@@ -81,8 +81,8 @@ class FactsTest(SchedulesTestCase):
         columns = "name, kind, expression, template, next_at, last_at, skipped"
         for value in ("x", b"\xff", 9e999, -1, 1e300, None):
             self.queue._execute(
-                f"INSERT OR REPLACE INTO queuectl_schedules ({columns}) VALUES ('s', 'every', 'x', 'null', ?1, ?1, ?1)",
-                (value,),
+                f"INSERT OR REPLACE INTO queuectl_schedules ({columns}) VALUES ('s', 'every', 'x', 'null', ?, ?, ?)",
+                (value,) * 3,
             )
             (found,) = self.table().schedules
             self.assertEqual((found.next_at, found.last_at, found.job(), found.queue), (None, None, {}, "default"))

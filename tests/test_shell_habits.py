@@ -1,13 +1,10 @@
 """What shell users expect: aliases, id prefixes, help, colors, tables that fit the terminal."""
 
-import os
 import re
 import unicodedata
-from concurrent.futures import ThreadPoolExecutor
 
 from queuectl_core.cli import COMMANDS
 from tests.forked import run_forked
-from tests.harness import shown_on
 from tests.shell import ShellTestCase, terminal
 
 
@@ -86,12 +83,8 @@ class DisplayTest(ShellTestCase):
         for command in "list", "status", "dlq list", "worker list", "config list", "wait --timeout 0":
             self.assert_fits(self.on_terminal(f"queuectl {command}; true"), command)
         for name in (*COMMANDS, ""):
-            ours, theirs = terminal(80)
-            with ThreadPoolExecutor() as pool:  # It may be more than the terminal holds unread.
-                reading = pool.submit(shown_on, ours)
-                run_forked([*name.split(), "--help"], {**self.environment, "TERM": "xterm"}, terminal=theirs)
-                os.close(theirs)
-                shown = reading.result().decode()
+            environment = {**self.environment, "TERM": "xterm"}
+            shown = run_forked([*name.split(), "--help"], environment, terminal=terminal(80))[1].decode()
             self.assertIn(f"usage: queuectl {name}", shown)
             self.assert_fits(shown, name)
 
