@@ -185,10 +185,10 @@ class SystemdTest(QueueTestCase):
 
     # --- the promises --------------------------------------------------------------------------------
 
-    def test_start_returns_once_the_workers_run_and_the_status_counts_them(self):
+    def test_start_returns_once_the_workers_are_forked_and_the_status_counts_them(self):
         self.install("-c", "2")
         self.systemctl("start")
-        self.assertEqual(len(self.workers()), 2)
+        wait_until(lambda: len(self.workers()) == 2)  # They register a moment later.
         self.assertEqual(self.show("StatusText"), "2 of 2 workers running")
         self.enqueue("--id", "a", "echo ${NOTIFY_SOCKET-none}")
         self.wait_for_state("a", "completed")
