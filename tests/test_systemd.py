@@ -200,7 +200,8 @@ class SystemdTest(QueueTestCase):
     def test_reload_replaces_the_workers_and_lets_their_jobs_finish(self):
         self.install("-c", "2")
         self.systemctl("start")
-        before, supervisor = self.workers(), self.show("MainPID")
+        before = wait_until(lambda: len(self.workers()) == 2 and self.workers())
+        supervisor = self.show("MainPID")
         self.run_until_go("a")
         self.systemctl("reload")
         wait_until(lambda: len(set(self.workers()) - set(before)) == 1, message="the idle worker was not replaced")
