@@ -6,7 +6,7 @@ from .grid import Column
 from .jobspec import schedule_of
 from .lifecycle import presentable
 from .typed import NamedTuple
-from .values import span
+from .values import counted, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,11 +139,6 @@ def scheduled(job: Job) -> str | None:
     """A job's schedule and the time that the job is for; None if it has no schedule."""
     found = schedule_of(job.env)
     return None if found is None else ", for ".join(filter(None, (found[0], found[1].replace("T", " "))))
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, such as "1 job" or "5,000 jobs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def jitter(job: Job) -> str:

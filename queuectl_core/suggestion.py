@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from .values import encode
 
 TYPE_CHECKING = False
@@ -18,6 +16,8 @@ def shell_line(words: Sequence[str]) -> str:
 
 def _shell_word(word: str) -> str:
     if word.isprintable():
+        import shlex  # Deferred: it takes 4 ms, and most commands suggest nothing.
+
         return shlex.quote(word)
     # In octal: after \\x, bash and zsh would take a following letter for a hexadecimal digit.
     letters = [

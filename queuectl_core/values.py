@@ -162,11 +162,9 @@ def load(value: object, place: str) -> float | str:
     return number
 
 
-def amount(number: float) -> str:
-    """Bytes as an amount of memory: 512 MiB, 2 GiB, 7.5 GiB."""
-    unit, name = (1024**3, "GiB") if number >= 1024**3 else (1024**2, "MiB")
-    text = f"{number / unit:.1f}"
-    return f"{text[:-2] if text.endswith('.0') else text} {name}"
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as "1 job" or "5,000 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _bytes(value: object) -> int:
@@ -258,6 +256,11 @@ def names(value: object, place: str, what: str = "ids") -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, (list, tuple)) or not words:
         raise BadInput(f"{place}: must be a list of {what}, not {quote(value)}")
+    return distinct_names(words, place)
+
+
+def distinct_names(words: list[object] | tuple[object, ...], place: str) -> tuple[str, ...]:
+    """The names in a list that may be empty, without duplicates."""
     return tuple(dict.fromkeys(name(word, place) for word in words))
 
 

@@ -14,7 +14,8 @@ from functools import partial
 from unittest import mock
 
 from queuectl_core.cli import progress
-from queuectl_core.cli.terminal import counted, size, terminal
+from queuectl_core.cli.terminal import size, terminal
+from queuectl_core.values import counted
 from tests.harness import shown_on, shown_until, sleep_to_see_nothing_happen, wait_until
 from tests.patched import patched
 from tests.shell import ShellTestCase

@@ -12,13 +12,14 @@ import unittest
 from contextlib import closing
 from typing import Any
 
+from queuectl_core import suggestion
 from queuectl_core.cells import width
 from queuectl_core.jobspec import new_job
 from queuectl_core.lifecycle import STATES
 from queuectl_core.store.client import Client
 from queuectl_core.store.reader import Reader
 from queuectl_core.store.sql import SCHEMA_VERSION
-from queuectl_core.views import commands, top_keys, top_log
+from queuectl_core.views import top_keys, top_log
 from queuectl_core.views.top_app import App, Quit
 from queuectl_core.views.top_data import MOST_JOBS
 from queuectl_core.views.top_screens import BLOCK, Files
@@ -650,13 +651,13 @@ class FileTest(ScreensTestCase):
 class CommandsTest(unittest.TestCase):
     def test_shell_lines_mean_the_same_words_to_a_shell(self):
         for word in ("a", "a b", "it's", "-x", "$HOME", "a\nb", "\x1b[2J", "\u202e", "\udcff", "\\", "'\x01'7"):
-            line = commands.shell_line(["printf", "%s", word])
+            line = suggestion.shell_line(["printf", "%s", word])
             self.assertTrue(line.isprintable(), line)
             shown = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, check=True).stdout
             self.assertEqual(shown, word.encode("utf-8", "surrogateescape"))
 
     def test_an_id_that_looks_like_an_option_is_not_one(self):
-        self.assertEqual(commands.on_job("retry", "-x"), ["retry", "--", "-x"])
+        self.assertEqual(suggestion.on_job("retry", "-x"), ["retry", "--", "-x"])
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ import sys
 from ..errors import BadInput, DatabaseDamaged, Refused
 from ..store import bell, copies
 from ..store.reader import Reader
+from ..values import counted
 from ..workers import fleet
 from .progress import Progress
 from .queue_file import open_reader, queue_path
-from .terminal import counted, size, tell
+from .terminal import size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

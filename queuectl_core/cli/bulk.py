@@ -7,8 +7,9 @@ import time
 
 from .. import values
 from ..errors import BadInput, CannotSuspend, DatabaseFull, Refused
+from ..values import counted
 from .progress import Progress, goes_to_file
-from .terminal import complain, counted, print_id, tell, tell_if_typed
+from .terminal import complain, print_id, tell, tell_if_typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,31 +18,47 @@ if TYPE_CHECKING:
 
     from ..store.client import Client
 
-STDIN = "; - reads ids from standard input"  # For the help texts of commands that use `named_ids`.
+STDIN = "; - reads ids from standard input"  # For the help texts of commands that use `selected_ids`.
 HOLD = 0.05  # Seconds that a batch holds the write lock.
 BREATH = 0.02  # Seconds between batches, in which workers get it.
 
 
+def selection_arguments(parser: ArgumentParser, one: str, every: str) -> None:
+    """Add the arguments that select jobs: ids, --all, --queue and --label; and --ids.
+
+    `one` and `every` describe the jobs, such as "a dead job" and "all dead jobs".
+    """
+    parser.add_argument("ids", nargs="*", metavar="ID", help=one + STDIN)
+    parser.add_argument("--all", action="store_true", help=every)
+    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help=f"{every} in this queue")
+    label_argument(parser, every)
+    ids_argument(parser)
+
+
 def selected_ids(
-    args: Namespace, what: str, ids_of: Callable[[str | None, Sequence[str]], Sequence[str]]
+    args: Namespace,
+    what: str,
+    ids_of: Callable[[str | None, Sequence[str]], Sequence[str]],
+    queue_option: str = "queue",
 ) -> Sequence[str]:
     """The ids in `args`, or `ids_of(queue, labels)` with --all, --queue or --label. Raises BadInput unless given one.
 
-    `what` names the jobs in messages, such as "dead jobs". Not all commands have --all.
+    `what` names the jobs in messages, such as "dead jobs". Not all commands have --all; `queue_option` is the name of
+    the option for the queue.
     """
-    if bool(args.ids) == (getattr(args, "all", False) or args.queue is not None or bool(args.labels)):
-        bulk = "--all, --queue or --label" if hasattr(args, "all") else "--queue or --label"
+    queue = getattr(args, queue_option)
+    if bool(args.ids) == (getattr(args, "all", False) or queue is not None or bool(args.labels)):
+        bulk = f"{'--all, ' if hasattr(args, 'all') else ''}--{queue_option} or --label"
         raise BadInput(f"give either the ids of {what}, or {bulk}")
     if args.ids:
-        return named_ids(args)
-    queue = None if args.queue is None else values.name(args.queue, "--queue")
-    selected = ids_of(queue, given_labels(args))
+        return _named_ids(args)
+    selected = ids_of(None if queue is None else values.name(queue, f"--{queue_option}"), given_labels(args))
     if not selected:
         tell(f"no {what}")
     return selected
 
 
-def named_ids(args: Namespace) -> Sequence[str]:
+def _named_ids(args: Namespace) -> Sequence[str]:
     """The ids in `args`, with "-" replaced by those on standard input, one per line."""
     if "-" not in args.ids:
         ids: Sequence[str] = args.ids
@@ -63,7 +80,7 @@ def label_argument(parser: ArgumentParser, what: str) -> None:
 
 def given_labels(args: Namespace) -> tuple[str, ...]:
     """The labels that --label names, each once."""
-    return tuple(dict.fromkeys(values.name(label, "--label") for label in args.labels))
+    return values.distinct_names(args.labels, "--label")
 
 
 def ids_argument(parser: ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import time
 
 from .. import values
 from ..errors import Refused
-from .bulk import STDIN, Acknowledgements, each, ids_argument, label_argument, selected_ids
+from .bulk import Acknowledgements, each, selected_ids, selection_arguments
 from .queue_file import open_store, own_job
 from .terminal import complain, tell
 
@@ -23,11 +23,7 @@ RESCUE_POLL = 0.2  # Seconds, after the first second.
 
 
 def cancel_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help="an unfinished job" + STDIN)
-    parser.add_argument("--all", action="store_true", help="all unfinished jobs")
-    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help="all unfinished jobs in this queue")
-    label_argument(parser, "all unfinished jobs")
-    ids_argument(parser)
+    selection_arguments(parser, "an unfinished job", "all unfinished jobs")
 
 
 def cancel(args: Namespace) -> int:

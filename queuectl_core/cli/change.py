@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 
-from .. import jobspec, values
+from .. import jobspec
 from ..errors import BadInput
-from .bulk import STDIN, Acknowledgements, each, given_labels, ids_argument, label_argument, named_ids, selected_ids
+from .bulk import STDIN, Acknowledgements, each, ids_argument, label_argument, selected_ids
 from .enqueue import FIELDS, OPTIONS, directory, variable
 from .queue_file import open_client
-from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def edit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="a pending or failed job" + STDIN)
     parser.add_argument("--all", action="store_true", help="all pending and failed jobs")
     help = "all pending and failed jobs in this queue"
-    parser.add_argument("--from", action="one", dest="origin", metavar="QUEUE", help=help)
+    parser.add_argument("--from", action="one", metavar="QUEUE", help=help)
     label_argument(parser, "all pending and failed jobs")
     ids_argument(parser)
     parser.add_argument("--command", metavar="LINE", help="the shell line to run")
@@ -73,27 +72,17 @@ def edit(args: Namespace) -> int:
     names = {"run_at" if name == "delay" else name for name in given}
     changes = {name: getattr(checked, name) for name in names}
     with open_client(args) as store:
-        ids = _waiting(args, store)
+
+        def waiting_ids(queue: str | None, labels: Sequence[str]) -> Sequence[str]:
+            return [*store.waiting_ids(queue, labels), *store.waiting_ids(queue, labels, held=True)]
+
+        ids = selected_ids(args, "waiting jobs", waiting_ids, "from")  # --queue is where to move them.
         with Acknowledgements("changed", not args.ids, args.shows_ids) as done:
 
             def change(id: str) -> str:
                 return store.edit(id, {**changes, **_environment(store, id, added)})
 
             return each(store, ids, change, done, is_bulk=not args.ids)
-
-
-def _waiting(args: Namespace, store: Client) -> Sequence[str]:
-    """The ids of the waiting jobs that the arguments name. (--queue is the queue to move them to.)"""
-    if bool(args.ids) == (args.all or args.origin is not None or bool(args.labels)):
-        raise BadInput("give either the ids of waiting jobs, or --all, --from or --label")
-    if args.ids:
-        return named_ids(args)
-    queue = None if args.origin is None else values.name(args.origin, "--from")
-    labels = given_labels(args)
-    found = [*store.waiting_ids(queue, labels), *store.waiting_ids(queue, labels, held=True)]
-    if not found:
-        tell("no waiting jobs")
-    return found
 
 
 def _environment(store: Client, id: str, added: dict[str, str]) -> dict[str, object]:

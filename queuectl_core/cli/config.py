@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import settings, values
 from ..errors import BadInput
 from ..grid import Column
+from ..suggestion import suggestion
 from .queue_file import open_client, open_reader
 from .tables import table
 from .terminal import print_json, tell
@@ -36,8 +37,6 @@ def config_set(args: Namespace) -> int:
     except BadInput as error:
         if setting.default not in ("none", "forever") or args.value.lower() not in NOTHING:
             raise
-        from ..suggestion import suggestion  # Deferred: needed only for errors.
-
         raise BadInput(f"{error}; to remove it, run: {suggestion('config unset', key)}") from None
     with open_client(args, creates=True) as store:
         if key.rpartition(".")[2] in settings.SHELL_LINES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import values
 from ..errors import BadInput, Refused
-from .bulk import STDIN, Acknowledgements, each, ids_argument, label_argument, selected_ids
+from .bulk import Acknowledgements, each, selected_ids, selection_arguments
 from .jobs import list_jobs, search_arguments
 from .prune import shrink, space
 from .queue_file import open_client
@@ -27,13 +27,9 @@ def dlq_list(args: Namespace) -> int:
 
 
 def dlq_retry_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help="a dead job" + STDIN)
-    parser.add_argument("--all", action="store_true", help="all dead jobs")
-    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help="all dead jobs in this queue")
-    label_argument(parser, "all dead jobs")
+    selection_arguments(parser, "a dead job", "all dead jobs")
     help = "all dead jobs in this group from 'queuectl failures'"
     parser.add_argument("--like", action="one", metavar="GROUP", help=help)
-    ids_argument(parser)
 
 
 def dlq_retry(args: Namespace) -> int:

@@ -9,19 +9,20 @@ import sys
 from .. import settings, values
 from ..errors import BadInput, DatabaseFull, DatabaseUnusable
 from ..schedule.plan import template_fields
+from ..settings import HOOK_QUEUE
 from ..store.bell import folder
 from ..store.database import LARGE_WAL
 from ..store.filesystem import NETWORK_FILE_SYSTEMS, file_system
-from ..store.hooks import EVENTS, QUEUE as HOOKS
 from ..store.reader import Reader
 from ..store.schedules import schedules
 from ..store.search import Search, find
 from ..store.sqlite import SQLITE_VERSION
 from ..suggestion import shell_line, suggestion
 from ..typed import NamedTuple
+from ..values import counted
 from ..workers import fleet
 from .queue_file import open_client, queue_path
-from .terminal import counted, print_json, size, tell, terminal
+from .terminal import print_json, size, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,11 +173,16 @@ def _workers(store: Reader) -> list[Finding]:
     return findings or [Finding("workers", "ok", f"{counted(len(fleet.live_workers(store)), 'worker')} running", None)]
 
 
+def _served(store: Reader) -> list[list[str] | None]:
+    """The queues of each running worker; None: all."""
+    return [row.queues.split(",") if row.queues else None for row in fleet.live_workers(store)]
+
+
 def _jobs(store: Reader) -> list[Finding]:
     findings = []
     paused, pauses, held = store.paused(), store.pauses(), store.held()
     could_run = not store.is_drained(None)
-    served = [row.queues.split(",") if row.queues else None for row in fleet.live_workers(store)]
+    served = _served(store)
     for queue, counts in store.counts().items():
         waiting = counts["pending"] + counts["failed"]
         if not waiting:
@@ -206,24 +212,23 @@ def _jobs(store: Reader) -> list[Finding]:
 def _hooks(store: Reader) -> list[Finding]:
     """Whether hooks fail; no hook reports that."""
     failing = {
-        "dead": ("wrong", "died", f"queuectl dlq list -q {HOOKS}; then queuectl dlq retry -q {HOOKS}"),
-        "failed": ("note", "failed and will be retried", f"queuectl list -q {HOOKS} -s failed"),
+        "dead": ("wrong", "died", f"queuectl dlq list -q {HOOK_QUEUE}; then queuectl dlq retry -q {HOOK_QUEUE}"),
+        "failed": ("note", "failed and will be retried", f"queuectl list -q {HOOK_QUEUE} -s failed"),
     }
     findings = []
-    counts = store.counts().get(HOOKS) or {}
+    counts = store.counts().get(HOOK_QUEUE) or {}
     for state, (level, verb, advice) in failing.items():
         if counts.get(state):
-            latest = [job for job, _ in find(store, Search(states=(state,), queues=(HOOKS,)), 1)[0]]
+            latest = [job for job, _ in find(store, Search(states=(state,), queues=(HOOK_QUEUE,)), 1)[0]]
             because = f", the latest with {latest[0].error}" if latest and latest[0].error else ""
             findings.append(Finding("hooks", level, f"{counted(counts[state], 'hook')} {verb}{because}", advice))
-    keys = tuple(f"on-{event}" for event in (*EVENTS.values(), "empty"))
-    are_set = any(key.rpartition(".")[2] in keys and value for key, value in store.config().items())
+    are_set = any(key.rpartition(".")[2] in settings.HOOKS and value for key, value in store.config().items())
     return findings or ([Finding("hooks", "ok", "no hook has failed", None)] if are_set else [])
 
 
 def _schedules(store: Reader) -> list[Finding]:
     findings = []
-    served = [row.queues.split(",") if row.queues else None for row in fleet.live_workers(store)]
+    served = _served(store)
     rows = schedules(store)
     for row in rows:
         if row.fault:

@@ -322,9 +322,10 @@ def _enqueue_stream(args: Namespace, fields: dict[str, object]) -> int:
         from ..template import Template
 
         template = Template(values.command(args.each, "--each"), "--each")
+    from ..values import counted
     from .jobstream import JobParser, records  # Deferred: a single job doesn't need it.
     from .progress import Progress, goes_to_file, seconds
-    from .terminal import counted, tell, tell_if_typed
+    from .terminal import tell, tell_if_typed
 
     fd, count = _open(args.file), 0
     tell_if_typed(fd, "jobs, one per line")

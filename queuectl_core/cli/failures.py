@@ -33,7 +33,7 @@ def failures_arguments(parser: ArgumentParser) -> None:
 def failures(args: Namespace) -> int:
     now = time.time()
     since = values.past(args.since, "--since", now)
-    queues = list(dict.fromkeys(values.name(queue, "--queue") for queue in args.queue))
+    queues = values.distinct_names(args.queue, "--queue")
     with open_reader(args) as store:
         groups, is_partial = find(store, since, queues)
     if args.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from .bulk import STDIN, Acknowledgements, each, ids_argument, label_argument, selected_ids
+from .bulk import Acknowledgements, each, selected_ids, selection_arguments
 from .obstacle import tell_if_no_workers
 from .queue_file import open_client
 
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from ..store.client import Client
 
 RUNNING, SUSPENDED = "running jobs", "suspended jobs"
-
-
-def _arguments(parser: ArgumentParser, a_job: str, all_jobs: str) -> None:
-    parser.add_argument("ids", nargs="*", metavar="ID", help=a_job + STDIN)
-    parser.add_argument("--all", action="store_true", help=all_jobs)
-    parser.add_argument("-q", "--queue", action="one", metavar="QUEUE", help=f"{all_jobs} in this queue")
-    label_argument(parser, all_jobs)
-    ids_argument(parser)
 
 
 def _change(
@@ -44,7 +36,7 @@ def _change(
 
 
 def hold_arguments(parser: ArgumentParser) -> None:
-    _arguments(parser, "a waiting job", "all waiting jobs")
+    selection_arguments(parser, "a waiting job", "all waiting jobs")
 
 
 def hold(args: Namespace) -> int:
@@ -53,7 +45,7 @@ def hold(args: Namespace) -> int:
 
 
 def release_arguments(parser: ArgumentParser) -> None:
-    _arguments(parser, "a held job", "all held jobs")
+    selection_arguments(parser, "a held job", "all held jobs")
 
 
 def release(args: Namespace) -> int:
@@ -63,7 +55,7 @@ def release(args: Namespace) -> int:
 
 
 def suspend_arguments(parser: ArgumentParser) -> None:
-    _arguments(parser, "a running job", "all running jobs")
+    selection_arguments(parser, "a running job", "all running jobs")
 
 
 def suspend(args: Namespace) -> int:
@@ -72,7 +64,7 @@ def suspend(args: Namespace) -> int:
 
 
 def continue_jobs_arguments(parser: ArgumentParser) -> None:
-    _arguments(parser, "a suspended job", "all suspended jobs")
+    selection_arguments(parser, "a suspended job", "all suspended jobs")
 
 
 def continue_jobs(args: Namespace) -> int:

@@ -147,14 +147,14 @@ def _search(args: Namespace) -> Search:
         raise BadInput(f"--sort: no such field: {values.quote(args.sort)} ({values.nearest(args.sort, list(SORTS))})")
     return Search(
         states=tuple(dict.fromkeys(_state(word) for word in args.state)),
-        queues=tuple(dict.fromkeys(values.name(queue, "--queue") for queue in args.queue)),
+        queues=values.distinct_names(args.queue, "--queue"),
         since=None if args.since is None else values.past(args.since, "--since", now),
         until=None if args.until is None else values.past(args.until, "--until", now),
         text=args.grep or None,
         codes=None if args.exit is None else values.exit_codes(args.exit, "--exit"),
         attempted=args.attempted,
         held=getattr(args, "held", False),  # `dlq list` has no such option.
-        labels=tuple(dict.fromkeys(values.name(label, "--label") for label in args.label)),
+        labels=values.distinct_names(args.label, "--label"),
         schedule=None if args.schedule is None else values.name(args.schedule, "--schedule"),
         sort=args.sort,
         reverse=args.reverse,

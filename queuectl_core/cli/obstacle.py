@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from ..phrases import waits
+from ..suggestion import suggestion
 from ..workers import fleet
 from .terminal import tell
 
@@ -26,10 +27,10 @@ def obstacle(store: Reader, job: Job) -> str | None:
         is_lost = not any(fleet.is_running(store, row) for row in rows)
         if is_lost:
             return f"{DEAD_WORKER}; run: {START}"
-        return f"{SUSPENDED}; run: {_suggestion('continue', job.id)}" if job.is_suspended else None
+        return f"{SUSPENDED}; run: {suggestion('continue', job.id)}" if job.is_suspended else None
     reason = store.reason(job)
     if reason is not None and reason.partition(",")[0] == "held":
-        return f"{reason}; run: {_suggestion('release', job.id)}"
+        return f"{reason}; run: {suggestion('release', job.id)}"
     if job.waits_for:
         needed = _first_needed(store, job)
         why = obstacle(store, needed) if needed else None
@@ -38,7 +39,7 @@ def obstacle(store: Reader, job: Job) -> str | None:
     if reason == NO_WORKER or (reason == "workers busy" and not fleet.live_workers(store)):
         return f"{NO_WORKER}; run: {START}"
     if reason is not None and reason.partition(",")[0] == "paused":
-        return f"queue {job.queue} is {reason}; run: {_suggestion('resume', job.queue)}"
+        return f"queue {job.queue} is {reason}; run: {suggestion('resume', job.queue)}"
     if reason == "all paused":
         return "all queues are paused; run: queuectl resume"
     return waits(job, reason, time.time())
@@ -66,9 +67,3 @@ def _first_needed(store: Reader, job: Job) -> Job | None:
         seen.add(needed.seq)
         job = needed
     return job
-
-
-def _suggestion(command: str, name: str) -> str:
-    from ..suggestion import suggestion  # Deferred: few jobs are suspended, held or in a paused queue.
-
-    return suggestion(command, name)

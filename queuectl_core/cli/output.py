@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .terminal import counted, tell
+from ..values import counted
+from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ import time
 from .. import values
 from ..errors import BadInput
 from ..lifecycle import FINISHED
+from ..values import counted
 from .bulk import BREATH, HOLD, Acknowledgements, given_labels, ids_argument, label_argument
 from .progress import Progress
 from .queue_file import open_client
-from .terminal import counted, size, tell
+from .terminal import size, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -88,8 +88,9 @@ def _announced(store: Opened, args: Namespace) -> Opened:
     The commands that start and stop workers are silent: they deal with these.
     """
     if store.was_upgraded and getattr(args, "verb", None) not in ("start", "stop", "restart"):
+        from ..values import counted
         from ..workers import fleet  # Deferred: an upgrade is rare.
-        from .terminal import counted, tell
+        from .terminal import tell
 
         live = len(fleet.live_workers(store))
         if live:

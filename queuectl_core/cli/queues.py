@@ -5,9 +5,11 @@ from __future__ import annotations
 from .. import values
 from ..errors import Refused
 from ..lifecycle import FINISHED, WAITING
+from ..suggestion import suggestion
+from ..values import counted
 from ..workers import fleet
 from .queue_file import open_client
-from .terminal import counted, tell
+from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ def pause(args: Namespace) -> int:
     if was_paused:
         tell("all queues are already paused" if queue is None else f"queue {queue} is already paused")
         return 0
-    from ..suggestion import suggestion  # Deferred: most commands quote nothing.
-
     ending = f"; {counted(running, 'running job')} will finish" if running else ""
     command = "queuectl resume" if queue is None else suggestion("resume", queue)
     tell(f"paused {_named(queue)}, {_with(waiting)}{ending}; to resume, run: {command}")
@@ -63,8 +63,6 @@ def _refuse_job(store: Reader, queue: str | None, verb: str) -> None:
     """Raise Refused if this was never used as a queue's name, but is a job's id."""
     job = None if queue is None or queue in store.counts() else store.find(queue)
     if job is not None:
-        from ..suggestion import suggestion
-
         if job.state in WAITING:
             verb = {"suspend": "hold", "continue": "release"}[verb]
         hint = "" if job.state in FINISHED else f"; run: {suggestion(verb, job.id)}"

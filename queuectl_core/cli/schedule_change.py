@@ -9,6 +9,7 @@ from ..errors import BadInput, Refused
 from ..schedule import plan as plans, times, zones
 from ..schedule.cron import Cron, parse_cron
 from ..store.schedules import Wish
+from ..suggestion import suggestion
 from .enqueue import FIELDS as OPTION_HELP, OPTIONS, add_labels, directory, joined, standard_input, variable
 from .queue_file import open_client
 from .schedules import AT_BOOT, name_of, next_times, parse_schedule, schedule_arguments, time_line, zone_of
@@ -78,11 +79,11 @@ def schedule_add(args: Namespace) -> int:
     name = name_of(args.name, "add")
     wish = _wish(args, time.time(), args.tz)
     if wish.schedule is None:
-        line = f"{_suggestion(name)} --every 10m -- ./poll"
+        line = f"{suggestion('schedule add', name)} --every 10m -- ./poll"
         raise BadInput(f"no time given: use --cron, --every or --at; for instance, run: {line}")
     assert wish.job is not None
     if "command" not in wish.job:
-        raise BadInput(f"no command: put it after --, as in: {_suggestion(name)} --every 10m -- ./poll")
+        raise BadInput(f"no command: put it after --, as in: {suggestion('schedule add', name)} --every 10m -- ./poll")
     wish.job["cwd"] = directory(wish.job.get("cwd"))
     with open_client(args, creates=True) as store:
         row = store.add_schedule(name, wish, machine_boot())
@@ -90,12 +91,6 @@ def schedule_add(args: Namespace) -> int:
         if not any(worker.role == "worker" for worker in store.workers()):
             tell("no worker is running, so nothing will happen yet; run: queuectl worker start")
     return 0
-
-
-def _suggestion(name: str) -> str:
-    from ..suggestion import suggestion  # Deferred: needed only for errors.
-
-    return suggestion("schedule add", name)
 
 
 def schedule_edit(args: Namespace) -> int:

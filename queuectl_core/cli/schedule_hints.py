@@ -76,15 +76,14 @@ def split(text: str) -> tuple[list[str], list[str]] | None:
         parse_cron(expression, "")
     except BadInput:
         return None
-    command = text
-    for field in fields:
-        command = command.partition(field)[2]
-    return ["--cron", expression], [command.strip()] if command.strip() else []
+    return ["--cron", expression], _rest(text, *fields)
 
 
-def _rest(text: str, word: str) -> list[str]:
-    command = text.partition(word)[2].strip()
-    return [command] if command else []
+def _rest(text: str, *words: str) -> list[str]:
+    """The command after these words of a text, if there is one."""
+    for word in words:
+        text = text.partition(word)[2]
+    return [text.strip()] if text.strip() else []
 
 
 def _line(before: Sequence[str], name: Sequence[str], options: Sequence[str], command: list[str], verb: str) -> str:

@@ -14,10 +14,11 @@ from ..schedule.crontab import Entry, Rejected, parse_crontab, seem_to_name_user
 from ..store.firing import REBOOT
 from ..store.schedules import Wish, schedules
 from ..suggestion import suggestion
+from ..values import counted
 from .enqueue import joined
 from .queue_file import open_client, open_reader
 from .tables import table
-from .terminal import complain, counted, tell
+from .terminal import complain, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

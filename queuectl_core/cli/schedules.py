@@ -10,6 +10,7 @@ from ..errors import BadInput, Refused
 from ..schedule import times, zones
 from ..schedule.cron import Cron, parse_cron
 from ..schedule.plan import SHORTEST_INTERVAL
+from ..suggestion import suggestion
 from .queue_file import open_reader
 from .terminal import print_json_array, tell
 
@@ -78,8 +79,6 @@ def _next_of_name(args: Namespace, now: float, most: int) -> int:
     start = max(now, row.since) if args.start is None else zones.moment(args.start, "--from", now, plan.zone)
     code = _print_times(args, plan.schedule, plan.zone, start, list(next_times(plan, start, most)))
     if row.paused:
-        from ..suggestion import suggestion  # Deferred: few are paused.
-
         tell(f"schedule {row.name} is paused; to resume it, run: {suggestion('schedule resume', row.name)}")
     return code
 

@@ -9,10 +9,10 @@ import time
 
 from ..lifecycle import WAITING
 from ..store.search import Search, find
-from ..values import span
+from ..values import counted, span
 from .obstacle import obstacle
 from .progress import Progress
-from .terminal import counted, tell
+from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

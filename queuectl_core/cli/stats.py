@@ -9,13 +9,13 @@ from .. import values
 from ..errors import BadInput
 from ..grid import Column
 from ..typed import NamedTuple
-from ..values import iso, span
+from ..values import counted, iso, span
 from ..views import facts, history
 from ..views.history import Span, Stats
 from ..views.schedules import Schedule, by_urgency, due, result, skipped, timetable
 from .queue_file import open_reader
 from .tables import table
-from .terminal import counted, print_json, tell, terminal
+from .terminal import print_json, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _selection(args: Namespace) -> tuple[Span, list[str], float]:
     until = now if args.until is None else values.past(args.until, "--until", now)
     if since >= until:
         raise BadInput("--since: must be before --until")
-    return Span(since, until), list(dict.fromkeys(values.name(queue, "--queue") for queue in args.queue)), now
+    return Span(since, until), list(values.distinct_names(args.queue, "--queue")), now
 
 
 def _groups(store: Reader, by: str | None, period: Span, queues: Sequence[str]) -> list[tuple[str, Stats]]:

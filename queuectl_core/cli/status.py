@@ -14,9 +14,10 @@ from ..phrases import running
 from ..store.database import LARGE_WAL, SMALL_WAL
 from ..store.search import Search, find
 from ..typed import NamedTuple
+from ..values import counted
 from .queue_file import open_reader
 from .tables import table, workers_table
-from .terminal import counted, print_json, size, tell, terminal
+from .terminal import print_json, size, tell, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from ..errors import WaitTimedOut
-from ..values import span
+from ..suggestion import suggestion
+from ..values import counted, span
 from .progress import Progress
-from .terminal import counted, tell
+from .terminal import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ def _announce(store: Reader, left: Collection[int], asked: float | None) -> None
     for id in busy[:MOST_LINES]:
         job, since = running[id]
         if job in suspended:
-            from ..suggestion import suggestion  # Deferred: few jobs are suspended.
-
             line = suggestion("continue", job)
             tell(f"waiting for worker {id} to finish job {job}, which is suspended; run: {line}")
             continue

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ..values import counted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,11 +95,6 @@ def tell_if_typed(fd: int, what: str) -> None:
     """Say so if this input, such as "jobs, one per line", has to be typed: the command would seem to hang."""
     if os.isatty(fd):
         tell(f"reading {what}, from this terminal; press Ctrl-D to finish")
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, such as "1 job" or "5,000 jobs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size(number: int) -> str:

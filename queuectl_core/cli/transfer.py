@@ -7,10 +7,11 @@ import time
 
 from .. import values
 from ..errors import BadInput
+from ..values import counted
 from .bulk import ids_argument
 from .progress import Progress, goes_to_file, seconds
 from .queue_file import open_client, open_reader
-from .terminal import counted, print_id, tell, tell_if_typed
+from .terminal import print_id, tell, tell_if_typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

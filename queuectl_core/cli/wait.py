@@ -11,11 +11,12 @@ from .. import values
 from ..errors import BadInput, Refused, WaitTimedOut
 from ..jobjson import job_json  # Not deferred: the bundle may be replaced while we wait.
 from ..lifecycle import FINISHED, Job
+from ..values import counted
 from .bulk import given_labels, label_argument
 from .obstacle import is_lasting, obstacle
 from .progress import Progress, seconds
 from .queue_file import open_reader, own_job
-from .terminal import counted, tell, tell_if_typed
+from .terminal import tell, tell_if_typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

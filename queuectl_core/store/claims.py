@@ -12,7 +12,6 @@ from ..records import NO_OUTPUT, Identity, worker_from
 from ..typed import NamedTuple
 from . import machine, queries, sql, upkeep
 from .firing import Firing
-from .hooks import QUEUE as HOOK_QUEUE
 from .reader import job_from
 from .sqlite import SQLITE_VERSION
 
@@ -284,14 +283,14 @@ class Claims(Firing):
         if config:
             self._count_deaths(job, verdict, config)
         if config and self._trigger_hooks(job, verdict, config, now) + self._trigger_empty(unneeded, now, job.queue):
-            ready[HOOK_QUEUE] = ready.get(HOOK_QUEUE, 0) + 1
+            ready[settings.HOOK_QUEUE] = ready.get(settings.HOOK_QUEUE, 0) + 1
         return ready
 
     def _count_deaths(self, job: Job, verdict: Verdict, config: Config) -> None:
         """Pause a queue in which as many jobs died in a row as its `halt-on-dead` says."""
         most = settings.of_queue(config, job.queue, "halt-on-dead")
-        if job.queue == HOOK_QUEUE:  # One broken hook must not silence the others, unless a user wants that.
-            most = config.get(HOOK_QUEUE + ".halt-on-dead", "none")
+        if job.queue == settings.HOOK_QUEUE:  # One broken hook must not silence the others, unless a user wants that.
+            most = config.get(settings.HOOK_QUEUE + ".halt-on-dead", "none")
         if not isinstance(most, int):
             return
         if verdict.move == "succeed":

@@ -6,9 +6,8 @@ import time
 
 from ..errors import CannotSuspend, Refused
 from ..lifecycle import FINISHED, WAITING
-from ..settings import of_queue
+from ..settings import HOOK_QUEUE, of_queue
 from . import queries, sql, upkeep
-from .hooks import QUEUE as HOOK_QUEUE
 from .schedules import Schedules
 
 TYPE_CHECKING = False

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..lifecycle import Job
     from ..settings import Config
 
-QUEUE = settings.HOOK_QUEUE
 EVENTS = {"succeed": "completed", "fail": "failed", "bury": "dead"}  # By the move that is one.
 INTERVAL = 60.0  # Seconds between two hooks of one event and queue.
 MOST_IDS = 100  # Of the jobs that one hook is for.
@@ -39,7 +38,7 @@ class Hooks(Intake):
 
     def _trigger_hooks(self, job: Job, verdict: Verdict, config: Config, now: float) -> bool:
         """Enqueue the hooks for a job that was just settled, inside that transaction. Returns whether there are any."""
-        if job.queue == QUEUE:
+        if job.queue == settings.HOOK_QUEUE:
             return False
         events = [EVENTS.get(verdict.move, ""), "empty"]
         hooked = [event for event in events if event and settings.of_queue(config, job.queue, f"on-{event}")]
@@ -86,7 +85,7 @@ class Hooks(Intake):
         given = {"hook": event, "queue": job.queue, "jobs": [job.id], **self._what_happened(job)}
         env = {name: values.escape(value) for name, value in facts.items()}
         data = json.dumps(given).encode("utf-8", "surrogateescape")
-        fields = {"command": line, "queue": QUEUE, "env": env, "stdin": data.decode(), "run_at": run_at}
+        fields = {"command": line, "queue": settings.HOOK_QUEUE, "env": env, "stdin": data.decode(), "run_at": run_at}
         (id,) = self._insert([new_job(fields, now)])
         hook = {"event": event, "queue": job.queue, "job": self.exact(id).seq, "due": run_at}
         self._execute(hook_sql.SET_HOOK, hook)
@@ -125,7 +124,7 @@ class Hooks(Intake):
 
 def _interval(config: Config) -> float:
     """Seconds between the starts of hooks of one event and queue."""
-    number, _, unit = str(config.get(f"{QUEUE}.rate", "")).partition("/")
+    number, _, unit = str(config.get(f"{settings.HOOK_QUEUE}.rate", "")).partition("/")
     if not number.isdecimal() or int(number) == 0:
         return INTERVAL
     return {"min": 60.0, "h": 3600.0}.get(unit, 1.0) / int(number)

@@ -11,7 +11,6 @@ import os
 
 from ..errors import BadInput
 from ..typed import NamedTuple
-from ..values import amount
 from .sql import GATES
 
 TYPE_CHECKING = False
@@ -73,6 +72,13 @@ def require(key: str) -> None:
         raise BadInput(f"{key}: this system doesn't say {what}")
 
 
+def _amount(number: float) -> str:
+    """Bytes as an amount of memory: 512 MiB, 2 GiB, 7.5 GiB."""
+    unit, name = (1024**3, "GiB") if number >= 1024**3 else (1024**2, "MiB")
+    text = f"{number / unit:.1f}"
+    return f"{text[:-2] if text.endswith('.0') else text} {name}"
+
+
 def explained(reason: str) -> str:
     """A reason such as "max-load 4" with the current value: "load 8.2 (max-load 4)".
 
@@ -89,5 +95,5 @@ def explained(reason: str) -> str:
         if name == "max-load" and load is not None and load >= limit:
             closed.append(f"load {load:.1f} (max-load {limit:g})")
         elif name == "min-free-memory" and memory is not None and memory < limit:
-            closed.append(f"{amount(memory)} free (min-free-memory {amount(limit)})")
+            closed.append(f"{_amount(memory)} free (min-free-memory {_amount(limit)})")
     return ", ".join(closed) or reason

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from ..lifecycle import WAITING
-from ..suggestion import on_job, shell_line
+from ..suggestion import on_job
 from ..typed import NamedTuple
-
-__all__ = ("Remedy", "on_job", "remedy", "set_priority", "shell_line")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from .. import values
+from .. import suggestion, values
 from ..lifecycle import STATES
 from ..typed import NamedTuple
 from ..workers import fleet
@@ -311,4 +311,4 @@ def lanes(store: Reader, span: Span) -> dict[int, list[Run]]:
 def remedy(job: Job, reason: str | None) -> str | None:
     """The command that lets a job run that waits for this reason (see queries.REASON); None if it only takes time."""
     found = commands.remedy(job, reason)
-    return None if found is None else commands.shell_line(["queuectl", *found.words])
+    return None if found is None else suggestion.shell_line(["queuectl", *found.words])

@@ -6,6 +6,7 @@ replaced meanwhile, or is in another state than the question said, nothing happe
 
 from __future__ import annotations
 
+from .. import suggestion
 from ..errors import QueueError, Refused
 from ..lifecycle import FINISHED, TRANSITIONS, UNFINISHED, WAITING, malformed, presentable
 from ..typed import NamedTuple
@@ -45,7 +46,7 @@ def _retry(job: Job) -> Action:
     def perform(client: Client) -> str:
         return f"retrying {client.revive(_same(client, job).id)}"
 
-    return Action(commands.on_job("retry", job.id), perform)
+    return Action(suggestion.on_job("retry", job.id), perform)
 
 
 def _raise(job: Job) -> Action:
@@ -83,8 +84,8 @@ def _suspend(job: Job) -> Action:
         return f"{client.continue_(_same(client, job, and_state=True).id)} continues"
 
     if job.is_suspended:
-        return Action(commands.on_job("continue", job.id), proceed)
-    return Action(commands.on_job("suspend", job.id), suspend)
+        return Action(suggestion.on_job("continue", job.id), proceed)
+    return Action(suggestion.on_job("suspend", job.id), suspend)
 
 
 def _cancel(job: Job) -> Action:
@@ -97,11 +98,11 @@ def _cancel(job: Job) -> Action:
             return f"cancelled {job.id}"
         if changed.worker in [row.id for row in fleet.live_workers(client)]:
             return f"{job.id} is being cancelled"
-        line = commands.shell_line(["queuectl", *commands.on_job("cancel", job.id)])
+        line = suggestion.shell_line(["queuectl", *suggestion.on_job("cancel", job.id)])
         return f"{job.id} will be cancelled, but its worker is dead; to end it now, run: {line}"
 
     running = ", which is running" if job.state == "processing" else ""
-    return Action(commands.on_job("cancel", job.id), perform, f"Cancel job {job.id}{running}?")
+    return Action(suggestion.on_job("cancel", job.id), perform, f"Cancel job {job.id}{running}?")
 
 
 def _delete(job: Job) -> Action:
@@ -113,7 +114,7 @@ def _delete(job: Job) -> Action:
     def perform(client: Client) -> str:
         return f"deleted {client.purge(_same(client, job, and_state=True).id)}"
 
-    return Action(commands.on_job("dlq purge", job.id), perform, f"Delete job {job.id}, its history and its output?")
+    return Action(suggestion.on_job("dlq purge", job.id), perform, f"Delete job {job.id}, its history and its output?")
 
 
 ON_JOB = {
@@ -173,7 +174,7 @@ def on_schedule(action: str, schedule: Schedule) -> Action:
         verb = {"pause": "paused", "resume": "resumed"}[action]
         return f"{verb} schedule {name}" if is_changed else f"schedule {name} was {verb} already"
 
-    return Action(commands.on_job(f"schedule {action}", name), perform)
+    return Action(suggestion.on_job(f"schedule {action}", name), perform)
 
 
 def perform(action: Action, open_client: Callable[[], Client]) -> tuple[str, bool]:

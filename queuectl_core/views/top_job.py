@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 
+from .. import suggestion
 from ..lifecycle import malformed, presentable
-from ..phrases import ATTEMPT_COLUMNS, attempt_row, counted, sheet, when
-from ..values import span
+from ..phrases import ATTEMPT_COLUMNS, attempt_row, sheet, when
+from ..values import counted, span
 from . import commands
 from .top_log import NOTICE, plain
 from .top_panels import left
@@ -149,7 +150,7 @@ class JobScreen:
         found = commands.remedy(job, self.picture.reason, self.picture.needs)
         if found is None:
             return []
-        line = commands.shell_line([*self._prefix, *found.words])
+        line = suggestion.shell_line([*self._prefix, *found.words])
         text: Line = [(f" {'':<9} to {found.meaning}: ", "dim"), (self.charset.clean(line), "command")]
         return [clipped(text, room, self.charset.ellipsis)]
 
@@ -181,7 +182,7 @@ class JobScreen:
         if attempt and attempt.dropped:
             left.append((f"  {counted(attempt.dropped, 'byte')} not kept: see output-limit", "warning"))
         if log.forgotten:
-            line = commands.shell_line(["queuectl", *commands.on_job("logs", picture.job.id)])
+            line = suggestion.shell_line(["queuectl", *suggestion.on_job("logs", picture.job.id)])
             left.append((f"  earlier lines: {self.charset.clean(line)}", "dim"))
         total = log.forgotten + len(log.lines)
         last = min(self._first + self._height, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import suggestion
 from ..errors import Refused
 from ..typed import NamedTuple
 from . import commands
@@ -26,8 +27,8 @@ class Offer(NamedTuple):
 def for_job(job: Job, reason: str | None, needs: Needs) -> list[Offer]:
     """The commands about a job that make sense in its state, among them what would end its wait."""
     offers = [
-        Offer("Enter", "show it", commands.on_job("show", job.id)),
-        Offer("", "follow its output", commands.on_job("logs -f", job.id)),
+        Offer("Enter", "show it", suggestion.on_job("show", job.id)),
+        Offer("", "follow its output", suggestion.on_job("logs -f", job.id)),
     ]
     meanings = {
         "r": ("retry", "run it again"),
@@ -42,7 +43,8 @@ def for_job(job: Job, reason: str | None, needs: Needs) -> list[Offer]:
         except Refused:
             pass
     if job.state == "processing" and not job.is_suspended and not job.cancel:
-        offers.append(Offer("", "suspend it", commands.on_job("suspend", job.id)))  # Its key works on the job's screen.
+        # Its key works on the job's screen.
+        offers.append(Offer("", "suspend it", suggestion.on_job("suspend", job.id)))
     offers.append(Offer("p", "pause its queue", ["pause", job.queue]))
     known = [offer.words for offer in offers]
     remedy = commands.remedy(job, reason, needs)
@@ -71,21 +73,21 @@ def for_schedule(schedule: Schedule) -> list[Offer]:
     name, last = schedule.name, schedule.row.last_job
     has_job = schedule.last is not None and last is not None
     return [
-        *([Offer("Enter", "show its last job", commands.on_job("show", str(last)))] if has_job else []),
-        Offer("", "show it", commands.on_job("schedule show", name)),
-        Offer("", "print its next runs", commands.on_job("schedule next", name)),
+        *([Offer("Enter", "show its last job", suggestion.on_job("show", str(last)))] if has_job else []),
+        Offer("", "show it", suggestion.on_job("schedule show", name)),
+        Offer("", "print its next runs", suggestion.on_job("schedule next", name)),
         Offer("r", "run it now", on_schedule("run", schedule).words),
         Offer("p", "resume it" if schedule.is_paused else "pause it", on_schedule("pause", schedule).words),
-        Offer("", "remove it", commands.on_job("schedule remove", name)),
+        Offer("", "remove it", suggestion.on_job("schedule remove", name)),
     ]
 
 
 def for_worker(worker: Worker, job: str | None) -> list[Offer]:
     """The commands about a worker; `job` is the id of the one it runs."""
-    offers = [] if job is None else [Offer("Enter", "show its job", commands.on_job("show", job))]
+    offers = [] if job is None else [Offer("Enter", "show its job", suggestion.on_job("show", job))]
     return [
         *offers,
-        *([] if job is None else [Offer("", "follow its output", commands.on_job("logs -f", job))]),
+        *([] if job is None else [Offer("", "follow its output", suggestion.on_job("logs -f", job))]),
         Offer("", "stop it when its job is done", ["worker", "stop", str(worker.id)]),
         Offer("", "stop it now; its job runs again", ["worker", "stop", "--now", str(worker.id)]),
         Offer("", "list all workers", ["worker", "list"]),

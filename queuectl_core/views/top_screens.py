@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 
 from ..errors import DatabaseUnusable
+from ..suggestion import shell_line
 from ..typed import NamedTuple
 from . import top_keys, top_overlays as overlays
-from .commands import shell_line
 from .top_data import Source, Wanted
 from .top_job import JobScreen
 from .top_main import MainScreen

@@ -7,7 +7,7 @@ import select
 import time
 
 from ..suggestion import suggestion
-from ..values import escape
+from ..values import counted, escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def stderr_logger(name: str) -> Log:
 
 def halt_text(job: Job, because: str, waiting: int) -> str:
     """The log line for a queue that the death of this job has paused, and where this many jobs wait."""
-    left = f"{waiting:,} job{'' if waiting == 1 else 's'} waiting"
-    return f"queue {job.queue} is paused after {because}, with {left}; run: {suggestion('resume', job.queue)}"
+    left = counted(waiting, "job")
+    return f"queue {job.queue} is paused after {because}, with {left} waiting; run: {suggestion('resume', job.queue)}"
 
 
 def no_log(line: str) -> None:

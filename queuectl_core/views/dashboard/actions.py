@@ -11,11 +11,11 @@ import subprocess
 from ... import values
 from ...errors import Refused
 from ...lifecycle import WAITING, malformed, presentable
-from ...phrases import counted
 from ...store.schedules import schedule_named
 from ...store.search import Search, matching
+from ...suggestion import on_job
 from ...typed import NamedTuple
-from ..commands import on_job
+from ...values import counted
 from .frame import refused
 from .markup import Markup, h, text, url
 from .parts import command

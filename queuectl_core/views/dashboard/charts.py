@@ -6,7 +6,7 @@ import math
 import time
 
 from ... import phrases
-from ...values import span
+from ...values import counted, span
 from .markup import Markup, h, url
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ def timeline(job: Job, attempts: Sequence[Attempt], now: float) -> Markup:
                 class_=f"f-{kind}",
             )
         )
-    label = f"{phrases.counted(len(attempts), 'attempt')} between {phrases.local(began)} and {phrases.local(ended)}"
+    label = f"{counted(len(attempts), 'attempt')} between {phrases.local(began)} and {phrases.local(ended)}"
     drawing = h("svg", *bars, viewBox=f"0 0 {width} {height}", class_="timeline", role="img", aria_label=label,
                 preserveAspectRatio="none")  # fmt: skip
     ends = h("p", h("span", phrases.local(began)), h("span", phrases.local(ended) if job.finished_at else "now"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ...lifecycle import STATES
-from ...phrases import counted
 from ...store.database import LARGE_WAL
 from ...store.search import Search, find
-from ...values import span
+from ...suggestion import on_job
+from ...values import counted, span
 from .. import facts, history
-from ..commands import on_job
 from ..schedules import result, timetable
 from . import charts, periods
 from .joblist import job_table

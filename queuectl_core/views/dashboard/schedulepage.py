@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...phrases import counted
+from ...values import counted
 from .. import schedules
 from ..schedules import by_urgency, timetable
 from .markup import Markup, h, join, url

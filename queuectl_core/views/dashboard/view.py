@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...suggestion import shell_line
 from ...typed import NamedTuple
-from ..commands import shell_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...phrases import counted
+from ...values import counted
 from ...workers import fleet
 from .. import facts
 from . import charts, periods
