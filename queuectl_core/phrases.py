@@ -142,7 +142,7 @@ def scheduled(job: Job) -> str | None:
 
 
 def jitter(job: Job) -> str:
-    """What is said about a job's waits before retries besides their length."""
+    """The jitter in a job's waits before retries, in words to add to their length."""
     return f", plus up to {job.backoff_jitter:.0%} at random" if job.backoff_jitter else ""
 
 

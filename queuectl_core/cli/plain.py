@@ -1,4 +1,4 @@
-"""Parses plain command lines without argparse, which takes 6 of the 10 ms that a command needs besides Python's start.
+"""Parses plain command lines without argparse, which takes 6 of a command's 10 ms after Python has started.
 
 A line is plain if nothing about it is unusual: known options in full, each with its value in the next word or after
 "=", and the other words next to each other. `parse` returns for it what parser.parse would, from the same

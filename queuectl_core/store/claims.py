@@ -337,7 +337,7 @@ class Claims(Firing):
         return moved
 
     def _oldest_period(self, tier: int, wider: int, kept: float) -> int | None:
-        """The start of the oldest period of the tier `wider` that is to leave `tier`; None if there is none."""
+        """The start of the oldest period of the tier `wider` that must leave `tier`; None if there is none."""
         oldest: float | None = self._one(upkeep.OLDEST_IN_TIER, {"tier": tier})
         if oldest is None or oldest // wider * wider + wider > self._clock() - kept:
             return None

@@ -245,7 +245,7 @@ BEGIN_ATTEMPT = """
 """
 TOKEN = "SELECT token FROM queuectl_attempts WHERE job = :job AND attempt = :attempt"
 # This one statement makes every move out of `processing`, guarded by state and owner. An attempt's number is never
-# reused, so a stale worker's settle changes no row. A cancel that the worker hadn't seen, but that a user was told of,
+# reused, so a stale worker's settle changes no row. A cancel that was acknowledged but that the worker hadn't seen
 # wins over any move that would let the job run again.
 _CANCELS = "cancel = 1 AND :finished_at IS NULL"
 SETTLE = f"""

@@ -41,7 +41,7 @@ class Suspension:
         self._orphans = orphans
         self._first: Identity | None = None  # Its first process.
         self._stopped: dict[Process, None] = {}  # In the order in which they stopped.
-        self._denied: list[Process] = []  # Processes that we may not signal.
+        self._denied: list[Process] = []  # Processes that we aren't permitted to signal.
         self._obstacle: str | None = None  # What the job's error says about them.
         self._is_on = False
         self._is_sure = False  # A later call found nothing more to stop.
