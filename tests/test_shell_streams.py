@@ -165,6 +165,31 @@ class WaitTest(ShellTestCase):
         )
         self.assertIn("job b is pending: after a (dead)", result.stderr)
 
+    def test_a_stuck_job_is_waited_for_while_another_may_free_it(self):
+        self.start_workers()
+        free = "until [ -e go ]; do sleep 0.02; done; queuectl --quiet cancel b"
+        self.sh(
+            "queuectl enqueue --id a --max-retries 0 false && ! queuectl wait a;"
+            " queuectl enqueue --id b --after a true && queuectl enqueue --id c --after-any b true &&"
+            f" queuectl enqueue --id d '{free}'"
+        )
+        wait = self.start_sh("exec queuectl wait --json c d", stdout=subprocess.PIPE)
+        stream = self.start_sh(
+            "exec queuectl wait --json - 2>&-", stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        stream.stdin.write(b"c\n")
+        wait_until(lambda: self.has_open(wait.pid))
+        # It has seen that c is stuck once it has answered about a job given later.
+        stream.stdin.write(b"a\n")
+        self.assertEqual(json.loads(stream.stdout.readline())["id"], "a")
+        stream.stdin.write(b"d\n")
+        stream.stdin.close()
+        self.write("go", "")
+        for process, code in ((wait, 0), (stream, 1)):  # a is dead.
+            states = {job["id"]: job["state"] for job in map(json.loads, process.stdout)}
+            self.assertEqual((states["c"], states["d"]), ("completed", "completed"))
+            self.assertEqual(process.wait(20), code)
+
     def test_deleting_a_job_ends_the_wait_for_it(self):
         self.enqueue("--id", "a", "true")
         process = self.start_sh("exec queuectl wait a", stderr=subprocess.PIPE)

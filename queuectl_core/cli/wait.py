@@ -127,7 +127,7 @@ class _Waiting:
             if stream and stream.ready(0):
                 self.add(stream.read())
                 stream = None if stream.at_end else stream
-            self._collect()
+            self._collect(stream is not None)
             count, left = len(self._known), len(self._left)
             self._show(count - left, count)
             if not left and not stream:
@@ -170,24 +170,26 @@ class _Waiting:
             elif stream.ready(POLL):
                 return
 
-    def _collect(self) -> None:
-        """Handle the jobs that have ended since the last call."""
+    def _collect(self, more: bool) -> None:
+        """Handle the jobs that have ended since the last call. With `more`, further ids will arrive."""
         ended = self._store.finished_since(self._since)
         if ended:
             # Finish times increase from commit to commit: they are read under the write lock.
             self._since = ended[-1].finished_at or self._since
-        # A job that did not complete may have left others stuck, and a new one may be.
+        # A job that did not complete may have left others stuck, a new one may be, and stuck ones may not be any more.
         has_failed = any(job.state != "completed" for job in ended if _end_of(job) > self._checked_at)
-        if has_failed or self._new:
+        if has_failed or self._new or self._stuck:
             self._recheck_at = min(self._recheck_at, self._earliest_recheck)
-        if time.monotonic() >= self._recheck_at:
-            candidates = self._check_all()
-        else:
-            candidates, self._stuck = [*ended, *self._store.get_many(self._new)], set()
+        is_due = time.monotonic() >= self._recheck_at
+        jobs = self._check_all() if is_due else [*ended, *self._store.get_many(self._new)]
         self._new = []
-        for job in sorted(candidates, key=_end_of):
-            if job.id in self._left and (job.state in FINISHED or job.seq in self._stuck):
-                del self._left[job.id]
+        for job in sorted(jobs, key=_end_of):
+            if job.id in self._left and job.state in FINISHED:
+                self._end(job)
+        # Until then, another one may free those that are stuck, by a `cancel` or a `retry`.
+        stuck = [job for job in jobs if job.id in self._left and job.seq in self._stuck]
+        if is_due and not more and len(stuck) == len(self._left):
+            for job in stuck:
                 self._end(job)
 
     def _check_all(self) -> list[Job]:
@@ -217,6 +219,7 @@ class _Waiting:
             tell(f"{counted(len(jobs), 'job')} unfinished: {self._obstacle}")
 
     def _end(self, job: Job) -> None:
+        del self._left[job.id]
         self._last = job
         reason = None if job.state in FINISHED else self._store.reason(job)
         if job.state != "completed":
