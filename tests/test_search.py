@@ -69,9 +69,14 @@ class FilterTest(SearchTestCase):
     def test_text_is_literal_in_any_case_and_found_in_the_command_the_id_and_the_error(self):
         for text, ids in {
             "50%_OFF": ["a"], "50%%off": [], "_": ["a"], "grüsse": ["a"], "DDD": ["dddd"],
-            "Exit 7": ["ccc"], "ÿ.HTML": ["ccc"], "FETCH": ["ccc"],
+            "Exit 7": ["ccc"], "ÿ.HTML": ["ccc"], "FETCH": ["ccc"], "[g]": [], "g?": [], "g*": [], "^g": [],
         }.items():  # fmt: skip
             self.assertEqual(self.found("--grep", text), ids, text)
+        self.rows("UPDATE queuectl_jobs SET error = 'Straße [^a-Ö]*?' WHERE id = 'bb'")
+        for text in ("[^A-ö]*?", "^", "]", "-", "?", "TRAß"):
+            self.assertEqual(self.found("--grep", text), ["bb"], text)
+        self.assertIn("longer than 4,000 characters", self.run_cli("list", "--grep", "é" * 4001, code=2).stderr)
+        self.assertEqual(self.found("--grep", "\U00010400" * 4000), [])
         self.rows("UPDATE queuectl_jobs SET command = x'66657463682020ffc3a9' WHERE id = 'a'")
         self.assertEqual(self.found("--grep", "É"), ["a"])
         self.assertEqual(self.run_cli("list", "--grep", "nowhere").stderr, "no jobs match\n")

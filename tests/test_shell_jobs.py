@@ -1,9 +1,10 @@
 """Single jobs from the shell: exact commands, unique keys, cancel, retry, edit, prune, exit codes."""
 
 import json
+import shlex
 import subprocess
 
-from tests.harness import wait_until
+from tests.harness import PYTHON, ROOT, wait_until
 from tests.patched import patched
 from tests.shell import ShellTestCase
 
@@ -280,3 +281,26 @@ class InterruptTest(ShellTestCase):
         self.write("go", "")
         self.wait_for_state("a", "cancelled")
         self.assertEqual(json.loads(self.sh("queuectl show a --json").stdout)["state"], "cancelled")
+
+    def test_ctrl_c_ends_a_command_even_during_a_callback(self):
+        """Python discards exceptions in some callbacks, such as those of its imports."""
+        program = """if True:
+            import time
+            from queuectl_core.cli import main
+
+            class Discarding:
+                def __del__(self):
+                    print("running", flush=True)
+                    time.sleep(60)
+
+            def run(words):
+                Discarding()
+                time.sleep(60)
+
+            main.run = run
+            main.main()"""
+        script = f"PYTHONPATH={shlex.quote(ROOT)} exec {shlex.join(PYTHON)} -c {shlex.quote(program)}"
+        process = self.start_sh(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(process.stdout.readline(), b"running\n")
+        process.send_signal(2)
+        self.assertEqual((process.communicate(timeout=20), process.returncode), ((b"", b""), 130))

@@ -75,6 +75,7 @@ def main() -> None:
     if os.name != "posix":
         sys.exit("queuectl: runs only on Linux, macOS and the BSDs: workers need fork()")
     _open_standard_streams()
+    sys.unraisablehook = _unraisable
     try:
         code = run([os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]])
         sys.stdout.flush()
@@ -97,6 +98,18 @@ def main() -> None:
     except SystemExit as error:  # argparse, after --help or --version.
         code = error.code if isinstance(error.code, int) else 0
     _exit(code)
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    """Raise an interrupt again that Python discarded, since it came during a callback (imports have some)."""
+    if args.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(args)
+        return
+    from _signal import SIGINT, pthread_kill  # type: ignore[import-not-found]  # `import signal` loads enum: 3 ms.
+    from _thread import get_ident, start_new_thread
+
+    # From a thread: the signal must arrive after the callback.
+    start_new_thread(pthread_kill, (get_ident(), SIGINT))
 
 
 def _report(error: Exception) -> None:

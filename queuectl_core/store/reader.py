@@ -109,13 +109,6 @@ class Reader(Database):
         moment: float | None = self._one(queries.NTH_FINISHED, {"state": state, "count": count, "until": latest})
         return moment
 
-    def search_text(self, text: str) -> None:
-        """Define what queries.LIST_ANY_TEXT calls: whether UTF-8 contains `text`, in upper or lower case."""
-        lower = text.lower()
-        self._connection.db.create_function(
-            "queuectl_holds", 1, lambda raw: raw is not None and lower in values.decode(raw).lower()
-        )
-
     def reason(self, job: Job) -> str | None:
         """Why a waiting job isn't running, or "suspended"; None otherwise."""
         listed = self.listed("WHERE " + queries.LIST_SEQ, {"seq": job.seq, "limit": 1})

@@ -6,6 +6,7 @@ MOST jobs that it would have to read, and says so.
 
 from __future__ import annotations
 
+from ..errors import BadInput
 from ..jobspec import schedule_texts
 from ..lifecycle import FINISHED, WAITING
 from ..typed import NamedTuple
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     # A job, and why it waits or None.
     Listed = Tuple[Job, "str | None"]
 
+LONGEST = 4_000  # Characters of text to search for. A pattern may have 50,000 bytes.
 FEW = 10_000  # Up to this many jobs are looked up one by one.
 SORTS = tuple(queries.SORTS)
 MOST = 100_000  # How many jobs a bounded search reads.
@@ -77,7 +79,7 @@ def find(
     """The jobs found, at most `limit`; and, if not all jobs that could match are read, how many are."""
     if not matching(store, search):
         return iter(()), None
-    conditions, parameters = _conditions(store, search)
+    conditions, parameters = _conditions(search)
     by_end = is_by_end(search)
     floor = None
     if search.states:
@@ -147,7 +149,7 @@ def _order(search: Search, by_end: bool) -> str:
     return order.replace("DESC", "ASC") if search.reverse else order
 
 
-def _conditions(store: Reader, search: Search) -> tuple[list[str], dict[str, object]]:
+def _conditions(search: Search) -> tuple[list[str], dict[str, object]]:
     """What a job must satisfy, and its parameters."""
     conditions: list[str] = []
     parameters: dict[str, object] = {}
@@ -184,9 +186,19 @@ def _conditions(store: Reader, search: Search) -> tuple[list[str], dict[str, obj
             ranges.append(queries.LIST_EXIT % (int(first), int(last or first)))
         conditions.append(f"({' OR '.join(ranges)})")
     if search.text is not None:
-        store.search_text(search.text)
-        conditions.append(queries.LIST_TEXT if search.text.isascii() else queries.LIST_ANY_TEXT)
-        parameters["text"] = search.text.lower()
+        conditions.append(queries.LIST_TEXT)
+        parameters["pattern"] = _pattern(search.text)
     if search.attempted:
         conditions.append(queries.LIST_ATTEMPTED)
     return conditions, parameters
+
+
+def _pattern(text: str) -> str:
+    """For GLOB: anything with `text` in it, in any case. SQLite's lower() knows only ASCII. Raises BadInput."""
+    if len(text) > LONGEST:
+        raise BadInput(f"text to search for is longer than {LONGEST:,} characters")
+    pieces = []
+    for char in text:
+        cases = "".join(sorted({case for case in (char, char.lower(), char.upper()) if len(case) == 1}))
+        pieces.append(f"[{cases}]" if len(cases) > 1 or char in "*?[" else char)
+    return f"*{''.join(pieces)}*"
