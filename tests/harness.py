@@ -268,6 +268,19 @@ class QueueTestCase(unittest.TestCase):
         self._started.append(process)
         return process
 
+    def wait_until_open(self, pid: int) -> None:
+        """Wait until a process has the queue file open. Without /proc, don't wait."""
+        folder = f"/proc/{pid}/fd"
+
+        def has_open() -> bool:
+            try:
+                return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
+            except FileNotFoundError:
+                return False  # It closed a descriptor or exited in the meantime.
+
+        if os.path.isdir("/proc/self/fd"):
+            wait_until(has_open)
+
     def start_workers(self, *args: object, env: Environment | None = None) -> list[tuple[int, int]]:
         """Run `worker start`; return each worker's id and PID."""
         result = self.run_cli("worker", "start", *args, env=env)

@@ -382,11 +382,7 @@ class UpgradeTest(BundleTestCase):
         self.enqueue("--id", "a", "--delay", "1h", "true")
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         wait = self.start_cli("wait", "--json", "a", program=bundle, **streams)
-        fd = f"/proc/{wait.pid}/fd"
-        if os.path.isdir("/proc/self/fd"):  # It is waiting once it has the database open.
-            wait_until(
-                lambda: any(os.path.realpath(os.path.join(fd, n)) == self.db for n in os.listdir(fd))
-            )
+        self.wait_until_open(wait.pid)
         self.write("new", "not a zip file")
         os.rename(self.path("new"), bundle)
         self.run_cli("cancel", "a")

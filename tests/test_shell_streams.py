@@ -178,7 +178,7 @@ class WaitTest(ShellTestCase):
             "exec queuectl wait --json - 2>&-", stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         stream.stdin.write(b"c\n")
-        wait_until(lambda: self.has_open(wait.pid))
+        self.wait_until_open(wait.pid)
         # It has seen that c is stuck once it has answered about a job given later.
         stream.stdin.write(b"a\n")
         self.assertEqual(json.loads(stream.stdout.readline())["id"], "a")
@@ -193,21 +193,11 @@ class WaitTest(ShellTestCase):
     def test_deleting_a_job_ends_the_wait_for_it(self):
         self.enqueue("--id", "a", "true")
         process = self.start_sh("exec queuectl wait a", stderr=subprocess.PIPE)
-        wait_until(lambda: self.has_open(process.pid))
+        self.wait_until_open(process.pid)
         self.sh("queuectl cancel a && queuectl prune -s cancelled")
         _, stderr = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 1)
         self.assertRegex(stderr, b"job a (was deleted|is cancelled)")
-
-    def has_open(self, pid: int) -> bool:
-        """Whether a process has the queue file open (without /proc: always true)."""
-        folder = f"/proc/{pid}/fd"
-        if not os.path.isdir("/proc/self/fd"):
-            return True
-        try:
-            return any(os.readlink(os.path.join(folder, fd)) == self.db for fd in os.listdir(folder))
-        except FileNotFoundError:
-            return False  # It closed a descriptor or exited in the meantime.
 
     def test_wait_takes_either_ids_or_a_queue_or_all_unfinished_jobs(self):
         self.sh("queuectl enqueue -q mail true; queuectl enqueue -q slow --id slow --delay 1h true")

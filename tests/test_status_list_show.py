@@ -333,18 +333,8 @@ class WaitTest(SampleJobsTestCase):
         id = self.enqueue("true")
         process = self.start_cli("wait", id, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         # With the database open, it is past startup.
-        wait_until(lambda: _has_open(process.pid, self.db))
+        self.wait_until_open(process.pid)
         process.send_signal(signal.SIGINT)
         _stdout, stderr = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 130)
         self.assertNotIn(b"Traceback", stderr)
-
-
-def _has_open(pid: int, path: str) -> bool:
-    folder = f"/proc/{pid}/fd"
-    if not os.path.isdir("/proc/self/fd"):
-        return True
-    try:
-        return any(os.readlink(os.path.join(folder, fd)) == path for fd in os.listdir(folder))
-    except OSError:
-        return False
