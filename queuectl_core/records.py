@@ -86,7 +86,8 @@ class Attempt(NamedTuple):
     """A row of queuectl_attempts. `outcome` is None while it runs; `dropped` counts the bytes of output not kept.
 
     `progress` is how much is done, in percent, and `progress_text` more about it, as the command has reported; or None.
-    `suspended` is how many seconds it was suspended; less the time at which that began (epoch seconds), while it is.
+    `suspended` is how many seconds it was suspended, until `suspended_at` (epoch seconds), when it was suspended again;
+    None if it isn't suspended now.
     """
 
     attempt: int
@@ -100,15 +101,16 @@ class Attempt(NamedTuple):
     progress: float | None = None
     progress_text: str | None = None
     suspended: float = 0.0
+    suspended_at: float | None = None
 
     @property
     def is_suspended(self) -> bool:
         """Whether it was suspended and hasn't been told to continue."""
-        return self.suspended < 0 and self.outcome is None
+        return self.suspended_at is not None and self.outcome is None
 
     def ran(self, now: float) -> float:
         """Seconds that it has been running, not counting the time it was suspended."""
-        until = 0.0 if self.is_suspended else now
+        until = now if self.suspended_at is None else self.suspended_at
         return max(0.0, until - self.started_at - self.suspended)
 
     def remaining(self, now: float) -> float | None:
@@ -120,7 +122,7 @@ class Attempt(NamedTuple):
 
 def attempt_from(row: Sequence[Any]) -> Attempt:
     """An Attempt from its columns, whatever another program stored in them."""
-    attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, text, suspended = row
+    attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, text, suspended, at = row
     return Attempt(
         _number(attempt),
         _number(worker),
@@ -132,7 +134,8 @@ def attempt_from(row: Sequence[Any]) -> Attempt:
         _number(dropped) or 0,
         progress if isinstance(progress, (int, float)) and 0 <= progress <= 100 else None,
         _text(text),
-        suspended if isinstance(suspended, (int, float)) else 0.0,
+        _number(suspended) or 0.0,
+        _number(at),
     )
 
 

@@ -226,7 +226,7 @@ class SuspendTest(SuspendTestCase):
         self.run_cli("suspend", id)
         wait_until(lambda: self.rows("SELECT suspend FROM queuectl_jobs") == [(0,)])
         self.assertEqual(self.state(id), "processing")
-        self.assertGreaterEqual(self.rows("SELECT suspended FROM queuectl_attempts")[0][0], 0)
+        self.assertEqual(self.rows("SELECT suspended_at FROM queuectl_attempts"), [(None,)])
         count = self.count()
         wait_until(lambda: self.count() > count)
         self.stop_workers("--now", "--no-wait")
@@ -420,11 +420,11 @@ class RunTimeTest(unittest.TestCase):
     def test_time_left_does_not_count_the_time_suspended(self):
         running = Attempt(1, 1, 1000.0, None, None, None, None, 0, progress=50.0)
         self.assertEqual(running.remaining(1010.0), 10)
-        suspended = running._replace(suspended=-1010.0)
+        suspended = running._replace(suspended_at=1010.0)
         self.assertEqual((suspended.remaining(5000.0), suspended.ran(5000.0)), (None, 10))
-        continued = running._replace(suspended=-1010.0 + 5000.0)
+        continued = running._replace(suspended=3990.0)
         self.assertEqual(continued.remaining(5000.0), 10)
-        self.assertEqual(continued._replace(suspended=3990.0 - 5005.0).ran(time.time()), 15)
+        self.assertEqual(continued._replace(suspended_at=5005.0).ran(time.time()), 15)
 
 
 if __name__ == "__main__":

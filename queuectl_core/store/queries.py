@@ -224,12 +224,13 @@ FAILED_SINCE = """
 """
 ATTEMPTS = """
     SELECT attempt, worker, started_at, finished_at, outcome, exit_code, error, dropped, progress, progress_text,
-        suspended
+        suspended, suspended_at
     FROM queuectl_attempts WHERE job = :job ORDER BY attempt
 """
 LAST_ATTEMPTS = """
     SELECT job.seq, attempt.attempt, attempt.worker, attempt.started_at, attempt.finished_at, attempt.outcome,
-        attempt.exit_code, attempt.error, attempt.dropped, attempt.progress, attempt.progress_text, attempt.suspended
+        attempt.exit_code, attempt.error, attempt.dropped, attempt.progress, attempt.progress_text, attempt.suspended,
+        attempt.suspended_at
     FROM queuectl_jobs AS job
     JOIN queuectl_attempts AS attempt ON attempt.job = job.seq AND attempt.attempt = job.last_attempt
     WHERE job.seq IN (%s)

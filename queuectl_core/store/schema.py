@@ -171,8 +171,9 @@ SCHEMA = (
         -- What its command reported with `queuectl progress`: percent, and words.
         progress      REAL CHECK (progress BETWEEN 0 AND 100),
         progress_text TEXT,
-        -- Seconds that it was suspended; less the epoch time at which that began, while it is.
-        suspended   REAL NOT NULL DEFAULT 0,
+        -- Seconds that it was suspended, until the suspension that began at `suspended_at`, if there is one.
+        suspended    REAL NOT NULL DEFAULT 0,
+        suspended_at REAL,
         PRIMARY KEY (job, attempt),
         CHECK ((finished_at IS NULL) = (outcome IS NULL))
     ) WITHOUT ROWID

@@ -261,7 +261,7 @@ SETTLE = f"""
 END_ATTEMPT = """
     UPDATE queuectl_attempts SET finished_at = :now, outcome = :outcome, exit_code = :exit_code,
         error = :error, dropped = :dropped,
-        suspended = CASE WHEN suspended < 0 THEN max(suspended + :now, 0) ELSE suspended END
+        suspended = suspended + coalesce(max(:now - suspended_at, 0), 0), suspended_at = NULL
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
 """
 # Why an attempt that ended isn't settled yet. Settling it overwrites this.
@@ -376,10 +376,11 @@ WITHDRAW_SUSPENSION = """
     UPDATE queuectl_jobs SET suspend = 0, updated_at = :now
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt AND suspend = 1
 """
-# How long an attempt has been suspended: subtract the time when a suspension begins, and add the time when it ends.
+# For how long an attempt has been suspended: note when a suspension begins, and add it up when it ends.
 COUNT_SUSPENDED = """
     UPDATE queuectl_attempts
-    SET suspended = CASE :suspend WHEN 1 THEN suspended - :now ELSE max(suspended + :now, 0) END
+    SET suspended = suspended + coalesce(max(:now - suspended_at, 0), 0),
+        suspended_at = CASE :suspend WHEN 1 THEN :now END
     WHERE job = :job AND attempt = :attempt AND outcome IS NULL
 """
 # Recounts waits_for: jobs that a cancelled job waited for may have been deleted.
