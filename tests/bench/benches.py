@@ -270,7 +270,7 @@ def looking() -> list[Row]:
     """Commands with a million jobs in the file, compared with a small queue."""
     commands = {
         "status": ["status"],
-        "list": ["list"],
+        "list": ["list", "--limit", "20"],  # As on a terminal.
         "show": ["show", "one"],
         "logs": ["logs", "one"],
         "enqueue": ["enqueue", "--", "true"],
