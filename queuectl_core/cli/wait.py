@@ -126,7 +126,9 @@ class _Waiting:
             version = self._store.data_version()
             if stream and stream.ready(0):
                 self.add(stream.read())
-                stream = None if stream.at_end else stream
+                if stream.at_end:
+                    stream = None
+                    self._recheck_at = self._earliest_recheck
             self._collect(stream is not None)
             count, left = len(self._known), len(self._left)
             self._show(count - left, count)
@@ -176,9 +178,9 @@ class _Waiting:
         if ended:
             # Finish times increase from commit to commit: they are read under the write lock.
             self._since = ended[-1].finished_at or self._since
-        # A job that did not complete may have left others stuck, a new one may be, and stuck ones may not be any more.
+        # A job that did not complete may have left others stuck, a new one may be, and now all that are left may be.
         has_failed = any(job.state != "completed" for job in ended if _end_of(job) > self._checked_at)
-        if has_failed or self._new or self._stuck:
+        if has_failed or self._new or (self._stuck and any(job.id in self._left for job in ended)):
             self._recheck_at = min(self._recheck_at, self._earliest_recheck)
         is_due = time.monotonic() >= self._recheck_at
         jobs = self._check_all() if is_due else [*ended, *self._store.get_many(self._new)]
