@@ -167,7 +167,7 @@ class FitTest(unittest.TestCase):
 
 
 class GridTest(unittest.TestCase):
-    def test_spare_columns_go_first_where_they_complete_a_text(self):
+    def test_spare_width_goes_first_to_texts_that_it_completes(self):
         columns = [grid.Column(title, least=3) for title in "ABC"]
         self.assertEqual(grid.fit(columns, [6, 12, 6], 21), [6, 5, 6])
 
