@@ -1,4 +1,4 @@
-"""The dashboard over HTTP: whom it refuses, how it stays live, and what it says about unusable files."""
+"""The dashboard over HTTP: which requests it refuses, how it stays live, and what it says about unusable files."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ class LiveTest(DashboardTestCase):
         dashboard = self.serve()
         number = self.listen(dashboard)
         seen = number()
-        while True:  # The first time that somebody listens is a change.
+        while True:  # The first listener counts as a change.
             later = self.next_within(number, 1.5)
             if later is None:
                 break

@@ -300,7 +300,7 @@ class ActionsTest(BrowserTestCase):
         self.assertEqual(self.browser.run("return navigator.clipboard.readText()"), "queuectl cancel one")
 
     def test_a_page_on_another_port_of_this_machine_can_neither_act_nor_read_nor_frame(self):
-        """Cookies don't know ports, so the browser sends ours along: only Origin and Sec-Fetch-Site tell."""
+        """Cookies ignore ports, so the browser sends ours along: only Origin and Sec-Fetch-Site differ."""
         self.enqueue("--id", "victim", "true")
         self.sign_in()
         evil = self.evil(

@@ -95,7 +95,7 @@ class KillPointTest(WorkersTestCase):
     def test_a_stopped_worker_does_not_keep_others_from_rescuing_if_the_supervisor_is_dead(self):
         (_, oldest), *_ = self.start_workers("-c", "3")
         (supervisor,) = self.supervisors()
-        # Nobody could write while a process is stopped in the middle of a transaction.
+        # No process could write while one is stopped in the middle of a transaction.
         lock = sqlite3.connect(self.db, timeout=20, isolation_level=None)
         self.addCleanup(lock.close)
         lock.execute("BEGIN IMMEDIATE")
@@ -282,7 +282,7 @@ class FencingTest(WorkersTestCase):
         self.audit([id])
 
     def test_long_after_a_crash_a_process_known_only_by_its_group_holds_the_job_and_is_named_but_not_killed(self):
-        """By then another session may have got the number."""
+        """Another session may have got the number in the meantime."""
         self.start_workers()
         id = self.enqueue("--backoff-base", "0", "--", self.UNLOCKED)
         ((supervisor,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")

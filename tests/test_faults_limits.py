@@ -1,4 +1,4 @@
-"""A process that is out of descriptors can't look for others. That doesn't mean that they are dead."""
+"""A process that is out of descriptors can't list others. That doesn't mean that they are dead."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ class KilledWorkerTest(WorkersTestCase):
         wait_until(lambda: str(daemon) not in children(supervisor).split(), message="it was not reaped")
 
     def test_when_many_workers_die_at_once_each_process_is_looked_at_a_few_times_only(self):
-        """Looking through /proc for each lost attempt took the square of their number: 8 s for 150."""
+        """Looking through /proc for each lost attempt took quadratic time: 8 s for 150."""
         count = 60
         self.start_workers("-c", str(count))
         ids = self.enqueue_lines(["[ -e again ] || sleep 300"] * count, "--backoff-base", "0")

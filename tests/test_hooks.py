@@ -1,4 +1,4 @@
-"""Hooks: jobs that the transaction enqueues in which something happens to another job."""
+"""Hooks: jobs enqueued by the transaction in which something happens to another job."""
 
 from __future__ import annotations
 

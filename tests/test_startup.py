@@ -1,4 +1,4 @@
-"""What makes commands start fast behaves like what it takes the place of."""
+"""What makes commands start fast behaves like what it replaces."""
 
 from __future__ import annotations
 

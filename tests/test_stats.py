@@ -1,4 +1,4 @@
-"""`stats`, `failures`, `dlq retry --like` and `progress`: figures of the past, and what a job says of itself."""
+"""`stats`, `failures`, `dlq retry --like` and `progress`: figures of the past, and what a job reports about itself."""
 
 from __future__ import annotations
 

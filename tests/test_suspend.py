@@ -359,7 +359,7 @@ class EndTest(QueueTestCase):
             id = self.enqueue("--", "true")
             job = store.claim(worker, None).job
             store.suspend(id)
-            # What such a worker doesn't know of, it leaves as it is.
+            # Such a worker leaves columns that it doesn't know as they are.
             self.rows("UPDATE queuectl_jobs SET state = 'failed', ready = 1, worker = NULL")
             self.rows("UPDATE queuectl_attempts SET outcome = 'exit', finished_at = started_at")
             self.assertFalse(store.attempts(job)[0].is_suspended)

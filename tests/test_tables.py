@@ -1,4 +1,4 @@
-"""How tables look. `python3 -m tests.test_tables --write` renders tests/golden anew; look at the difference."""
+"""How tables look. `python3 -m tests.test_tables --write` renders tests/golden again; review the difference."""
 
 from __future__ import annotations
 
