@@ -53,7 +53,7 @@ def _parse_duration(text: str) -> float | None:
     unit = text[len(digits) :]
     if digits.isascii() and digits.isdigit() and (not unit or unit in DURATION_UNITS):
         return float(digits) * DURATION_UNITS[unit or "s"]
-    import re  # Deferred, since it takes 4 ms and such as 90 and 5m don't need it.
+    import re  # Deferred: it takes 4 ms, and values such as 90 and 5m don't need it.
 
     if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII):
         return float(text)

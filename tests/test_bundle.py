@@ -233,7 +233,7 @@ class StubTest(BundleTestCase):
             self.assertEqual(self.job(id)["command"], "echo 'a  '\"'\"'b'\"'\"'' ''")
             self.assertEqual(self.job(id)["cwd"], cwd)
 
-    def test_the_same_comes_out_whether_the_script_or_python_starts_it(self):
+    def test_output_is_the_same_whether_the_script_or_python_starts_it(self):
         bundle = self.bundle()
         self.enqueue("--id", "a", "--delay", "1h", "true")
         path = self.path_with(python3=sys.executable)

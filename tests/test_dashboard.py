@@ -1,4 +1,4 @@
-"""The dashboard over HTTP: whom it refuses, how it stays live, and what it says about unusable files."""
+"""The dashboard over HTTP: which requests it refuses, how it stays live, and what it says about unusable files."""
 
 from __future__ import annotations
 
@@ -233,12 +233,12 @@ class LiveTest(DashboardTestCase):
 
         return number
 
-    def test_a_change_of_the_file_is_told_within_a_second_or_two(self):
+    def test_a_change_of_the_file_is_announced_within_a_second_or_two(self):
         self.enqueue("true")
         dashboard = self.serve()
         number = self.listen(dashboard)
         seen = number()
-        while True:  # The first time that somebody listens is a change.
+        while True:  # The first listener counts as a change.
             later = self.next_within(number, 1.5)
             if later is None:
                 break
@@ -269,7 +269,7 @@ class LiveTest(DashboardTestCase):
         number = self.listen(self.serve())
         self.assertEqual(len([number() for _ in range(6)]), 6)
 
-    def test_streams_that_browsers_leave_are_given_up_and_too_many_are_refused(self):
+    def test_abandoned_streams_are_closed_and_too_many_are_refused(self):
         self.enqueue("true")
         self.addCleanup(setattr, server, "MOST_STREAMS", server.MOST_STREAMS)
         server.MOST_STREAMS = 2
@@ -320,7 +320,7 @@ class FileTest(DashboardTestCase):
         os.rename(self.db + ".away", self.db)
         self.assertIn("one", self.page(self.dashboard, "/jobs").text)
 
-    def test_one_connection_goes_on_after_the_file_was_replaced(self):
+    def test_a_connection_keeps_working_after_the_file_was_replaced(self):
         self.run_cli("--db", self.path("other.db"), "enqueue", "--id", "other", "true")
         connection = http.client.HTTPConnection("127.0.0.1", self.dashboard.port, timeout=20)
         self.addCleanup(connection.close)
@@ -346,7 +346,7 @@ class FileTest(DashboardTestCase):
         self.assertIn("locked", answer.text)
         self.assertEqual(self.ask(self.dashboard, "/jobs").status, 200)
 
-    def test_a_file_of_a_newer_version_and_one_that_is_no_database_get_a_helpful_page(self):
+    def test_a_file_of_a_newer_version_or_that_is_not_a_database_gets_a_helpful_page(self):
         self.rows("UPDATE queuectl_meta SET value = 999 WHERE key = 'schema'")
         answer = self.ask(self.dashboard, "/jobs")
         self.assertEqual(answer.status, 503)

@@ -300,7 +300,7 @@ class ActionsTest(BrowserTestCase):
         self.assertEqual(self.browser.run("return navigator.clipboard.readText()"), "queuectl cancel one")
 
     def test_a_page_on_another_port_of_this_machine_can_neither_act_nor_read_nor_frame(self):
-        """Cookies don't know ports, so the browser sends ours along: only Origin and Sec-Fetch-Site tell."""
+        """Cookies ignore ports, so the browser sends ours along: only Origin and Sec-Fetch-Site differ."""
         self.enqueue("--id", "victim", "true")
         self.sign_in()
         evil = self.evil(
@@ -422,7 +422,7 @@ class LiveTest(BrowserTestCase):
             self.browser._call("DELETE", self.browser._session + "/window")
         self.browser.switch(tabs[0])
 
-    def test_a_file_that_disappears_is_said_and_shown_again_by_itself(self):
+    def test_a_missing_file_is_reported_and_shown_again_once_it_is_back(self):
         self.enqueue("--id", "first", "true")
         self.sign_in("/jobs")
         self.browser.wait_for_text("live", "#live")
@@ -431,7 +431,7 @@ class LiveTest(BrowserTestCase):
         os.rename(self.db + ".away", self.db)
         self.browser.wait_for_text("first", "main")
 
-    def test_a_dashboard_that_ended_is_said_and_one_that_is_back_goes_on(self):
+    def test_a_stopped_dashboard_is_reported_and_its_last_page_stays(self):
         self.enqueue("--id", "first", "true")
         dashboard = self.sign_in("/jobs")
         self.browser.wait_for_text("live", "#live")

@@ -167,7 +167,7 @@ class PagesTest(DashboardTestCase):
                 "this is 2", self.page(dashboard, "/job?id=twice&attempt=" + urllib.parse.quote(attempt)).text
             )
 
-    def test_a_list_goes_on_at_the_last_job_of_the_page_and_loses_none(self):
+    def test_the_next_page_of_a_list_continues_after_the_last_job_and_misses_none(self):
         self.enqueue_lines(["true"] * 130)
         self.rows("UPDATE queuectl_jobs SET created_at = 1e9")  # All in the same second.
         dashboard = self.serve()
@@ -397,7 +397,7 @@ class ActionsTest(DashboardTestCase):
         self.assertIn("Done", self.act("purge-dead").text)
         self.assertEqual(self.rows("SELECT id FROM queuectl_jobs"), [("one",)])
 
-    def test_deleting_and_cancelling_ask_first_and_the_answer_at_hand_is_no(self):
+    def test_deleting_and_cancelling_ask_first_and_default_to_no(self):
         self.work()
         self.enqueue("--id", "two", "true")
         for name, fields in (("purge", {"id": "bad"}), ("purge-dead", {}), ("cancel", {"id": "two"})):
@@ -413,7 +413,7 @@ class ActionsTest(DashboardTestCase):
         self.assertIn("Done", self.act("cancel", id="long").text)
         self.assertEqual(self.state("long"), "cancelled")
 
-    def test_what_the_command_refuses_is_shown_in_its_words(self):
+    def test_a_refusal_is_shown_in_the_commands_own_words(self):
         for name, fields, words in (
             ("retry", {"id": "one"}, "job one is pending; there is nothing to retry"),
             ("edit", {"id": "one", "priority": "high"}, "--priority: not a whole number"),

@@ -601,7 +601,7 @@ while not os.path.exists("done"):
         self.addCleanup(lambda: [os.kill(pid, signal.SIGKILL) for pid in left if not process_is_gone(pid)])
         return int(self.read("started").split()[-3]), left
 
-    def test_a_timeout_ends_it_and_what_escaped(self):
+    def test_a_timeout_ends_the_command_and_escaped_processes(self):
         self.start_workers()
         id = self.enqueue("--max-retries", "0", "--timeout", "3s", "--", "./script")
         command, left = self.started(1)
@@ -611,7 +611,7 @@ while not os.path.exists("done"):
             self.assertTrue(process_is_gone(pid))
         self.audit([id])
 
-    def test_cancel_and_stop_now_end_it_and_what_escaped(self):
+    def test_cancel_and_stop_now_end_the_command_and_escaped_processes(self):
         self.start_workers()
         id = self.enqueue("./script")
         first, left = self.started(1)

@@ -52,7 +52,7 @@ class FactsTest(QueueTestCase):
     def drain(self) -> None:
         self.run_cli("worker", "start", "--drain", "--foreground", code=None)  # 1 if a job died.
 
-    def test_what_is_left_takes_as_long_as_what_was_done(self):
+    def test_the_remaining_jobs_take_as_long_as_the_finished_ones_did(self):
         self.enqueue_lines(["sleep 0.2"] * 5)
         self.assertEqual(self.queue().remaining, facts.Remaining(None, "no worker"))
         self.run_cli("worker", "start", "--drain", "--foreground", "-c", "5")
@@ -80,7 +80,7 @@ class FactsTest(QueueTestCase):
         self.assertEqual([found[name].remaining.reason for name in "ab"], ["held", "no worker"])
         self.assertEqual(together.reason, "no worker")
 
-    def test_without_a_finished_job_nothing_is_known(self):
+    def test_without_a_finished_job_there_is_no_estimate(self):
         self.start_workers()
         self.enqueue("--", "sleep 60")
         self.assertEqual(self.queue().remaining, facts.Remaining(None, "no data yet"))

@@ -95,7 +95,7 @@ class KillPointTest(WorkersTestCase):
     def test_a_stopped_worker_does_not_keep_others_from_rescuing_if_the_supervisor_is_dead(self):
         (_, oldest), *_ = self.start_workers("-c", "3")
         (supervisor,) = self.supervisors()
-        # Nobody could write while a process is stopped in the middle of a transaction.
+        # No process could write while one is stopped in the middle of a transaction.
         lock = sqlite3.connect(self.db, timeout=20, isolation_level=None)
         self.addCleanup(lock.close)
         lock.execute("BEGIN IMMEDIATE")
@@ -114,7 +114,7 @@ class KillPointTest(WorkersTestCase):
         self.audit(["long"])
 
     @unittest.skipUnless(LINUX, "only Linux counts how often a process wakes up")
-    def test_nor_does_a_frozen_one(self):
+    def test_a_frozen_worker_does_not_keep_others_from_rescuing(self):
         """A frozen process isn't stopped: it looks asleep. Here it is one that is asleep."""
         store = self.store()
         asleep = subprocess.Popen(["sleep", "600"], env=self.environment)
@@ -281,8 +281,8 @@ class FencingTest(WorkersTestCase):
         self.assertTrue(process_is_gone(int(self.read("left"))))
         self.audit([id])
 
-    def test_long_after_a_crash_such_a_process_holds_the_job_and_is_named_but_not_killed(self):
-        """By then another session may have got the number."""
+    def test_long_after_a_crash_a_process_known_only_by_its_group_holds_the_job_and_is_named_but_not_killed(self):
+        """Another session may have got the number in the meantime."""
         self.start_workers()
         id = self.enqueue("--backoff-base", "0", "--", self.UNLOCKED)
         ((supervisor,),) = self.rows("SELECT pid FROM queuectl_workers WHERE role = 'supervisor'")
@@ -673,14 +673,14 @@ class NamespaceTest(WorkersTestCase):
         self.write("kill", "")
         wait_until(lambda: os.path.exists(self.path("killed")))
 
-    def test_what_outlives_a_worker_inside_is_ended_by_one_outside(self):
+    def test_a_command_that_outlives_its_worker_in_a_container_is_ended_by_a_worker_outside(self):
         self.start_exclusive_inside()
         self.start_workers("-q", "inside")
         self.wait_for_state("a", "completed")
         self.assertFalse(os.path.exists(self.path("overlap")))
         self.audit(["a"])
 
-    def test_what_outlives_a_worker_in_one_namespace_holds_the_job_in_another(self):
+    def test_a_command_that_outlives_its_worker_in_a_container_holds_the_job_in_another_one(self):
         self.start_exclusive_inside()
         self.start_inside("-q", "inside")
         wait_until(lambda: self.rows("SELECT 1 FROM queuectl_jobs WHERE error = 'may still run: in another container'"))
@@ -690,7 +690,7 @@ class NamespaceTest(WorkersTestCase):
         self.assertFalse(os.path.exists(self.path("overlap")))
         self.audit(["a"])
 
-    def test_what_outlives_a_worker_outside_holds_the_job_inside(self):
+    def test_a_command_that_outlives_its_worker_outside_holds_the_job_in_a_container(self):
         ((_, pid),) = self.start_workers("-q", "inside")
         self.run_cli("enqueue", "--id", "a", "-q", "inside", "--backoff-base", "0", self.EXCLUSIVE)
         wait_until(lambda: os.path.exists(self.path("again")))

@@ -1,4 +1,4 @@
-"""A process that is out of descriptors can't look for others. That doesn't mean that they are dead."""
+"""A process that is out of descriptors can't list others. That doesn't mean that they are dead."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ leftovers.processes = processes
         self.assertTrue(process_is_gone(int(self.read("left"))))
         self.audit(["a"])
 
-    def test_nor_is_that_of_a_dead_worker_until_a_rescuer_can_look(self):
+    def test_a_lost_attempt_is_not_over_until_a_rescuer_can_list_processes(self):
         self.start_patched()
         (supervisor,) = self.supervisors()
         self.start_job("setsid sleep 300 & echo $! >left; sleep 300", "--max-retries", "0", id="a")

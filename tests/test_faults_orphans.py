@@ -55,7 +55,7 @@ RUNS = "ps -o stat= -p $(cat orphan) | grep -q '^[^Z]'"
 
 @unittest.skipUnless(LINUX, "only Linux lets a process adopt orphans")
 class ChainTest(WorkersTestCase):
-    def test_a_cancelled_job_is_over_though_its_processes_fork_faster_than_anyone_can_look(self):
+    def test_cancel_ends_a_job_even_if_its_processes_fork_faster_than_they_can_be_listed(self):
         self.write("chain.py", CHAIN)
         one = f"{sys.executable} -S chain.py & "
         for _ in range(3):
@@ -112,7 +112,7 @@ class KilledWorkerTest(WorkersTestCase):
             self.assertTrue(process_is_gone(pid), "a process of the lost attempt was left running")
         self.assertEqual([attempt["outcome"] for attempt in self.job(id)["history"]], ["lost", "exit"])
 
-    def test_it_is_ended_before_the_job_runs_again(self):
+    def test_an_orphan_of_a_killed_worker_is_ended_before_the_job_runs_again(self):
         self.start_workers()
         id, orphan = self.start_attempt()
         self.assertNotIn(orphan, self.processes(), "the orphan has an environment")
@@ -120,13 +120,13 @@ class KilledWorkerTest(WorkersTestCase):
         self.check(id, orphan)
         self.audit([id])
 
-    def test_so_it_is_if_the_supervisor_is_in_the_foreground(self):
+    def test_an_orphan_is_ended_by_a_supervisor_in_the_foreground(self):
         self.start_foreground("-c", "2", stderr=subprocess.DEVNULL)
         id, orphan = self.start_attempt()
         os.kill(self.owner(id), signal.SIGKILL)
         self.check(id, orphan)
 
-    def test_so_it_is_if_it_is_stopped_or_lost_its_own_parent_meanwhile(self):
+    def test_an_orphan_that_is_stopped_and_has_lost_its_parent_is_ended(self):
         self.start_workers()
         id, orphan = self.start_attempt(command="sh -c \"echo \\$\\$ >child; exec sleep 300\" & sleep 300")
         child = self.pid_in("child")
@@ -169,7 +169,7 @@ class KilledWorkerTest(WorkersTestCase):
         self.check(id, orphan)
         self.assertFalse(process_is_gone(daemon), "a daemon was killed")
 
-    def test_so_does_one_that_an_idle_worker_adopted_if_that_worker_and_another_die_at_once(self):
+    def test_a_daemon_adopted_by_an_idle_worker_survives_if_that_worker_and_another_die_at_once(self):
         self.start_workers("-c", "2")
         (supervisor,) = self.supervisors()
         id, orphan = self.start_attempt()
@@ -229,7 +229,7 @@ class KilledWorkerTest(WorkersTestCase):
         for pid in daemons:
             self.assertFalse(process_is_gone(pid), "a daemon was killed")
 
-    def test_what_a_script_started_before_the_supervisor_is_never_killed(self):
+    def test_processes_that_a_script_started_before_the_supervisor_are_never_killed(self):
         """`sidecar & exec queuectl worker start --foreground`: its orphans would look like those of a job."""
         sidecar = f"{sys.executable} -c 'import os; os.setsid(); os.execve(\"/bin/sleep\", [\"sleep\", \"300\"], {{}})'"
         start = f"{sidecar} & echo $! >sidecar; exec {sys.executable} {PROGRAM} worker start --foreground"
@@ -253,7 +253,7 @@ class KilledWorkerTest(WorkersTestCase):
         wait_until(lambda: str(daemon) not in children(supervisor).split(), message="it was not reaped")
 
     def test_when_many_workers_die_at_once_each_process_is_looked_at_a_few_times_only(self):
-        """Looking through /proc for each lost attempt took the square of their number: 8 s for 150."""
+        """Looking through /proc for each lost attempt took quadratic time: 8 s for 150."""
         count = 60
         self.start_workers("-c", str(count))
         ids = self.enqueue_lines(["[ -e again ] || sleep 300"] * count, "--backoff-base", "0")
@@ -306,7 +306,7 @@ class KilledWorkerTest(WorkersTestCase):
 
     @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
     @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
-    def test_one_of_another_user_holds_the_job_which_names_it(self):
+    def test_another_users_orphan_holds_the_job_and_the_job_names_it(self):
         suid, start_program = self.as_nobody()
         hide = f"/usr/bin/python3 hide.py '{suid} --reuid=0 --clear-groups sh -c \"echo \\$\\$ >left; exec sleep 300\"'"
         job = ["enqueue", "--id", "a", "--max-retries", "0", f"{hide}; sleep 300"]
@@ -328,7 +328,7 @@ class KilledWorkerTest(WorkersTestCase):
 
     @unittest.skipUnless(IS_ROOT and shutil.which("setpriv"), "needs root and setpriv")
     @unittest.skipUnless(os.path.exists("/usr/bin/python3"), "needs /usr/bin/python3")
-    def test_one_of_another_user_still_runs_in_a_suspended_job_whose_error_names_it(self):
+    def test_another_users_process_keeps_running_in_a_suspended_job_and_the_error_names_it(self):
         suid, start_program = self.as_nobody()
         job = f"{suid} --reuid=0 --clear-groups sh -c 'echo $$ >left; exec sleep 300' & wait"
         self.assertEqual(start_program("enqueue", "--id", "a", "--max-retries", "0", job).wait(30), 0)
@@ -355,7 +355,7 @@ class GuardianTest(WorkersTestCase):
     """Other rescuers leave a lost attempt to its supervisor, unless that can't act."""
 
     @unittest.skipUnless(LINUX, "only Linux counts how often a process wakes up")
-    def test_they_wait_for_it_while_it_wakes_up_and_rescue_once_it_is_frozen(self):
+    def test_other_rescuers_wait_while_the_supervisor_is_active_and_act_once_it_is_frozen(self):
         store = self.store()
         awake = subprocess.Popen(["sh", "-c", "while :; do sleep 0.05; done"], env=self.environment)
         asleep = subprocess.Popen(["sleep", "600"], env=self.environment)
@@ -409,7 +409,7 @@ class PageTest(unittest.TestCase):
         os.pwrite(*writes[-1])
         self.assertEqual(self.page.spared([]), known)
 
-    def test_so_does_one_with_more_daemons_than_fit(self):
+    def test_a_page_with_more_daemons_than_fit_says_so(self):
         many = frozenset((pid, "123456789") for pid in range(10000))
         self.page.note("t", many, many)
         self.assertIsNone(self.page.spared([]))

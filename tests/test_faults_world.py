@@ -74,7 +74,7 @@ class VersionTest(WorkersTestCase):
         self.assertEqual(self.states(), {"completed": 2})
         self.audit([id, later])
 
-    def test_an_upgrade_under_workers_is_only_told_by_commands_that_leave_them_stopped(self):
+    def test_an_upgrade_under_workers_is_reported_except_by_quiet_commands_and_worker_stop(self):
         process = subprocess.Popen(["sleep", "60"])
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)

@@ -69,7 +69,7 @@ class ConditionsTest(QueueTestCase):
         self.drain()
         self.assertEqual(self.state(runs), "completed")
 
-    def test_what_waits_for_an_unneeded_job_is_not_needed_either(self):
+    def test_a_job_that_needs_an_unneeded_job_is_unneeded_too(self):
         self.enqueue("--id", "a", "--hold", "--", "true")
         self.enqueue("--id", "cleanup", "--after-notok", "a", "--", "true")
         self.enqueue("--id", "report", "--after", "cleanup", "--", "true")
@@ -117,7 +117,7 @@ class ConditionsTest(QueueTestCase):
         self.assertIn("no such job: 'y'", self.run_cli("enqueue", "--atomic", "-", input=lines, code=1).stderr)
         self.assertEqual(self.jobs(), {})
 
-    def test_options_add_up_and_a_job_has_one_condition_only(self):
+    def test_options_add_up_but_each_dependency_has_only_one_condition(self):
         for id in "abc":
             self.enqueue("--id", id, "--hold", "--", "true")
         id = self.enqueue("--after", "a", "--after-ok", "b", "--after-any", "c", "--", "true")
@@ -203,7 +203,7 @@ class HoldTest(QueueTestCase):
         self.assertEqual(self.states(), {"completed": 2})
         self.audit()
 
-    def test_no_worker_is_asked_for_by_jobs_that_it_could_not_run(self):
+    def test_status_and_doctor_ask_for_a_worker_only_if_a_job_could_run(self):
         self.enqueue("--id", "a", "--hold", "--", "true")
         self.enqueue("--id", "b", "--after", "a", "--", "true")
         self.enqueue("--id", "p", "-q", "mail", "--", "true")
@@ -341,7 +341,7 @@ class HaltTest(QueueTestCase):
     def drain(self) -> None:
         self.run_cli("worker", "start", "--drain", "--foreground", code=None)
 
-    def test_a_queue_pauses_after_so_many_deaths_in_a_row_and_says_why(self):
+    def test_a_queue_pauses_after_the_set_number_of_deaths_in_a_row_and_says_why(self):
         self.run_cli("config", "set", "crawl.halt-on-dead", "3")
         self.enqueue_lines(["exit 1", "exit 1", "true", *["exit 1"] * 5], "-q", "crawl")
         self.enqueue_lines(["exit 1"] * 5, "-q", "other")
@@ -363,7 +363,7 @@ class HaltTest(QueueTestCase):
         self.drain()
         self.assertEqual(self.states(), {"dead": 13, "completed": 1})
 
-    def test_the_log_tells_that_a_queue_paused_also_when_a_killed_worker_was_the_last_straw(self):
+    def test_the_log_reports_a_paused_queue_even_if_the_last_death_was_a_killed_worker(self):
         self.run_cli("config", "set", "halt-on-dead", "1")
         self.enqueue("--", 'kill -KILL "$PPID"; sleep 60')
         log = self.run_cli("worker", "start", "--drain", "--foreground", code=None).stderr
@@ -384,7 +384,7 @@ class HaltTest(QueueTestCase):
             store.set_config("hooks.halt-on-dead", 1)
             self.assertEqual(let_a_hook_die(), ["hooks"])
 
-    def test_it_is_not_a_retry_that_counts_but_a_death(self):
+    def test_failed_attempts_do_not_count_as_deaths(self):
         self.run_cli("config", "set", "halt-on-dead", "2")
         self.run_cli("config", "set", "backoff-base", "0")
         self.enqueue("--max-retries", "4", "--", "exit 1")

@@ -30,7 +30,7 @@ class HabitsTest(QueueTestCase):
             self.run_cli("config", "set", key, "5m")
             self.assertEqual(self.run_cli("config", "get", "timeout").stdout, "300\n")
 
-    def test_a_key_that_only_other_queues_need_is_a_warning(self):
+    def test_a_setting_that_only_other_tools_need_is_a_warning(self):
         self.create_queue()
         for key in ("poll-interval", "worker_poll_interval", "lease-seconds", "heartbeat_interval"):
             for args in (["set", key, "1"], ["get", key], ["unset", key]):

@@ -95,7 +95,7 @@ class CommandLineTest(QueueTestCase):
     def test_an_option_is_not_taken_for_one_that_means_something_else(self):
         self.assertNotIn("--reverse", self.refused("--verbose list"))
 
-    def test_one_worker_is_not_workers(self):
+    def test_the_hint_for_one_worker_is_in_the_singular(self):
         self.assertIn("to start 1 worker,", self.refused("worker start 1"))
 
     def test_other_errors_name_the_command_at_hand_in_our_own_words(self):

@@ -1,4 +1,4 @@
-"""Hooks: jobs that the transaction enqueues in which something happens to another job."""
+"""Hooks: jobs enqueued by the transaction in which something happens to another job."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class HookTestCase(QueueTestCase):
 
 
 class EventsTest(HookTestCase):
-    def test_a_death_is_told_with_the_job_and_the_end_of_its_output(self):
+    def test_a_hook_for_a_death_gets_the_job_and_the_end_of_its_output(self):
         self.hook("on-dead")
         id = self.enqueue("-q", "mail", "--label", "urgent", "--", "seq 5000; echo no route >&2; exit 7")
         waiter = self.enqueue("--after", id, "--", "true")
@@ -111,7 +111,7 @@ class EventsTest(HookTestCase):
         self.run_cli("cancel", "a")
         wait_until(lambda: os.path.exists(self.path("empty")))
 
-    def test_a_lost_attempt_that_was_the_last_one_triggers_too(self):
+    def test_losing_the_last_attempt_triggers_the_hook_too(self):
         self.hook("on-dead")
         id = self.enqueue("--", "sleep 60")
         ((_, pid),) = self.start_workers()

@@ -81,7 +81,7 @@ class LabelsTest(QueueTestCase):
         for words in ((), ("a", "--label", "x"), ("b", "-q", "mail")):
             self.assertIn("or --queue or --label", self.run_cli("retry", *words, code=2).stderr)
 
-    def test_edit_takes_a_label_and_its_queue_is_where_they_go(self):
+    def test_edit_selects_jobs_by_label_and_its_queue_is_their_new_queue(self):
         self.run_cli("hold", "a")
         self.assertEqual(self.run_cli("edit", "--label", "nightly", "-q", "slow", "-p", "3").lines, ["b", "a"])
         self.assertEqual([(self.job(id)["queue"], self.job(id)["priority"]) for id in "ab"], [("slow", 3)] * 2)
@@ -151,7 +151,7 @@ class LabelsTest(QueueTestCase):
         self.run_cli("import", "-", input=exported)
         self.assertEqual(self.jobs()["a"]["labels"], ["db", "nightly"])
 
-    def test_several_jobs_are_changed_together_also_in_their_environment(self):
+    def test_several_jobs_are_edited_together_including_their_environment(self):
         self.enqueue("--id", "e", "-e", "A=1", "-e", "B=2", "--delay", "1h", "--", 'echo "$A$B$C"')
         self.assertEqual(self.run_cli("edit", "a", "e", "-p", "7", "-e", "B=3", "-e", "C=4").lines, ["a", "e"])
         self.assertEqual([self.jobs()[id]["priority"] for id in ("a", "e", "c")], [7, 7, 0])

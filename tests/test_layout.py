@@ -400,7 +400,7 @@ class SizeTest(unittest.TestCase):
                     count = len([argument for argument in arguments if argument.arg not in ("self", "cls")])
                     self.assertLessEqual(count, MOST_ARGUMENTS, f"{name}: {node.name}")
 
-    def test_only_what_tools_insist_on_stands_at_the_top(self):
+    def test_the_top_folder_has_only_files_that_tools_expect_there(self):
         allowed = {
             "queuectl.py", "queuectl_core", "tests", "setup.cfg", "README.md", "pyproject.toml", "LICENSE",
             "CHANGELOG.md", ".ci", ".gitignore", "docs", "build", "dist",

@@ -64,7 +64,7 @@ class GateTest(QueueTestCase):
         self.queue.unset_config("default.max-load")
         self.assertFalse(self.claim(BUSY, 2))
 
-    def test_hooks_start_nevertheless(self):
+    def test_hooks_ignore_a_global_limit(self):
         self.queue.set_config("max-load", 8)
         self.rows("UPDATE queuectl_jobs SET queue = 'hooks'")
         self.assertTrue(self.claim(BUSY))
@@ -115,7 +115,7 @@ class ShownTest(QueueTestCase):
 
 
 class ValuesTest(unittest.TestCase):
-    def test_values_and_what_is_none(self):
+    def test_values_are_parsed_and_none_means_no_limit(self):
         for key, text, value in (
             ("max-load", "8", 8), ("a.max-load", "7.5", 7.5), ("max-load", "none", "none"),
             ("min-free-memory", "2G", 2 << 30), ("min-free-memory", "512MiB", 512 << 20),

@@ -9,8 +9,8 @@ from tests.test_workers import WorkersTestCase
 
 GARBAGE = "CAST(x'66ff0a1b' AS TEXT)"  # Not UTF-8, with a newline and an escape.
 
-# SQL for values of a job's columns that the schema rejects, or that nobody expects. All of them are stored with CHECKs
-# off, as in a file that is older than the CHECK.
+# SQL for values of a job's columns that the schema rejects, or that no reader expects. All of them are stored with
+# CHECKs off, as in a file that is older than the CHECK.
 COLUMNS = {
     "id": [GARBAGE, "'a' || char(0) || 'b'", "char(27, 10)"],
     "queue": [GARBAGE, "'q,r'", "char(10)"],

@@ -22,7 +22,7 @@ class ManualTest(QueueTestCase):
         warnings = subprocess.run(
             ["mandoc", "-T", "lint", "-W", "warning", PAGE], stdout=subprocess.PIPE, check=False
         ).stdout.decode()
-        # The page has no date: somebody would have to update it by hand.
+        # The page has no date: it would have to be updated by hand.
         self.assertEqual([line for line in warnings.splitlines() if "missing date" not in line], [])
 
     @unittest.skipUnless(shutil.which("man") and shutil.which("groff"), "man is not installed")

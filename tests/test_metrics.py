@@ -231,7 +231,7 @@ class SchedulesTest(MetricsTestCase):
             if ("schedule", schedule) in labels
         }
 
-    def test_a_schedule_says_when_it_last_succeeded_also_after_its_job_was_pruned(self):
+    def test_a_schedules_last_success_is_reported_even_after_its_job_was_pruned(self):
         self.run_cli("schedule", "add", "s", "--every", "1h", "--", "test -e ok")
         new = self.moments("s")
         self.assertAlmostEqual(new.pop("next_run"), 3600, delta=60)
@@ -426,7 +426,7 @@ class TextfileTest(MetricsTestCase):
         self.assertEqual((codes, problems), ([0] * 12, []))
         self.assertEqual(os.listdir(self.path("out")), ["queuectl.prom"])
 
-    def test_a_disk_without_room_leaves_the_old_file_and_nothing_else(self):
+    def test_a_full_disk_leaves_the_old_file_and_nothing_else(self):
         self.enqueue("--", "true")
         self.write("out/queuectl.prom", "old\n")
         self.environment["PYTHONDONTWRITEBYTECODE"] = "1"  # Python would write half of it.
@@ -450,7 +450,7 @@ class TextfileTest(MetricsTestCase):
         self.assertIn("only files that end in .prom, not 'queuectl.txt'", result.stderr)
         self.assertEqual(self.run_cli("--quiet", "metrics", "--textfile", "queuectl.txt").stderr, "")
 
-    def test_what_cannot_be_done_is_said_in_one_line(self):
+    def test_each_failure_is_reported_in_one_line(self):
         self.create_queue()
         self.write("file", "")
         os.mkfifo(self.path("pipe"))
@@ -530,7 +530,7 @@ class DashboardTest(DashboardTestCase):
         self.assertIsNone(answer.headers["Access-Control-Allow-Origin"])
         self.assertEqual(answer.headers["Cross-Origin-Resource-Policy"], "same-origin")
 
-    def test_the_option_is_said_aloud(self):
+    def test_the_dashboard_announces_that_metrics_are_open(self):
         process = self.start_cli(
             "dashboard", "--port", "0", "--metrics", stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

@@ -206,7 +206,7 @@ class LineTest(unittest.TestCase):
                     self.assertEqual(self.drawn(), [])
         self.assertEqual(len(self.drawn()), 7 + 1)  # The last one erases it.
 
-    def test_the_rate_is_what_was_done_since_the_first_count_and_the_rest_takes_as_long(self):
+    def test_the_rate_counts_from_the_first_update_and_the_time_left_follows_from_it(self):
         with progress.Progress() as line:
             line.count(500, 2000, "jobs")
             self.now += 1

@@ -59,7 +59,7 @@ class HistogramTest(unittest.TestCase):
                 exact = durations[int(part * len(durations))]
                 self.assertLess(abs((quantile(counts, part) or 0) / exact - 1), 0.2, (spread, part))
 
-    def test_nothing_has_no_quantile(self):
+    def test_without_events_there_is_no_quantile(self):
         self.assertIsNone(quantile({}, 0.5))
         self.assertIsNone(quantile({3: 0}, 0.5))
 

@@ -63,7 +63,7 @@ class ScalingTest(RecipeTestCase):
         for section, queue, run, kill in (
             ("Kubernetes", "pods", "kubectl run q-T --rm -i ", "kubectl delete pod q-T "),
             ("Docker and Podman", "box", "docker run --rm -i --init --name=q-T ", "docker rm -f q-T\n"),
-            ("Limits by systemd", "heavy", "systemd-run --user --scope -q --collect --unit=q-T ", ""),
+            ("Limits with systemd", "heavy", "systemd-run --user --scope -q --collect --unit=q-T ", ""),
         ):
             with self.subTest(section=section):
                 self.follow(section)

@@ -197,7 +197,7 @@ class ExpressionTest(unittest.TestCase):
                 expected = " ".join(lines).split()
                 self.assertEqual(list(itertools.islice(every_time(text, start, name), len(expected))), expected)
 
-    def test_whatever_is_not_cron_or_never_due_is_rejected_with_the_reason(self):
+    def test_expressions_that_are_invalid_or_never_due_are_rejected_with_the_reason(self):
         for text, reason in REJECTED.items():
             with self.subTest(text), self.assertRaisesRegex(BadInput, f"^here: .*{reason}") as caught:
                 parse_cron(text, "here")
@@ -376,7 +376,7 @@ class CommandTest(QueueTestCase):
         self.assertIn("in 10m00s", self.next("--every", "10m", "--tz", "utc").lines[0].replace("in 9m59s", "in 10m00s"))
 
     @needs_zones
-    def test_a_single_time_is_one_of_its_zone(self):
+    def test_a_single_time_is_in_its_time_zone(self):
         words = ("--at", "2026-03-29 02:30", "--tz", "Europe/Berlin", "--json")
         self.assertEqual(self.next(*words, "--from", "2026-01-01").json, ["2026-03-29T03:00:00+02:00"])
         past = self.next(*words, "--from", "2026-04-01", code=1)

@@ -188,7 +188,7 @@ class TopTest(SchedulesTestCase, ScreensTestCase):
 
 
 class DashboardTest(SchedulesTestCase, DashboardTestCase):
-    def test_the_page_says_when_each_is_due_what_became_of_it_and_what_was_skipped(self):
+    def test_the_page_shows_when_each_schedule_is_due_its_last_result_and_its_skipped_runs(self):
         self.fill()
         self.queue.claim(self.register_worker(self.queue), None)
         self.now += 600

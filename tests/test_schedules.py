@@ -81,7 +81,7 @@ class FiringTest(StoreTestCase):
             {"A": "1", "QUEUECTL_SCHEDULE": "s", "QUEUECTL_SCHEDULED_AT": "2026-03-28T01:10:00+01:00"},
         )
 
-    def test_each_time_is_dealt_with_once_however_often_workers_look(self):
+    def test_each_time_is_handled_once_however_often_workers_check(self):
         self.add()
         found = []
         for second in range(0, 3700, 7):
@@ -127,7 +127,7 @@ class FiringTest(StoreTestCase):
         self.assertEqual(self.at(START + 90000), [90000])  # Forward: those in between were missed.
         self.assertEqual(self.row().runs, 3)
 
-    def test_what_was_dealt_with_stays_so_even_if_a_schedule_is_looked_at_with_an_earlier_clock(self):
+    def test_handled_times_stay_handled_even_if_the_clock_is_earlier(self):
         planned = self.add(missed="all").plan()
         due = plan.decide(planned, START + 1800, START + 700)
         self.assertEqual(due, plan.Due((), 0, START + 1800))
@@ -171,7 +171,7 @@ class FiringTest(StoreTestCase):
         self.assertEqual([row.next_at for row in schedules(self.queue)], [None, None])
         self.assertEqual(self.row("times").times_left, 0)
 
-    def test_whoever_fires_wakes_an_idle_worker_of_the_jobs_queue(self):
+    def test_firing_a_schedule_wakes_an_idle_worker_of_the_jobs_queue(self):
         other = self.register_worker(self.queue, "other")
         self.assertIsNone(self.queue.claim(other, "other").job)
         self.add(job={"command": "true", "queue": "other"})
@@ -199,7 +199,7 @@ class FiringTest(StoreTestCase):
 
 
 class OverlapTest(StoreTestCase):
-    def test_skip_adds_no_job_while_the_last_one_is_unfinished_and_says_why(self):
+    def test_overlap_skip_adds_no_job_while_the_previous_one_is_unfinished_and_says_why(self):
         self.add(overlap="skip")
         self.at(START + 600, finishes=False)
         self.assertEqual(self.at(START + 1200, finishes=False), [])
@@ -211,7 +211,7 @@ class OverlapTest(StoreTestCase):
         self.assertEqual(self.at(START + 1800, finishes=False), [])
         self.assertEqual(self.row().skip_reason, f"job {job} is still waiting to be retried")
 
-    def test_queue_lets_a_job_wait_for_the_last_one_however_that_ends(self):
+    def test_overlap_queue_makes_a_job_wait_for_the_previous_one_however_it_ends(self):
         self.add(overlap="queue")
         self.at(START + 600, finishes=False)
         self.at(START + 1200, finishes=False)
@@ -221,7 +221,7 @@ class OverlapTest(StoreTestCase):
         self.queue.settle(first, Outcome("cancelled"), judge(first, Outcome("cancelled"), self.now))
         self.assertEqual(self.queue.claim(self.worker, None).job.id, second.id)
 
-    def test_allow_adds_a_job_for_each_time(self):
+    def test_overlap_allow_adds_a_job_for_each_time(self):
         self.add(overlap="allow")
         for step in (1, 2, 3):
             self.at(START + 600 * step, finishes=False)
@@ -257,7 +257,7 @@ class ChangeTest(StoreTestCase):
         died = START + 601 + 600
         self.assertEqual(found, [None, None, None, died, died, died, died, None])
 
-    def test_a_schedule_knows_when_a_job_of_it_last_completed_also_after_that_was_pruned(self):
+    def test_a_schedule_remembers_its_last_success_even_after_that_job_was_pruned(self):
         self.add("s")
         self.add("t", job={"command": "true", "env": {"K": "QUEUECTL_SCHEDULE"}})
         self.at(START + 601)
@@ -269,7 +269,7 @@ class ChangeTest(StoreTestCase):
         self.queue.settle(claim.job, Outcome("exit", 1), judge(claim.job, Outcome("exit", 1), self.now))
         self.assertEqual(self.row().last_success_at, START + 601)  # It failed.
 
-    def test_a_job_is_settled_whatever_another_program_says_its_schedule_is(self):
+    def test_a_job_is_settled_whatever_schedule_another_program_gave_it(self):
         for name in ('"gone"', '"\\udcff"', '"\\ud800"', "7", "{"):
             env = f'{{"QUEUECTL_SCHEDULE": {name}}}'
             self.queue._execute("INSERT INTO queuectl_jobs (command, env) VALUES ('true', ?)", (env,))
@@ -296,7 +296,7 @@ class ChangeTest(StoreTestCase):
         self.assertEqual(self.at(START + 600), [])  # Its job is unfinished only until this worker runs it.
         self.assertEqual(self.at(START + 1200), [1200])
 
-    def test_an_edit_of_the_time_counts_from_now_and_one_of_the_job_does_not(self):
+    def test_editing_the_time_restarts_a_schedule_from_now_and_editing_the_job_does_not(self):
         self.add()
         self.now = START + 300
         self.queue.edit_schedule("s", Wish(job={"command": "false", "queue": "q"}))
@@ -341,7 +341,7 @@ class ForeignRowTest(StoreTestCase):
         connection.execute(f"INSERT INTO queuectl_schedules ({', '.join(row)}) VALUES ({places})", list(row.values()))
         connection.close()
 
-    def test_a_row_that_says_when_and_what_is_complete(self):
+    def test_a_row_needs_only_a_time_and_a_job(self):
         self.insert(anchor=START, since=START)
         self.assertEqual(self.at(START + 1), [])
         self.assertEqual(self.row().next_at, START + 600)
@@ -385,7 +385,7 @@ class ForeignRowTest(StoreTestCase):
         self.assertEqual(self.at(START + 601), [])
         self.assertIn("rejected by the database", self.row().fault)
 
-    def test_a_time_that_is_no_number_is_never_due_and_disturbs_no_worker(self):
+    def test_a_time_that_is_not_a_number_is_never_due_and_disturbs_no_worker(self):
         for number, next_at in enumerate(("x", b"x")):
             self.insert(checks=False, name=f"s{number}", next_at=next_at)
         self.add("good")

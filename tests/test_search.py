@@ -57,7 +57,7 @@ class FilterTest(SearchTestCase):
         self.add("dddd", 2)
         self.run_cli("enqueue", "--id", "new", "-q", "mail", "true")
 
-    def test_a_time_means_the_end_of_a_finished_job_and_the_start_of_an_unfinished_one(self):
+    def test_since_and_until_compare_when_a_finished_job_ended_and_an_unfinished_one_was_added(self):
         self.assertEqual(self.found("--since", "7d"), ["new", "dddd", "ccc"])
         self.assertEqual(self.found("--until", "7d"), ["bb", "a"])
         self.assertEqual(self.found("--since", "8d", "--until", "2.5d"), ["ccc", "bb"])

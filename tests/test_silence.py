@@ -39,7 +39,7 @@ class SilenceTest(QueueTestCase):
         said = self.said_by("logs", "-f", "a")
         self.assertEqual(said, "job a is waiting: all queues are paused; run: queuectl resume")
 
-    def test_a_silent_job_is_said_to_run_and_one_whose_worker_died_is_not(self):
+    def test_a_silent_job_is_reported_as_running_unless_its_worker_died(self):
         self.start_workers()
         self.enqueue("--id", "a", "sleep 60")
         self.wait_for_state("a", "processing")
@@ -50,7 +50,7 @@ class SilenceTest(QueueTestCase):
         said = self.said_by("logs", "-f", "a")
         self.assertEqual(said, "job a is waiting: its worker is dead; run: queuectl worker start")
 
-    def test_on_a_terminal_the_reason_goes_when_output_comes(self):
+    def test_on_a_terminal_the_reason_disappears_when_output_arrives(self):
         self.enqueue("--id", "a", "echo hello")
         ours, theirs = pty.openpty()
         process = self.start_cli("logs", "-f", "a", stdin=theirs, stdout=theirs, stderr=theirs, env={"TERM": "xterm"})

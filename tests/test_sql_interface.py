@@ -22,7 +22,7 @@ class DocumentTest(DocumentTestCase):
     def test_the_document_lists_every_column_that_enqueue_writes_and_every_column_of_the_view(self):
         with open(os.path.join(ROOT, "docs", "sql.md"), encoding="utf-8") as file:
             document = file.read()
-        insert_part, read_part = document.split("## Look")
+        insert_part, read_part = document.split("## Query")
         rows = re.findall(r"^\| ((?:`\w+` )+)\|", insert_part, re.MULTILINE)
         documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
         (columns,) = re.findall(r"queuectl_jobs \(([^)]*)\)\s+VALUES", sql.ENQUEUE)

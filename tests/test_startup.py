@@ -1,4 +1,4 @@
-"""What makes commands start fast behaves like what it takes the place of."""
+"""What makes commands start fast behaves like what it replaces."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class JsonTest(unittest.TestCase):
             else:
                 self.assertEqual(found, expected, text[:100])
 
-    def test_json_that_is_wrong_is_told_with_its_place(self):
+    def test_invalid_json_is_reported_with_its_position(self):
         for text in ('{"a": 1,}', '{"a" 1}', "{", '{"a": "\n"}', "  tru", '{"a": 1} x', ""):
             with self.assertRaises(json.JSONDecodeError) as caught:
                 json.loads(text)

@@ -1,4 +1,4 @@
-"""`stats`, `failures`, `dlq retry --like` and `progress`: figures of the past, and what a job says of itself."""
+"""`stats`, `failures`, `dlq retry --like` and `progress`: figures of the past, and what a job reports about itself."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class StatsTest(QueueTestCase):
         rows = [line.split()[:3] for line in self.run_cli("stats", "--by", "queue").lines[1:]]
         self.assertEqual(rows, [["a", "3", "3"], ["b", "2", "2"], ["(all)", "5", "5"]])
 
-    def test_the_past_is_found_by_its_days_after_the_jobs_are_gone(self):
+    def test_past_days_can_be_queried_after_the_jobs_are_gone(self):
         self.enqueue("--", "true")
         start = time.time() // DAY * DAY - 30 * DAY + DAY / 2
         with self.store() as store, store._transaction():
@@ -66,7 +66,7 @@ class StatsTest(QueueTestCase):
             self.assertEqual([group["finished"] for group in groups], [1, 2, 3])
         self.assertEqual(self.run_cli("stats", "--since", "10d", "--json").json["finished"], 0)
 
-    def test_nothing_is_reported_as_nothing(self):
+    def test_missing_data_is_reported_as_missing(self):
         self.enqueue("--", "true")
         text = self.run_cli("stats").stdout
         self.assertIn("wait        no data yet", text)

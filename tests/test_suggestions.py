@@ -73,5 +73,5 @@ class SuggestionsTest(QueueTestCase):
         os.chmod(self.db, 0o666)
         self.check(self.refused("worker", "start"), self.db)
 
-    def test_a_name_that_begins_with_a_dash_is_no_option(self):
+    def test_a_name_that_begins_with_a_dash_is_not_taken_for_an_option(self):
         self.assertEqual(suggestion("cancel", "--all"), "queuectl cancel -- --all")

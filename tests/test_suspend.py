@@ -134,7 +134,7 @@ class SuspendTest(SuspendTestCase):
         wait_until(lambda: not self.rows("SELECT * FROM queuectl_workers"))
         self.assertEqual(self.state(id), "completed")
 
-    def test_what_a_job_leaves_on_purpose_is_not_left_stopped(self):
+    def test_a_daemon_that_outlives_a_suspended_job_continues(self):
         id = self.start_job(f"setsid sh -c 'touch up; {COUNTS}' & wait", "--max-retries", "0")
         wait_until(self.count)
         self.suspend(id)
@@ -145,7 +145,7 @@ class SuspendTest(SuspendTestCase):
         wait_until(lambda: self.count() > count)
         self.assertEqual(self.rows("SELECT suspend FROM queuectl_jobs"), [(0,)])
 
-    def test_suspending_and_continuing_many_times_ends_as_the_last_one_says(self):
+    def test_after_many_suspends_and_continues_the_last_one_decides(self):
         id = self.start_job(f"touch up; {COUNTS}")
         with self.store() as store:
             for _ in range(200):
@@ -196,12 +196,12 @@ class SuspendTest(SuspendTestCase):
         wait_until(lambda: os.killpg(leader, signal.SIGCONT) or self.count() > count)
         wait_until(self.are_stopped)
 
-    def test_a_worker_that_missed_its_bell_stops_its_job_nevertheless(self):
+    def test_a_worker_that_missed_its_bell_still_stops_its_job(self):
         id = self.start_job(f"touch up; {COUNTS}")
         self.rows("UPDATE queuectl_jobs SET suspend = 1 WHERE id = ?", id)
         wait_until(self.are_stopped)
 
-    def test_a_job_whose_queue_is_removed_continues_since_nobody_could_ask_for_that(self):
+    def test_a_suspended_job_continues_if_the_queue_file_is_removed(self):
         id = self.start_job(f"touch up; {WAITS}; touch done")
         self.suspend(id)
         self.write("go", "")
@@ -260,7 +260,7 @@ class SuspendTest(SuspendTestCase):
 
 
 class TimeoutTest(unittest.TestCase):
-    def test_a_timeout_stands_still_while_the_command_is_suspended(self):
+    def test_a_timeout_is_paused_while_the_command_is_suspended(self):
         with open(os.devnull) as null:
             invocation = Invocation([b"sleep", b"60"], b"/", {b"PATH": os.environb[b"PATH"]}, null.fileno())
             command = Command(invocation, 0.2, 0.0, Output(0))
@@ -279,7 +279,7 @@ class TimeoutTest(unittest.TestCase):
 
 
 class RefusalTest(SuspendTestCase):
-    def test_what_cannot_be_suspended_or_continued_gets_the_command_that_works(self):
+    def test_jobs_that_cannot_be_suspended_or_continued_get_advice_on_the_right_command(self):
         waiting = self.enqueue("--id", "wait", "--delay", "1h", "--", "true")
         held = self.enqueue("--id", "held", "--hold", "--", "true")
         ended = self.enqueue("--id", "ended", "--", "true")
@@ -353,13 +353,13 @@ class EndTest(QueueTestCase):
                         self.assertEqual(store.attempts(job)[0].suspended, max(jump, 0.0))
                         self.run_cli("cancel", id, code=None)
 
-    def test_what_a_worker_of_an_older_version_leaves_behind_suspends_nothing(self):
+    def test_leftovers_of_an_older_versions_worker_suspend_nothing(self):
         with self.store() as store:
             worker = self.register_worker(store)
             id = self.enqueue("--", "true")
             job = store.claim(worker, None).job
             store.suspend(id)
-            # What such a worker doesn't know of, it leaves as it is.
+            # Such a worker leaves columns that it doesn't know as they are.
             self.rows("UPDATE queuectl_jobs SET state = 'failed', ready = 1, worker = NULL")
             self.rows("UPDATE queuectl_attempts SET outcome = 'exit', finished_at = started_at")
             self.assertFalse(store.attempts(job)[0].is_suspended)

@@ -1,4 +1,4 @@
-"""How tables look. `python3 -m tests.test_tables --write` renders tests/golden anew; look at the difference."""
+"""How tables look. `python3 -m tests.test_tables --write` renders tests/golden again; review the difference."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class FitTest(unittest.TestCase):
 
 
 class GridTest(unittest.TestCase):
-    def test_spare_columns_go_first_where_they_complete_a_text(self):
+    def test_spare_width_goes_first_to_texts_that_it_completes(self):
         columns = [grid.Column(title, least=3) for title in "ABC"]
         self.assertEqual(grid.fit(columns, [6, 12, 6], 21), [6, 5, 6])
 

@@ -236,7 +236,7 @@ class TerminalTest(QueueTestCase):
         top.close_terminal()
         wait_until(lambda: top.process.poll() is not None, 10, "it didn't end")
 
-    def test_nothing_is_written_and_little_is_used_while_nothing_changes(self):
+    def test_while_nothing_changes_nothing_is_written_and_little_cpu_is_used(self):
         top = self.top()
         top.read(1.0)
         before = cpu_seconds(top.process.pid)

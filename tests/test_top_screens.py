@@ -112,7 +112,7 @@ class ListsTest(ScreensTestCase):
         with self.assertRaises(Quit):
             app.press("q")
 
-    def test_states_have_symbols_and_words_also_without_unicode(self):
+    def test_states_have_symbols_and_words_even_without_unicode(self):
         self.enqueue("--id", "作业", "echo 完成")
         shown = self.text(self.top(is_unicode=False))
         self.assertTrue(shown.isascii())
@@ -541,7 +541,7 @@ class JobTest(ScreensTestCase):
         self.assertIn("no such job", self.press(app, "C", "y"))
         self.assertIn("No jobs", self.press(app, "esc"))
 
-    def test_why_it_waits_comes_with_the_command_that_ends_the_wait(self):
+    def test_the_reason_for_waiting_comes_with_the_command_that_ends_it(self):
         self.enqueue("--id", "dead", "false")
         self.enqueue("--id", "stuck", "--after", "dead", "true")
         self.rows("UPDATE queuectl_jobs SET state = 'dead', ready = NULL, finished_at = 1e9 WHERE id = 'dead'")

@@ -41,7 +41,7 @@ class TransferTestCase(QueueTestCase):
 
 
 class RoundTripTest(TransferTestCase):
-    def test_what_the_schema_accepts_but_enqueue_does_not_is_transferred_too(self):
+    def test_values_that_only_the_schema_accepts_are_transferred_too(self):
         self.create_queue()
         for column, value in (
             *(("priority", 2**63 - 1), ("priority", -(2**63)), ("unique_key", "a\nb"), ("unique_key", "x" * 5000)),
@@ -244,7 +244,7 @@ class NodeTest(TransferTestCase):
         self.assertEqual(self.run_cli("dlq", "list", "--json").json[0]["id"], "dead-1")
         self.assertEqual(self.run_cli("import", NODE_EXPORT).lines, [])
 
-    def test_more_attempts_than_anybody_made_are_refused_before_any_is_added(self):
+    def test_an_implausible_number_of_attempts_is_refused_before_any_is_added(self):
         with open(NODE_EXPORT) as file:
             job = json.loads(file.readline())
         result = self.import_lines(dict(job, attempts=2_000_000_000), code=2)

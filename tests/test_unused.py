@@ -51,7 +51,7 @@ class UnusedFileTest(QueueTestCase):
                 self.assertIn("run: queuectl --db 'my folder/x.db' enqueue 'echo hello'", result.stderr)
                 self.assertEqual(os.listdir(self.folder), ["home"])
 
-    def test_an_empty_queue_is_shown_in_its_place(self):
+    def test_a_missing_queue_is_shown_as_an_empty_one(self):
         self.assertEqual(self.run_cli("list", "--json").json, [])
         self.assertEqual(self.run_cli("config", "get", "max-retries").stdout, "3\n")
         self.assertIn(f"File: {self.db} (does not exist yet)", self.run_cli("status").stdout)

@@ -176,14 +176,14 @@ class WordsTest(InProcessTestCase):
             zones.zone(name, "tz")
 
     @needs_zones
-    def test_a_zone_whose_clocks_are_not_what_its_name_suggests_says_so(self):
+    def test_a_zone_whose_name_is_misleading_gets_a_warning(self):
         for name, remark in (("EST", "EST is -05:00 all year"), ("Etc/GMT+5", "Etc/GMT+5 is -05:00"), ("UTC", None),
                              ("Etc/GMT+0", None), ("America/New_York", None)):  # fmt: skip
             _, said = self.run_here(f"schedule next --cron @daily --tz {name}")
             self.assertIn(remark, said) if remark else self.assertEqual(said, "")
 
     @needs_zones
-    def test_show_prints_times_by_the_clocks_of_the_schedules_zone_as_next_does(self):
+    def test_show_prints_times_in_the_schedules_time_zone_as_next_does(self):
         self.run_here("schedule add n --cron '0 3 * * *' --tz Asia/Kolkata --until 2099-01-01 -- ls")
         shown, _ = self.run_here("schedule show n")
         first, _ = self.run_here("schedule next n -n 1")
@@ -191,7 +191,7 @@ class WordsTest(InProcessTestCase):
         for name in ("until", "added"):
             self.assertRegex(shown, rf"\n{name} +20\d\d-\S+ \d\d:\d\d:\d\d\+05:30\n")
 
-    def test_what_add_and_edit_say_are_messages_and_quiet_silences_them(self):
+    def test_add_and_edit_print_messages_that_quiet_silences(self):
         out, said = self.run_here("schedule add n --cron '30 2 * * *' --tz UTC -- ls")
         self.assertEqual(out, "")
         self.assertEqual(len(said.splitlines()), 7, said)
@@ -199,6 +199,6 @@ class WordsTest(InProcessTestCase):
         said = self.run_here("schedule edit n --cron @reboot")[1]
         self.assertIn("it runs when the first worker starts after a boot", said)
 
-    def test_a_key_that_is_set_to_nothing_is_off(self):
+    def test_a_setting_with_an_empty_value_is_off(self):
         self.assertEqual(self.run_here("config set on-dead ''"), ("", "on-dead is off from now on\n"))
         self.assertEqual(self.run_here("config set on-dead true"), ("", "on-dead = true, from now on\n"))

@@ -21,7 +21,7 @@ class Command(NamedTuple):
     help: str
 
 
-# Commands for which the words behind "--" are a command line of their own.
+# Commands for which the words after "--" are a command line of their own.
 TAKES_WORDS = ("enqueue", "completion", "schedule add", "schedule edit")
 
 COMMANDS = {
@@ -105,7 +105,7 @@ GROUPS = {
 
 
 def takes_words(words: list[str], at: int | None) -> bool:
-    """Whether the command at `at` takes the words behind "--" as a command line."""
+    """Whether the command at `at` takes the words after "--" as a command line."""
     return at is not None and (words[at] in TAKES_WORDS or " ".join(words[at : at + 2]) in TAKES_WORDS)
 
 

@@ -81,7 +81,7 @@ def _reporter(progress: Progress) -> Callable[[int, int], None]:
 
 
 def _refuse_listeners(path: str) -> None:
-    """Raise Refused if a worker listens to its bell, which is so even if the file is damaged."""
+    """Raise Refused if a worker listens to its bell, which works even if the file is damaged."""
     try:
         bells = os.listdir(bell.folder(path))
     except OSError:

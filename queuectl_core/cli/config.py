@@ -64,7 +64,7 @@ def _check_syntax(key: str, line: str, runner: str) -> None:
 
 
 def _key(given: str) -> str | None:
-    """The canonical spelling of a key; None, after a warning, for one that only other queues need."""
+    """The canonical spelling of a key; None, after a warning, for one that only other job queues need."""
     try:
         return settings.canonical(given)
     except BadInput:

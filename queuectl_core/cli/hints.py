@@ -133,7 +133,7 @@ def state(word: str) -> str | None:
 
 
 def not_needed(key: str) -> str | None:
-    """Why there is no such configuration key, if other queues need it."""
+    """Why there is no such configuration key, if other job queues need it."""
     return next((reason for word, reason in NOT_NEEDED.items() if word in key.lower()), None)
 
 

@@ -144,7 +144,7 @@ def parse(words: list[str], rest: list[str] | None) -> Namespace:
     whole = words if rest is None else [*words, "--", *rest]
     parser = parser_for(words)
     try:
-        # Behind "--", enqueue has a job's command. Others have ids, which may begin with a dash.
+        # After "--", enqueue has a job's command. Others have ids, which may begin with a dash.
         at = command_place(words)
         args, surplus = parser.parse_known_args(words if takes_words(words, at) else whole)
     except Misuse as error:

@@ -180,7 +180,7 @@ class Exclusive:
 def parse(words: Sequence[str], at: int, rest: Sequence[str] | None) -> Namespace | None:
     """The arguments in `words`, with the command's name at `at`; None if the line isn't plain.
 
-    `rest` are the words behind a "--".
+    `rest` are the words after a "--".
     """
     noun, after = words[at], at + 1
     name = noun

@@ -1,4 +1,4 @@
-"""`progress`: what a running job reports of itself."""
+"""`progress`: what a running job reports about itself."""
 
 from __future__ import annotations
 

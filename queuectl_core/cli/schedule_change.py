@@ -134,7 +134,7 @@ def schedule_remove(args: Namespace) -> int:
 
 
 def _each(args: Namespace, act: Callable[[Client, str], str | None]) -> int:
-    """Act on each schedule named; returns 1 if one was refused. `act` may return something to tell."""
+    """Act on each schedule named; returns 1 if one was refused. `act` may return a message to print."""
     code = 0
     with open_client(args) as store:
         for name in args.names:

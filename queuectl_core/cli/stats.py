@@ -92,7 +92,7 @@ class _Report(NamedTuple):
     schedules: list[Schedule]
 
     def oldest(self) -> tuple[float, str] | None:
-        """When the job became ready that has waited longest, and its queue."""
+        """When the longest-waiting job became ready, and its queue."""
         return min(((queue.oldest, queue.name) for queue in self.chosen if queue.oldest is not None), default=None)
 
     def remaining(self) -> facts.Remaining:

@@ -98,7 +98,7 @@ def _show(store: Reader, left: Collection[int], progress: Progress, timeout: flo
 
 
 def _time_left(store: Reader, id: str, asked: float) -> str:
-    """When a job will be killed that was told to end `asked` seconds ago."""
+    """When a job that was told to end `asked` seconds ago will be killed."""
     job = store.find(id)
     grace = job.kill_grace if job and isinstance(job.kill_grace, (int, float)) else 0
     return _seconds(grace - asked)

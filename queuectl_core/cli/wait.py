@@ -178,7 +178,7 @@ class _Waiting:
         if ended:
             # Finish times increase from commit to commit: they are read under the write lock.
             self._since = ended[-1].finished_at or self._since
-        # A job that did not complete may have left others stuck, a new one may be, and now all that are left may be.
+        # A failed or cancelled job may leave others stuck, a new one may be stuck, and now all that are left may be.
         has_failed = any(job.state != "completed" for job in ended if _end_of(job) > self._checked_at)
         if has_failed or self._new or (self._stuck and any(job.id in self._left for job in ended)):
             self._recheck_at = min(self._recheck_at, self._earliest_recheck)
@@ -258,7 +258,7 @@ class _IdStream:
         self.at_end = False
 
     def ready(self, seconds: float | None) -> bool:
-        """Wait up to `seconds` (None: for ever); returns whether `read` would not block."""
+        """Wait up to `seconds` (None: forever); returns whether `read` would not block."""
         return bool(self._poll.poll(None if seconds is None else seconds * 1000))
 
     def read(self) -> list[str]:

@@ -74,7 +74,7 @@ class Due(NamedTuple):
 
 
 def decide(plan: Plan, since: float, now: float) -> Due:
-    """What a schedule must do now that has dealt with all times until `since`."""
+    """What a schedule must do now, if all of its times until `since` have been handled."""
     latest = now - plan.delay
     until = latest if plan.until is None else min(latest, plan.until)
     longest = MOST_MISSED if plan.missed == "all" else 1

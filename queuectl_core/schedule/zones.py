@@ -67,7 +67,7 @@ class Zone:
         return max(wall - new, change)
 
     def later(self, given: datetime) -> float:
-        """When clocks show for the second time what they show twice, in epoch seconds."""
+        """When clocks show a wall time for the second time, if they show it twice; in epoch seconds."""
         wall = (given - EPOCH).total_seconds()
         epoch = int(wall) - self.offset(int(wall) + WINDOW // 2)
         return (epoch if self.wall(epoch) == int(wall) else self.epoch(int(wall))) + wall % 1

@@ -116,7 +116,7 @@ class Firing(Hooks):
             now = self._clock()
             for values in self._rows(schedule_sql.AT_BOOT, {"boot": boot}):
                 row = Row(*values)
-                # A row of another program's that names no boot waits for the next one.
+                # Another program's row that names no boot waits for the next one.
                 times = () if row.boot is None or row.times_left == 0 else (now,)
                 self._guarded(row._replace(boot=boot), times, now, fired)
             chosen = self._choose_numbers(fired)

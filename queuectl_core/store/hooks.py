@@ -48,7 +48,7 @@ class Hooks(Intake):
             try:
                 self._hook(event, job, verdict, config, now)
             except (BadInput, Refused):
-                pass  # Another program stored what can't be passed on. The job must be settled nevertheless.
+                pass  # Another program stored what can't be passed on. The job must still be settled.
         return bool(hooked)
 
     def _trigger_empty(self, cancelled: Sequence[int], now: float, but: str | None = None) -> int:

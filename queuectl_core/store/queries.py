@@ -110,7 +110,7 @@ SORTS = {
     "started": "job.started_at",
     "finished": "job.finished_at",
 }
-# Those behind a page that ended with such a job.
+# Those after a page that ended with such a job.
 LIST_BEYOND = "job.seq < :beyond"
 LIST_BEYOND_END = """job.finished_at <= :beyond_end
     AND (job.finished_at < :beyond_end OR job.seq < :beyond)"""
@@ -282,7 +282,7 @@ RECORD = """
 RECORD_EVER = """
     SELECT CAST(queue AS TEXT), kind, bucket, total(count), total(seconds) FROM queuectl_record GROUP BY 1, 2, 3
 """
-# When the job of a queue became ready that has waited longest. The index is by priority: takes the oldest of each of
+# When the longest-waiting job of a queue became ready. The index is by priority: takes the oldest of each of
 # the first fifty.
 OLDEST_READY = """
     WITH RECURSIVE level (priority) AS (

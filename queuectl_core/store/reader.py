@@ -291,7 +291,7 @@ class Reader(Database):
         return map(event_from, filter(is_event, self._connection.each(queries.RECORD_EVER)))
 
     def oldest_ready(self, queue: str) -> float | None:
-        """When the job of a queue became ready that has waited longest (epoch seconds); None if none is ready."""
+        """When the longest-waiting job of a queue became ready (epoch seconds); None if none is ready."""
         moment = self._one(queries.OLDEST_READY, {"queue": queue})
         return moment if isinstance(moment, (int, float)) else None
 

@@ -24,7 +24,7 @@ ADD = f"INSERT INTO queuectl_schedules ({', '.join(COLUMNS[1:])}) VALUES ({_PLAC
 _ASSIGNED = ", ".join(f"{column} = :{column}" for column in COLUMNS[2:])
 EDIT = f"UPDATE queuectl_schedules SET {_ASSIGNED} WHERE seq = :seq"
 REMOVE = "DELETE FROM queuectl_schedules WHERE name = :name"
-# A worker has dealt with the times until :since. In the same transaction as the jobs.
+# A worker has handled the times until :since. In the same transaction as the jobs.
 ADVANCE = """
     UPDATE queuectl_schedules SET since = :since, anchor = :anchor, next_at = :next_at, boot = :boot,
         times_left = :times_left, last_at = coalesce(:last_at, last_at), last_job = coalesce(:last_job, last_job),

@@ -131,7 +131,7 @@ def further(store: Reader, search: Search) -> Search:
 
 
 def _lowest_end(store: Reader, search: Search) -> float | None:
-    """When the last job ended that a bounded search reads; None if it reads all."""
+    """When the last job that a bounded search reads ended; None if it reads all."""
     ends = [end for end in (search.until, search.beyond and search.beyond[0]) if end is not None]
     return store.nth_finished(search.states[0], MOST, min(ends, default=None))
 

@@ -269,7 +269,7 @@ NOTE = """
     UPDATE queuectl_jobs SET error = :error, updated_at = :now
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt
 """
-# What the running command reports of itself.
+# What the running command reports about itself.
 REPORT_PROGRESS = """
     UPDATE queuectl_attempts SET progress = :progress, progress_text = :text
     WHERE job = :job AND attempt = :attempt AND outcome IS NULL
@@ -341,7 +341,7 @@ DIED_SINCE = """
 # histogram.py: `wait` (from ready to the start of a first attempt), `added` (jobs; no duration), or how an attempt
 # ended. Each event is in one row of one tier, so any sum over time and tiers is exact.
 MINUTE, HOUR, DAY = 60, 3600, 86400  # The tiers: seconds that a row spans.
-# max: a negative number of another program must fail no CHECK, and with it a settle.
+# max(): another program's negative number must not fail a CHECK, and a settle with it.
 ADD_UP = """
     ON CONFLICT (tier, start, queue, kind, bucket) DO UPDATE
     SET count = max(count, 0) + excluded.count, seconds = max(seconds, 0) + excluded.seconds

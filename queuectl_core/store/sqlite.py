@@ -17,7 +17,7 @@ elif "sqlite3" in sys.modules:
 else:
     try:
         import _sqlite3 as sqlite3
-    except ImportError:  # Other Pythons than CPython may lack it, and this one names what is missing.
+    except ImportError:  # Pythons other than CPython may lack it, and this one names what is missing.
         import sqlite3
 
 SQLITE_VERSION = tuple(map(int, sqlite3.sqlite_version.split(".")))

@@ -11,7 +11,7 @@ from .sql import ADD_UP, NOW, WORKER_COLUMNS, is_any, is_met, listed
 # Up to the year 10000, which leaves out text and blobs: they are greater than any number.
 OLDEST_IN_TIER = "SELECT min(start) FROM queuectl_record WHERE tier = :tier AND start >= 0 AND start < 253402300800"
 # Moves the rows of a period into one row per queue, kind and bucket of the wider tier. total() doesn't overflow. Rows
-# that the CHECKs would reject are left out: they would stop workers from rolling up, for ever.
+# that the CHECKs would reject are left out: they would stop workers from rolling up forever.
 ROLL_UP = """
     INSERT INTO queuectl_record (tier, start, queue, kind, bucket, count, seconds)
     SELECT :wider, :start, queue, kind, bucket, CAST(total(count) AS INTEGER), total(seconds) FROM queuectl_record

@@ -2,7 +2,7 @@
 
 SQLite finds the log of `queue.db` by its name, `queue.db-wal`. If a crash leaves a log behind, and a user then copies
 a backup over the file, SQLite would apply the log to the backup: pages of two files would mix, or the log would undo
-what the user did. It has no means to notice.
+what the user did. It has no way to notice.
 
 So each file has a mark: a random text in queuectl_meta and in every row of queuectl_queues. Nearly every transaction
 writes a page of queuectl_queues, so the log contains the mark too, at no cost. `backup` and `restore` give a file a new

@@ -43,8 +43,8 @@ class Queue(NamedTuple):
     """A queue. `limit` and `rate` are as configured, `workers` is how many running workers take its jobs. `held` is how
     many of its jobs are held.
 
-    `oldest` is when the job became ready, or due, that has waited longest; None if none could start. `recent` has the
-    statistics of the last day. `remaining` is how long its jobs will take.
+    `oldest` is when the longest-waiting job became ready, or due; None if none could start. `recent` has the statistics
+    of the last day. `remaining` is how long its jobs will take.
     """
 
     name: str
@@ -178,9 +178,9 @@ def _queues(store: Reader, now: float, workers: Sequence[Worker]) -> list[Queue]
 class Meters(NamedTuple):
     """What monitoring reads: the state of a file, and counters of each queue that never go down.
 
-    `ages` is, by queue, for how many seconds the job has been ready that has waited longest; 0 if none is. `workers`
-    is how many running workers are idle, busy and stopping. `ever` has the statistics of the queues since their first
-    job. Sizes are in bytes.
+    `ages` is, by queue, for how many seconds the longest-waiting job has been ready; 0 if none is. `workers` is how
+    many running workers are idle, busy and stopping. `ever` has the statistics of the queues since their first job.
+    Sizes are in bytes.
     """
 
     queues: list[Queue]
@@ -214,7 +214,7 @@ def meters(store: Reader, now: float) -> Meters:
 def _remaining(queue: Queue) -> Remaining:
     """The work that is left, divided by the workers that may do it; or what the queue's rate makes of it.
 
-    A job is taken to need as long as those did, on average and with all their attempts, that finished within a day.
+    A job is assumed to take as long as those that finished within a day did, on average and with all their attempts.
     """
     left = queue.startable + queue.running
     if not left:
@@ -240,7 +240,7 @@ def _by_rate(queue: Queue) -> float:
 
 
 def _together(listed: Iterable[Queue], workers: int, is_paused: bool) -> Remaining:
-    """How long all queues that aren't paused will take, which share the workers."""
+    """How long all queues that aren't paused will take, sharing the workers."""
     if is_paused:
         return Remaining(None, "paused")
     longest = work = 0.0
@@ -309,6 +309,6 @@ def lanes(store: Reader, span: Span) -> dict[int, list[Run]]:
 
 
 def remedy(job: Job, reason: str | None) -> str | None:
-    """The command that lets a job run that waits for this reason (see queries.REASON); None if it only takes time."""
+    """The command that starts a job that waits for this reason (see queries.REASON); None if it only takes time."""
     found = commands.remedy(job, reason)
     return None if found is None else suggestion.shell_line(["queuectl", *found.words])

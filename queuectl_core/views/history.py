@@ -94,7 +94,7 @@ class Stats(NamedTuple):
 
     @property
     def ran(self) -> float:
-        """How long attempts ran that completed or failed: the sum of all, in seconds."""
+        """How long attempts that completed or failed ran: the sum of all, in seconds."""
         return sum(self.seconds.get(kind, 0.0) for kind in TRIED)
 
     @property
@@ -107,7 +107,7 @@ class Stats(NamedTuple):
         return quantile(self.waits, part)
 
     def run(self, part: float) -> float | None:
-        """How long attempts ran that completed or failed: the quantile `part` (0 to 1), within 20 %."""
+        """How long attempts that completed or failed ran: the quantile `part` (0 to 1), within 20 %."""
         return quantile(self.runs, part)
 
 

@@ -252,7 +252,7 @@ class App(Screens):
             self._say(str(refusal), "warning")
 
     def _has_just_moved(self) -> bool:
-        """Whether a row came under the cursor so shortly that the user may have meant another. Pins the row."""
+        """Whether a row came under the cursor so recently that the user may have meant another. Pins the row."""
         if self.job is not None:
             return False
         self._place().is_home = False

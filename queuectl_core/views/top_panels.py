@@ -90,7 +90,7 @@ def _queue_note(queue: Queue, all_paused: bool) -> Value:
 
 
 def left(remaining: Remaining) -> str:
-    """A time that is left, about: "~12m"; "-" if it isn't known."""
+    """An approximate time left: "~12m"; "-" if it isn't known."""
     if remaining.seconds is None:
         return "-"
     return ("" if remaining.reason == "reported" else "~") + coarse(remaining.seconds)

@@ -161,7 +161,7 @@ class Terminal:
     # --- input -----------------------------------------------------------------------------------------
 
     def wait(self, seconds: float) -> list[Event]:
-        """Wait for keys and signals for at most so long; returns them."""
+        """Wait for keys and signals for at most this long; returns them."""
         ready, _, _ = select.select([0, self._pipe[0]], [], [], max(0, seconds))  # On macOS, poll() ignores terminals.
         events = []
         if self._pipe[0] in ready:

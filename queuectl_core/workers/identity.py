@@ -4,7 +4,7 @@ A process is identified by the boot of the machine (and the PID namespace), its 
 reused and clocks jump, but the three together never repeat. On Linux they come from proc(5), elsewhere from `ps` and
 `sysctl`. A process that doesn't match is a stranger, and strangers are never signaled.
 
-Whoever is out of descriptors or memory can't look. That proves nothing, so these functions raise OSError then.
+A process that is out of descriptors or memory can't look. That proves nothing, so these functions then raise OSError.
 """
 
 from __future__ import annotations

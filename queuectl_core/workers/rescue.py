@@ -90,7 +90,7 @@ def rescue_workers(
                 if store.halted:
                     log(halt_text(job, *store.halted))
         except Refused:
-            kept.add(job.worker)  # Another program's trigger forbids even that. Others must be rescued nevertheless.
+            kept.add(job.worker)  # Another program's trigger forbids even that. Others must still be rescued.
     for worker in workers:
         if worker not in kept:
             store.unregister(worker)

@@ -1,4 +1,4 @@
-"""Drawings as SVG. Each has a text for those who can't see it."""
+"""Drawings as SVG. Each has a text for users who can't see it."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@ It listens on the loopback interface, but every program and every web page on th
 
     Host       must be a loopback name with our port; otherwise a page could rebind its own name to 127.0.0.1
     key        a random secret in the fragment of the address, which browsers never send. The page exchanges it for
-               the cookie, by POST. Whoever doesn't have the key gets the same page, which asks for it
+               the cookie, by POST. A browser without the key gets the same page, which asks for it
     cookie     another secret, HttpOnly and SameSite=Strict, so it isn't sent with what other sites request
     Origin     of a POST must be ours, and Sec-Fetch-Site, which browsers send, must say so too
     /metrics   needs no cookie if the user started the dashboard with --metrics, since Prometheus can't sign in
-    headers    forbid scripts and styles of others, frames, sniffing, referrers, caches and cross-origin reads
+    headers    forbid scripts and styles from other sites, frames, sniffing, referrers, caches and cross-origin reads
 
 Assumes that other users can't read the terminal or the browser's profile.
 """
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from email.message import Message
 
-# 'none' for all that isn't named. Without trusted types, scripts can't turn text into markup at all.
+# All that isn't listed is 'none'. Since no trusted types are allowed, scripts can't turn text into markup at all.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"

@@ -39,7 +39,7 @@ def job(view: View) -> tuple[str, Markup]:
     reason, needs, attempts = store.reason(found), store.needs(found), store.attempts(found)
     one = presentable(found) if malformed(found) else found
     shown = _shown_attempt(frame, one)
-    # The session of a job whose attempts are many starts at the first one that is shown.
+    # With too many attempts to show, the timeline starts at the first one shown.
     parts = join(
         _heading(view, one, attempts),
         _explanation(view, one, reason, needs),

@@ -134,7 +134,7 @@ def _tile(title: str, number: int, kind: str, target: str, note: Child) -> Marku
 
 
 def _left(remaining: Remaining) -> str | None:
-    """How long all that waits and runs will take."""
+    """How long everything that is waiting or running will take."""
     if remaining.seconds is None:
         return f"time left: {remaining.reason}"
     return f"about {span(remaining.seconds)} left in all" if remaining.seconds else None

@@ -63,7 +63,7 @@ class Refusal(Exception):
 
 
 class Dashboard(ThreadingHTTPServer):
-    """The server, bound to the loopback interface. Raises OSError if the port can't be had."""
+    """The server, bound to the loopback interface. Raises OSError if the port isn't available."""
 
     daemon_threads = True
     block_on_close = False
@@ -223,7 +223,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._page(HTTPStatus.OK if title else HTTPStatus.NOT_FOUND, title or "Not found", main)
 
     def _metrics(self) -> Reply:
-        """The figures for Prometheus, in the format that it asks for."""
+        """The metrics for Prometheus, in the format that it asks for."""
         form = "openmetrics" if "application/openmetrics-text" in (self.headers["Accept"] or "") else "prometheus"
         body = metrics.text(self._open(), time.time(), form).encode()
         return Reply(HTTPStatus.OK, metrics.FORMATS[form], body)
