@@ -9,9 +9,61 @@ import subprocess
 import unittest
 
 from tests.harness import QueueTestCase, shown_on, shown_until, wait_until
+from tests.patched import patched
 from tests.test_progress import left_on
 
 STUBBORN = "trap '' TERM; touch began; while :; do sleep 0.05; done"
+
+
+# The worker registers only once `Store.workers` has read the rows without it, which waits for that.
+REGISTERS_LATE = """
+import time
+def until(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+real_register, real_workers = Store.register, Store.workers
+def register(self, role, *rest):
+    if role == "worker":
+        open("forked", "x").close()
+        until("go")
+    id = real_register(self, role, *rest)
+    if role == "worker":
+        open("registered", "x").close()
+    return id
+def workers(self):
+    rows = real_workers(self)
+    if os.path.exists("asked") and not os.path.exists("go"):
+        open("go", "x").close()
+        until("registered")
+    return rows
+owner_of("register").register, owner_of("workers").workers = register, workers
+"""
+
+
+class LateWorkerTest(QueueTestCase):
+    def start_fleet(self) -> subprocess.Popen[bytes]:
+        """Start a fleet in the foreground, whose worker has been forked and hasn't registered yet."""
+        self.enqueue("--", "sleep 60")
+        words = patched(REGISTERS_LATE, "worker", "start", "--foreground")
+        fleet = subprocess.Popen(words, env=self.environment, cwd=self.folder, stderr=subprocess.PIPE)
+        self._started.append(fleet)
+        wait_until(lambda: os.path.exists(self.path("forked")))
+        self.write("asked", "")
+        return fleet
+
+    def test_a_worker_that_registers_during_ctrl_c_stops_too(self):
+        self.run_cli("pause")
+        fleet = self.start_fleet()
+        fleet.send_signal(signal.SIGINT)
+        fleet.communicate(timeout=20)
+        self.assertEqual(fleet.returncode, 0)
+
+    def test_a_worker_that_registers_during_worker_stop_ends_its_job_too(self):
+        fleet = self.start_fleet()
+        words = patched(REGISTERS_LATE, "worker", "stop", "--now")
+        stop = subprocess.run(words, env=self.environment, cwd=self.folder, capture_output=True, timeout=30, check=True)
+        self.assertIn(b"worker 1 stopped", stop.stdout)
+        fleet.communicate(timeout=20)
 
 
 class StoppingTest(QueueTestCase):

@@ -200,6 +200,12 @@ def stop(args: Namespace) -> int:
         # The worker that runs this command last: with --now, it ends the command.
         targets.sort(key=lambda row: own is not None and row.id == own.worker)
         unwritten = fleet.stop(store, supervisors + targets, args.now)
+        # Workers that register from now on take over what their supervisor was asked.
+        known, fleets = {row.id for row in live}, {row.id for row in supervisors}
+        late = [row for row in fleet.live_workers(store) if row.id not in known and row.supervisor in fleets]
+        if late:
+            fleet.stop(store, late, args.now)
+            targets += late
         if unwritten:
             tell(f"{unwritten}; asked {'them' if ids else 'the workers'} by signal instead")
         if not targets and not supervisors:

@@ -184,6 +184,8 @@ class Supervisor:
         self._log(wanted)
         self._notify("STOPPING=1")
         with self._store() as store:
+            assert self._id is not None
+            store.want([self._id], wanted)  # First: workers that register from now on take it over.
             own = [row.id for row in store.workers() if self._id in (row.id, row.supervisor)]
             store.want(own, wanted)
             suspended = store.running_ids(suspended=True) if wanted == "stop" else ()
