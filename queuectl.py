@@ -7,7 +7,7 @@ import sys
 # `python3 -I` doesn't add the script's directory.
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-from queuectl_core.cli.main import main
+from queuectl_core.entry import main
 
 if __name__ == "__main__":
     main()

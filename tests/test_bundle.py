@@ -88,7 +88,7 @@ class ReproducibleTest(BundleTestCase):
         self.run_program(sys.executable, first, "bundle", "from-bundle", env=elsewhere)
         package = self.path("site")
         shutil.copytree(os.path.join(ROOT, "queuectl_core"), os.path.join(package, "queuectl_core"))
-        start = "import sys; sys.argv[0] = 'queuectl'; from queuectl_core.cli.main import main; main()"
+        start = "import sys; sys.argv[0] = 'queuectl'; from queuectl_core.entry import main; main()"
         self.run_program(
             sys.executable, "-O", "-c", start, "bundle", "from-package", env={"PYTHONPATH": package}
         )

@@ -1,6 +1,7 @@
 """Single jobs from the shell: exact commands, unique keys, cancel, retry, edit, prune, exit codes."""
 
 import json
+import os
 import shlex
 import subprocess
 
@@ -270,7 +271,7 @@ class InterruptTest(ShellTestCase):
     def test_ctrl_c_during_cancel_still_cancels_the_job(self):
         self.start_workers()
         self.run_cli("config", "set", "kill-grace", "5m")
-        self.enqueue("--id", "a", "trap '' TERM; echo ready; until [ -e go ]; do sleep 0.02; done")
+        self.enqueue("--id", "a", "trap 'touch told' TERM; echo ready; until [ -e go ]; do sleep 0.02; done")
         wait_until(lambda: "ready" in self.run_cli("logs", "a").stdout)
         process = self.start_sh("exec queuectl cancel a", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wait_until(lambda: self.rows("SELECT cancel FROM queuectl_jobs") == [(1,)])
@@ -278,6 +279,7 @@ class InterruptTest(ShellTestCase):
         stdout, stderr = process.communicate(timeout=20)
         self.assertEqual((process.returncode, stdout), (130, b""))
         self.assertRegex(stderr, rb"\A(waiting for job a to end; .*\n)?\Z")  # `cancel` says this after a second.
+        wait_until(lambda: os.path.exists(self.path("told")))
         self.write("go", "")
         self.wait_for_state("a", "cancelled")
         self.assertEqual(json.loads(self.sh("queuectl show a --json").stdout)["state"], "cancelled")
@@ -299,8 +301,44 @@ class InterruptTest(ShellTestCase):
 
             main.run = run
             main.main()"""
+        self.assertEqual(self.interrupted(program), 130)
+
+    def test_ctrl_c_during_imports_ends_the_process_without_a_traceback(self):
+        program = """if True:
+            import builtins
+            import time
+            real = builtins.__import__
+
+            def slow(name, *rest):
+                if name == "queue_file":
+                    print("running", flush=True)
+                    time.sleep(60)
+                return real(name, *rest)
+
+            builtins.__import__ = slow
+            from queuectl_core.entry import main
+            import queuectl_core.cli.enqueue"""
+        self.assertEqual(self.interrupted(program), -2)
+
+    def test_ctrl_c_during_a_message_ends_the_process_without_a_traceback(self):
+        program = """if True:
+            import time
+            from queuectl_core.cli import main
+
+            def report(error):
+                print("running", flush=True)
+                time.sleep(60)
+
+            main._report = report
+            main.run = lambda words: 1 // 0
+            main.main()"""
+        self.assertEqual(self.interrupted(program), 130)
+
+    def interrupted(self, program: str) -> int:
+        """The exit code of a Python program that gets SIGINT once it has printed "running", and prints nothing else."""
         script = f"PYTHONPATH={shlex.quote(ROOT)} exec {shlex.join(PYTHON)} -c {shlex.quote(program)}"
         process = self.start_sh(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertEqual(process.stdout.readline(), b"running\n")
         process.send_signal(2)
-        self.assertEqual((process.communicate(timeout=20), process.returncode), ((b"", b""), 130))
+        self.assertEqual(process.communicate(timeout=20), (b"", b""))
+        return process.returncode

@@ -6,6 +6,9 @@ import gc
 import os
 import sys
 
+# Not `import signal`, which loads enum: 3 ms.
+from _signal import SIG_DFL, SIG_IGN, SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]
+
 from ..errors import BadInput, DatabaseUnusable, QueueError
 from . import ALIASES, COMMANDS, GROUPS, SHORT, command_place, plain
 from .terminal import terminal
@@ -74,16 +77,25 @@ def main() -> None:
     gc.set_threshold(20_000)  # Imports create no garbage, and looking for it costs 5 %. The default is 700 objects.
     if os.name != "posix":
         sys.exit("queuectl: runs only on Linux, macOS and the BSDs: workers need fork()")
-    _open_standard_streams()
-    sys.unraisablehook = _unraisable
     try:
+        sys.unraisablehook = _unraisable
+        if getsignal(SIGINT) == SIG_DFL:  # Python sets a handler unless it is ignored; entry.py has removed it.
+            signal(SIGINT, default_int_handler)
+        code = _outcome()
+    except KeyboardInterrupt:
+        code = 130
+    _exit(code)
+
+
+def _outcome() -> int:
+    """Run sys.argv; returns its exit code. What went wrong has been reported."""
+    try:
+        _open_standard_streams()
         code = run([os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]])
         sys.stdout.flush()
     except QueueError as error:
         code = error.exit_code
         _report(error)
-    except KeyboardInterrupt:
-        code = 130
     except ImportError as error:  # Some Pythons are built without SQLite.
         code = DatabaseUnusable.exit_code
         _report(DatabaseUnusable(f"{sys.executable} lacks a module that queuectl needs: {error}"))
@@ -97,7 +109,7 @@ def main() -> None:
         _report(RuntimeError(f"this is a bug in queuectl, please report it: {error!r}{_location(error)}"))
     except SystemExit as error:  # argparse, after --help or --version.
         code = error.code if isinstance(error.code, int) else 0
-    _exit(code)
+    return code
 
 
 def _unraisable(args: sys.UnraisableHookArgs) -> None:
@@ -105,7 +117,7 @@ def _unraisable(args: sys.UnraisableHookArgs) -> None:
     if args.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(args)
         return
-    from _signal import SIGINT, pthread_kill  # type: ignore[import-not-found]  # `import signal` loads enum: 3 ms.
+    from _signal import pthread_kill
     from _thread import get_ident, start_new_thread
 
     # From a thread: the signal must arrive after the callback.
@@ -131,6 +143,8 @@ def _location(error: Exception) -> str:
 
 
 def _exit(code: int) -> None:
+    if getsignal(SIGINT) != SIG_IGN:
+        signal(SIGINT, SIG_DFL)  # Nothing is left to do but what another Ctrl-C may cut short.
     try:
         sys.stdout.flush()
         sys.stderr.flush()

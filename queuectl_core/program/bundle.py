@@ -28,13 +28,13 @@ HOT = {PACKAGE}
 HOT.update(
     f"{PACKAGE}.{name}"
     for name in (
-        "errors typed values lifecycle records settings jobspec jobjson cells grid phrases workers workers.fleet"
+        "entry errors typed values lifecycle records settings jobspec jobjson cells grid phrases workers workers.fleet"
         " workers.identity workers.lifeline store store.sql store.queries store.sqlite store.connection store.database"
         " store.reader store.search store.roster store.intake store.bell cli cli.main cli.plain cli.terminal"
         " cli.queue_file cli.tables cli.enqueue cli.jobs cli.status"
     ).split()
 )
-MAIN = f"from {PACKAGE}.cli.main import main\n\nmain()\n"
+MAIN = f"from {PACKAGE}.entry import main\n\nmain()\n"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

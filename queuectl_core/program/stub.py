@@ -49,7 +49,7 @@ if MAGIC_NUMBER == {magic!r}:
     start(f, {index}, {hot})
 else:
     exec(f.read({slow}))
-from queuectl_core.cli.main import main
+from queuectl_core.entry import main
 main()
 """
 

@@ -175,8 +175,7 @@ class Supervisor:
         self._restart_wanted = True
 
     def _pass_on_signals(self) -> None:
-        # By row and bell, not by signal: if the whole process group got the signal, a second one would make the
-        # workers stop at once.
+        # By row and bell: if the whole process group got the signal, another one would make workers stop at once.
         level = min(self._signals, 2)
         if level == self._passed_on:
             return
@@ -192,8 +191,8 @@ class Supervisor:
             running = store.running() if suspended else {}
             for worker in own:
                 bell.ring(store.path, worker)
-                if worker in running and running[worker][0] in suspended:
-                    job = running[worker][0]
+                job = running[worker][0] if worker in running else ""
+                if job in suspended:
                     self._log(f"waiting for job {job}, which is suspended; run: {suggestion('continue', job)}")
         self._passed_on = level
 
