@@ -190,6 +190,20 @@ class WaitTest(ShellTestCase):
             self.assertEqual((states["c"], states["d"]), ("completed", "completed"))
             self.assertEqual(process.wait(20), code)
 
+    def test_a_stuck_job_hides_no_other_obstacle_and_is_named_at_a_timeout(self):
+        self.sh(
+            "queuectl enqueue --id a -q x true && queuectl cancel a && queuectl enqueue --id b -q x --after a true &&"
+            " queuectl enqueue --id c -q y true && queuectl pause y"
+        )
+        self.start_workers()
+        result = self.sh("queuectl wait --timeout 2.5 b c", code=124)
+        for line in (
+            "2 jobs unfinished: queue y is paused; run: queuectl resume y",
+            "job b is pending: after a (cancelled)",
+            "timed out: 2 of 2 jobs unfinished",
+        ):
+            self.assertIn(line, result.stderr)
+
     def test_deleting_a_job_ends_the_wait_for_it(self):
         self.enqueue("--id", "a", "true")
         process = self.start_sh("exec queuectl wait a", stderr=subprocess.PIPE)

@@ -135,6 +135,7 @@ class _Waiting:
             if not left and not stream:
                 return self._exit_code()
             if deadline is not None and time.monotonic() >= deadline:
+                self._give_up(self._store.get_many(list(self._left)))
                 raise WaitTimedOut(_timeout_message(left, count))
             self._sleep(version, stream, deadline)
 
@@ -188,10 +189,14 @@ class _Waiting:
         for job in sorted(jobs, key=_end_of):
             if job.id in self._left and job.state in FINISHED:
                 self._end(job)
-        # Until then, another one may free those that are stuck, by a `cancel` or a `retry`.
-        stuck = [job for job in jobs if job.id in self._left and job.seq in self._stuck]
-        if is_due and not more and len(stuck) == len(self._left):
-            for job in stuck:
+        # Until all are stuck, another one may free those that are, by a `cancel` or a `retry`.
+        if is_due and not more and all(job.seq in self._stuck for job in jobs if job.id in self._left):
+            self._give_up(jobs)
+
+    def _give_up(self, jobs: Sequence[Job]) -> None:
+        """Report those of these jobs that are stuck, and wait for them no longer."""
+        for job in jobs:
+            if job.id in self._left and job.seq in self._stuck:
                 self._end(job)
 
     def _check_all(self) -> list[Job]:
@@ -203,7 +208,7 @@ class _Waiting:
             del self._left[id]
             self._fail(f"job {id} was deleted")
         if jobs:
-            self._find_obstacle(jobs)
+            self._find_obstacle([job for job in jobs if job.seq not in self._stuck] or jobs)
         # Spend at most a tenth of the time on this: there may be a million jobs.
         now = time.monotonic()
         self._earliest_recheck = now + 10 * (now - began)
@@ -218,7 +223,7 @@ class _Waiting:
         has_waited = self.progress.elapsed() > RECHECK
         if is_lasting(self._obstacle) and has_waited and not (self.progress.is_shown or self._told):
             self._told = True
-            tell(f"{counted(len(jobs), 'job')} unfinished: {self._obstacle}")
+            tell(f"{counted(len(self._left), 'job')} unfinished: {self._obstacle}")
 
     def _end(self, job: Job) -> None:
         del self._left[job.id]
