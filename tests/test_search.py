@@ -75,8 +75,12 @@ class FilterTest(SearchTestCase):
         self.rows("UPDATE queuectl_jobs SET error = 'Straße [^a-Ö]*?' WHERE id = 'bb'")
         for text in ("[^A-ö]*?", "^", "]", "-", "?", "TRAß"):
             self.assertEqual(self.found("--grep", text), ["bb"], text)
-        self.assertIn("longer than 4,000 characters", self.run_cli("list", "--grep", "é" * 4001, code=2).stderr)
-        self.assertEqual(self.found("--grep", "\U00010400" * 4000), [])
+        self.assertIn("longer than 1,000 characters", self.run_cli("list", "--grep", "é" * 1001, code=2).stderr)
+        for text in ("\U00010400" * 1000, "ǆ" * 1000):
+            self.assertEqual(self.found("--grep", text), [])
+        self.rows("UPDATE queuectl_jobs SET error = 'ΟΔΟΣ οδος ǅ STRAẞE' WHERE id = 'bb'")
+        for text in ("οδοσ", "ΟΔΟς", "Ǆ", "ǆ", "straße"):
+            self.assertEqual(self.found("--grep", text), ["bb"], text)
         self.rows("UPDATE queuectl_jobs SET command = x'66657463682020ffc3a9' WHERE id = 'a'")
         self.assertEqual(self.found("--grep", "É"), ["a"])
         self.assertEqual(self.run_cli("list", "--grep", "nowhere").stderr, "no jobs match\n")

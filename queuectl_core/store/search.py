@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     # A job, and why it waits or None.
     Listed = Tuple[Job, "str | None"]
 
-LONGEST = 4_000  # Characters of text to search for. A pattern may have 50,000 bytes.
+LONGEST = 1_000  # Characters of text to search for.
+# Letters that are neither lower() nor upper() of those that they equal.
+RARE_CASES = "µſǅǈǋǲςϐϑϕϖϰϱϴϵẛẞΩKÅ"  # noqa: RUF001
 FEW = 10_000  # Up to this many jobs are looked up one by one.
 SORTS = tuple(queries.SORTS)
 MOST = 100_000  # How many jobs a bounded search reads.
@@ -186,19 +188,25 @@ def _conditions(search: Search) -> tuple[list[str], dict[str, object]]:
             ranges.append(queries.LIST_EXIT % (int(first), int(last or first)))
         conditions.append(f"({' OR '.join(ranges)})")
     if search.text is not None:
-        conditions.append(queries.LIST_TEXT)
-        parameters["pattern"] = _pattern(search.text)
+        if len(search.text) > LONGEST:
+            raise BadInput(f"text to search for is longer than {LONGEST:,} characters")
+        if search.text.isascii():
+            conditions.append(queries.LIST_TEXT)
+            parameters["text"] = search.text.lower()
+        else:
+            conditions.append(queries.LIST_ANY_TEXT)
+            parameters["pattern"] = _pattern(search.text)
     if search.attempted:
         conditions.append(queries.LIST_ATTEMPTED)
     return conditions, parameters
 
 
 def _pattern(text: str) -> str:
-    """For GLOB: anything with `text` in it, in any case. SQLite's lower() knows only ASCII. Raises BadInput."""
-    if len(text) > LONGEST:
-        raise BadInput(f"text to search for is longer than {LONGEST:,} characters")
+    """For GLOB: anything with `text` in it, in any case. SQLite's lower() knows only ASCII."""
     pieces = []
     for char in text:
-        cases = "".join(sorted({case for case in (char, char.lower(), char.upper()) if len(case) == 1}))
+        lower, upper = char.lower(), char.upper()
+        rare = [case for case in RARE_CASES if case.lower() == lower or case.upper() == upper]
+        cases = "".join(sorted({case for case in (char, lower, upper, *rare) if len(case) == 1}))
         pieces.append(f"[{cases}]" if len(cases) > 1 or char in "*?[" else char)
     return f"*{''.join(pieces)}*"
