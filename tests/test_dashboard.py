@@ -287,7 +287,7 @@ class LiveTest(DashboardTestCase):
             connection.close()
         wait_until(lambda: dashboard.deadlines.count() == 0, 10)  # Before a heartbeat would find out.
 
-    def test_an_idle_dashboard_watches_only_while_somebody_listens(self):
+    def test_an_idle_dashboard_watches_only_while_a_client_listens(self):
         self.enqueue("true")
         dashboard = self.serve()
         opened = []

@@ -363,7 +363,7 @@ class LiveTest(BrowserTestCase):
         self.browser.wait_for_text("second", ".jobs")
         self.assertTrue(self.browser.run("return document.activeElement === same && same.textContent === 'first'"))
 
-    def test_nothing_changes_under_an_open_dialog_or_while_somebody_types(self):
+    def test_nothing_changes_under_an_open_dialog_or_while_the_user_types(self):
         self.enqueue("--id", "first", "true")
         self.sign_in("/jobs")
         self.browser.wait_for_text("live", "#live")

@@ -316,7 +316,7 @@ class MisbehavingJobTest(WorkersTestCase):
     @unittest.skipUnless(os.path.exists("/proc/self/oom_score_adj"), "needs Linux")
     def test_when_memory_runs_out_the_kernel_prefers_jobs_to_workers(self):
         scores = "cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj"
-        # The worker may not be back from starting the job.
+        # The worker might not be back from starting the job.
         restored = '[ "$1" -gt "$2" ]'
         self.enqueue("--id", "a", "--timeout", "10", f"until set -- $({scores}); {restored}; do :; done; {scores}")
         self.start_workers("--drain")

@@ -135,7 +135,7 @@ class _Waiting:
             if not left and not stream:
                 return self._exit_code()
             if deadline is not None and time.monotonic() >= deadline:
-                self._give_up(self._store.get_many(list(self._left)))
+                self._give_up(self._check_all())
                 raise WaitTimedOut(_timeout_message(left, count))
             self._sleep(version, stream, deadline)
 

@@ -202,7 +202,8 @@ def stop(args: Namespace) -> int:
         unwritten = fleet.stop(store, supervisors + targets, args.now)
         # Workers that register from now on take over what their supervisor was asked.
         known, fleets = {row.id for row in live}, {row.id for row in supervisors}
-        late = [row for row in fleet.live_workers(store) if row.id not in known and row.supervisor in fleets]
+        others = [row for row in store.workers() if row.supervisor in fleets and row.id not in known]
+        late = [row for row in others if fleet.is_running(store, row)]
         if late:
             fleet.stop(store, late, args.now)
             targets += late

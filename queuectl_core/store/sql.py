@@ -258,10 +258,12 @@ SETTLE = f"""
         attempts = max(attempts - :refund, 0), deferrals = max(deferrals, 0) + :deferral, exit_code = :exit_code
     WHERE seq = :job AND {guard("succeed")} AND worker = :worker AND last_attempt = :attempt
 """
-END_ATTEMPT = """
+# In seconds, for an attempt that isn't suspended any more. The clock may have been set back.
+_SUSPENDED = "suspended + coalesce(max(:now - suspended_at, 0), 0)"
+END_ATTEMPT = f"""
     UPDATE queuectl_attempts SET finished_at = :now, outcome = :outcome, exit_code = :exit_code,
         error = :error, dropped = :dropped,
-        suspended = suspended + coalesce(max(:now - suspended_at, 0), 0), suspended_at = NULL
+        suspended = {_SUSPENDED}, suspended_at = NULL
     WHERE job = :job AND attempt = :attempt AND worker = :worker AND outcome IS NULL
 """
 # Why an attempt that ended isn't settled yet. Settling it overwrites this.
@@ -377,10 +379,8 @@ WITHDRAW_SUSPENSION = """
     WHERE seq = :job AND state = 'processing' AND worker = :worker AND last_attempt = :attempt AND suspend = 1
 """
 # For how long an attempt has been suspended: note when a suspension begins, and add it up when it ends.
-COUNT_SUSPENDED = """
-    UPDATE queuectl_attempts
-    SET suspended = suspended + coalesce(max(:now - suspended_at, 0), 0),
-        suspended_at = CASE :suspend WHEN 1 THEN :now END
+COUNT_SUSPENDED = f"""
+    UPDATE queuectl_attempts SET suspended = {_SUSPENDED}, suspended_at = CASE :suspend WHEN 1 THEN :now END
     WHERE job = :job AND attempt = :attempt AND outcome IS NULL
 """
 # Recounts waits_for: jobs that a cancelled job waited for may have been deleted.

@@ -55,7 +55,7 @@ class Guard:
         return len(hosts) == 1 and hosts[0].strip().lower() in self._hosts
 
     def is_our_page(self, headers: Message) -> bool:
-        """Whether a request that changes something comes from a page of ours. Needs `is_our_host`.
+        """Whether a request that changes something comes from one of our pages. Needs `is_our_host`.
 
         Without JavaScript, a form's Origin is "null", since our pages send no referrer. Then Sec-Fetch-Site must be
         there; no page can set it.
