@@ -351,6 +351,7 @@ class EndTest(QueueTestCase):
                         outcome = Outcome(kind)
                         store.settle(job, outcome, judge(job, outcome, now))
                         self.assertEqual(store.attempts(job)[0].suspended, max(jump, 0.0))
+                        self.assertIsNone(store.attempts(job)[0].suspended_at)
                         self.run_cli("cancel", id, code=None)
 
     def test_leftovers_of_an_older_versions_worker_suspend_nothing(self):
